@@ -1,0 +1,48 @@
+// The `tempo` command: parses the command line and calls include/tempo/run.h.
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+
+#include "base/secret.h"
+#include "commands.h"
+#include "tempo/error.h"
+
+namespace {
+
+int report(const std::string& message, tempo::ExitCode code) {
+  // One line, whatever a library put into its message.
+  fmt::print(stderr, "tempo: {}\n", message.substr(0, message.find('\n')));
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Tempo: trains neural networks on machines that are not trusted.", "tempo"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", TEMPO_VERSION);
+  tempo::apps::add_train(app);
+  tempo::apps::add_plan(app);
+  tempo::apps::add_eval(app);
+  tempo::apps::add_predict(app);
+  tempo::apps::add_export(app);
+  tempo::apps::add_keygen(app);
+  try {
+    tempo::protect_process_memory();
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return report(fmt::format("{}; see tempo --help", error.what()), tempo::ExitCode::kBadInput);
+  } catch (const tempo::Error& error) {
+    return report(error.what(), error.exit_code());
+  } catch (const c10::Error& error) {
+    return report(error.what_without_backtrace(), tempo::ExitCode::kFailed);
+  } catch (const std::exception& error) {
+    return report(error.what(), tempo::ExitCode::kFailed);
+  }
+  return 0;
+}

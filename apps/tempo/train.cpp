@@ -1,0 +1,85 @@
+// tempo train | plan: every setting of RunConfig is a flag and a TOML key.
+#include <fmt/format.h>
+
+#include <csignal>
+#include <memory>
+
+#include "commands.h"
+#include "tempo/run.h"
+#include "train/config.h"
+#include "train/run_log.h"
+
+namespace tempo::apps {
+namespace {
+
+std::atomic<bool> g_stop{false};
+
+void on_interrupt(int signal) {
+  g_stop = true;
+  std::signal(signal, SIG_DFL);  // a second Ctrl-C ends at once
+}
+
+/// The settings of one subcommand, as given on the command line.
+struct RunFlags {
+  std::string config_file, resume;
+  train::Settings given;
+
+  void add_to(CLI::App& command) {
+    command.add_option("--config", config_file, "TOML file; flags override it")->type_name("FILE");
+    for (const auto& field : train::fields()) {
+      const auto store = [this, name = field.name](const std::string& value) { given[name] = value; };
+      const std::string flag = "--" + field.name;
+      if (field.is_switch)
+        command.add_option_function<std::string>(flag, store, field.help)
+            ->expected(0, 1)
+            ->default_str("true")
+            ->type_name("");
+      else
+        command.add_option_function<std::string>(flag, store, field.help)->type_name("");
+    }
+  }
+
+  /// Defaults, then the resumed run's config, then --config, then flags.
+  RunConfig to_config() const {
+    RunConfig config;
+    if (!resume.empty()) {
+      const std::string file = resume + "/config.toml";
+      train::apply_settings(config, train::read_settings(file), file + ": ");
+      config.resume = config.out = resume;
+    }
+    if (!config_file.empty()) train::apply_settings(config, train::read_settings(config_file), config_file + ": ");
+    train::apply_settings(config, given, "--");
+    return config;
+  }
+};
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto* command = app.add_subcommand("train", "Train a model; the large products run on workers, blinded");
+  auto flags = std::make_shared<RunFlags>();
+  flags->add_to(*command);
+  command->add_option("--resume", flags->resume, "go on with the run in this directory")->type_name("DIR");
+  command->callback([flags] {
+    std::signal(SIGINT, on_interrupt);
+    std::signal(SIGTERM, on_interrupt);
+    const RunConfig config = flags->to_config();
+    const RunSummary summary = run_training(config, {.stop = &g_stop});
+    fmt::print("{}", train::to_text(summary));
+    if (!summary.completed)
+      fmt::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);
+  });
+}
+
+void add_plan(CLI::App& app) {
+  auto* command = app.add_subcommand("plan", "Print which layers would be offloaded, and what a step would cost");
+  auto flags = std::make_shared<RunFlags>();
+  auto rates = std::make_shared<PlanRates>();
+  flags->add_to(*command);
+  command->add_option("--worker-gflops", rates->worker_gflops, "speed of the workers together");
+  command->add_option("--tee-gflops", rates->tee_gflops, "speed of one core of the TEE");
+  command->add_option("--link-gbytes", rates->link_gbytes_per_second, "link to the workers, GB/s each way");
+  command->callback([flags, rates] { fmt::print("{}", plan_run(flags->to_config(), *rates)); });
+}
+
+}  // namespace tempo::apps

@@ -1,0 +1,71 @@
+// tempo eval | predict | export | keygen: what is done with a finished run.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "commands.h"
+#include "seal/key_file.h"
+#include "tempo/error.h"
+#include "tempo/run.h"
+
+namespace tempo::apps {
+namespace {
+
+struct UseFlags {
+  std::string run, data, images, out, key, format = "safetensors";
+
+  void add_common(CLI::App& command) {
+    command.add_option("--run", run, "run directory")->required()->type_name("DIR");
+    command.add_option("--key", key, "sealing key file; default: the run's, or the user's own")->type_name("FILE");
+  }
+};
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto* command = app.add_subcommand("eval", "Test accuracy of a run's last checkpoint");
+  auto flags = std::make_shared<UseFlags>();
+  flags->add_common(*command);
+  command->add_option("--data", flags->data, "CIFAR-10 folder or synthetic; default: what it was trained on");
+  command->callback([flags] {
+    const Evaluation result = run_evaluation(flags->run, flags->data, flags->key);
+    fmt::print("{} images, accuracy {:.2f}%, loss {:.4f}\n", result.images, 100 * result.accuracy, result.loss);
+  });
+}
+
+void add_predict(CLI::App& app) {
+  auto* command = app.add_subcommand("predict", "Class and probability of every image in a CIFAR-10 binary file");
+  auto flags = std::make_shared<UseFlags>();
+  flags->add_common(*command);
+  command->add_option("--images", flags->images, "CIFAR-10 binary file")->required()->type_name("FILE");
+  command->callback([flags] {
+    for (const Prediction& p : run_prediction(flags->run, flags->images, flags->key))
+      fmt::print("{}\t{}\t{:.4f}\n", p.image, p.label, p.probability);
+  });
+}
+
+void add_export(CLI::App& app) {
+  auto* command = app.add_subcommand("export", "Write the plain weights with torchvision's names");
+  auto flags = std::make_shared<UseFlags>();
+  flags->add_common(*command);
+  command->add_option("--out", flags->out, "file to write; it is not sealed")->required()->type_name("FILE");
+  command->add_option("--format", flags->format, "safetensors");
+  command->callback([flags] {
+    if (flags->format != "safetensors")
+      throw InputError(fmt::format("--format: got \"{}\", expected safetensors", flags->format));
+    export_run(flags->run, flags->out, flags->key);
+    fmt::print("wrote {}\n", flags->out);
+  });
+}
+
+void add_keygen(CLI::App& app) {
+  auto* command = app.add_subcommand("keygen", "Make a sealing key");
+  auto flags = std::make_shared<UseFlags>();
+  command->add_option("--out", flags->out, "key file to make")->required()->type_name("FILE");
+  command->callback([flags] {
+    seal::create_key(flags->out);
+    fmt::print("made key {} in {}\n", seal::key_id(seal::load_key(flags->out)), flags->out);
+  });
+}
+
+}  // namespace tempo::apps

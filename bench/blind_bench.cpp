@@ -1,0 +1,204 @@
+// How fast blinding is beside memcpy of the same size in the same run, on one thread.
+//   of_memcpy   useful bytes (one read of the source, one write of the destination) per second, over memcpy's
+// Every result is compared with the reference kernels before it is timed.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "obfuscation/blind.h"
+
+namespace {
+
+using namespace tempo;
+using namespace tempo::obfuscation;
+
+constexpr uint64_t kSeed = 1;
+using Random = std::mt19937_64;
+using Bytes = offload::Buffer;
+
+ThreadPool& one_thread() {
+  static ThreadPool pool(1);
+  return pool;
+}
+
+struct KeyShape {
+  int rounds;
+  uint32_t block;
+  bool signs;
+};
+constexpr KeyShape kPermuteAndScale = {1, 1, false};
+constexpr KeyShape rotation(int rounds) { return {rounds, 16, true}; }
+
+Key random_key(int64_t size, KeyShape shape, Random& random) {
+  Key key;
+  key.size = static_cast<uint32_t>(size);
+  key.orthogonal = shape.signs;
+  std::uniform_real_distribution<float> magnitude(0.25f, 4.0f);
+  for (int r = 0; r < shape.rounds; ++r) {
+    KeyRound round;
+    round.block = shape.block;
+    round.source.resize(key.size);
+    std::iota(round.source.begin(), round.source.end(), 0u);
+    std::shuffle(round.source.begin(), round.source.end(), random);
+    for (uint32_t i = 0; i < key.size; ++i)
+      round.scale.push_back((random() % 2 ? 1.0f : -1.0f) * (shape.signs ? 1.0f : magnitude(random)));
+    key.rounds.push_back(std::move(round));
+  }
+  return key;
+}
+
+struct Case {
+  TileGeometry geometry;
+  KeyShape rows, channels;
+  ElementType wire = ElementType::kFloat32;
+};
+
+Case matrix_case(int64_t channels, int row_rounds, int channel_rounds) {
+  return {matrix_geometry(16384, channels), rotation(row_rounds), rotation(channel_rounds)};
+}
+
+Case permuted_case(int64_t channels) {
+  return {matrix_geometry(16384, channels), kPermuteAndScale, kPermuteAndScale};
+}
+
+/// The input of a 3x3 convolution over 32 x 32 images in tiles of 4 x 4 outputs: tiles of 6 x 6 that overlap.
+Case tile_case(int64_t channels, int row_rounds, int channel_rounds) {
+  const ConvAxis axis = {.size = 32, .kernel = 3, .padding = 1};
+  return {tile_convolution(4096 / channels, axis, axis, channels, channels, 4).input, rotation(row_rounds),
+          rotation(channel_rounds)};
+}
+
+Case narrow(Case c) {
+  c.wire = ElementType::kBFloat16;
+  return c;
+}
+
+Bytes buffer(ElementType type, int64_t elements) {
+  Bytes bytes = Bytes::allocate({type, {elements}});
+  std::memset(bytes.data(), 0, bytes.bytes());
+  return bytes;
+}
+
+/// CPU time, like the benchmark's own, so that a busy machine disturbs less.
+double cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Bytes read and written per second.
+double memcpy_speed(size_t bytes) {
+  const auto elements = static_cast<int64_t>(bytes / sizeof(float));
+  const Bytes from = buffer(ElementType::kFloat32, elements), to = buffer(ElementType::kFloat32, elements);
+  double best = 0;
+  for (int i = 0; i < 12; ++i) {
+    const double start = cpu_seconds();
+    std::memcpy(to.data(), from.data(), from.bytes());
+    benchmark::DoNotOptimize(to.data());
+    benchmark::ClobberMemory();
+    best = std::max(best, 2 * static_cast<double>(from.bytes()) / (cpu_seconds() - start));
+  }
+  return best;
+}
+
+/// Both directions of one case.
+class Fixture {
+ public:
+  explicit Fixture(const Case& c)
+      : case_(c),
+        rows_(random_key(c.geometry.rows(), c.rows, random_)),
+        channels_(random_key(c.geometry.channels, c.channels, random_)),
+        x_(buffer(ElementType::kFloat32, image_elements())),
+        wire_(buffer(c.wire, c.geometry.elements())) {
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < image_elements(); ++i) image()[i] = normal(random_);
+  }
+
+  void blind() {
+    obfuscation::blind(image(), case_.geometry, {&rows_, Form::kDirect}, {&channels_, Form::kDirect}, case_.wire,
+                       wire_.data(), one_thread());
+  }
+  void unblind() {
+    obfuscation::unblind(wire_.data(), case_.wire, case_.geometry, {&rows_, Form::kInverse},
+                         {&channels_, Form::kInverse}, image(), one_thread());
+  }
+  [[nodiscard]] std::vector<std::byte> blinded() const { return {wire_.data(), wire_.data() + wire_.bytes()}; }
+  [[nodiscard]] std::vector<std::byte> unblinded() const { return {x_.data(), x_.data() + x_.bytes()}; }
+  [[nodiscard]] size_t useful_bytes() const { return x_.bytes() + wire_.bytes(); }
+
+ private:
+  [[nodiscard]] int64_t image_elements() const {
+    const TileGeometry& g = case_.geometry;
+    return g.images * g.height * g.width * g.channels;
+  }
+  [[nodiscard]] float* image() const { return reinterpret_cast<float*>(x_.data()); }
+
+  Case case_;
+  Random random_{kSeed};
+  Key rows_, channels_;
+  Bytes x_, wire_;
+};
+
+template <class Run, class Result>
+void measure(benchmark::State& state, Fixture& fixture, const Run& run, const Result& result) {
+  {
+    const ScopedIsa reference(supported_isas().back());
+    run();
+  }
+  const auto expected = result();
+  run();
+  if (result() != expected) {
+    state.SkipWithError("not what the reference computes: timing discarded");
+    return;
+  }
+  const double before = memcpy_speed(fixture.useful_bytes() / 2);
+  for (auto _ : state) {
+    run();
+    benchmark::ClobberMemory();
+  }
+  const double copy = std::max(before, memcpy_speed(fixture.useful_bytes() / 2));
+  const double useful = static_cast<double>(fixture.useful_bytes());
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(fixture.useful_bytes()));
+  state.counters["of_memcpy"] = benchmark::Counter(useful / copy, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["memcpy_GB/s"] = copy * 1e-9;
+}
+
+void blind_bench(benchmark::State& state, const Case& c) {
+  Fixture fixture(c);
+  measure(state, fixture, [&] { fixture.blind(); }, [&] { return fixture.blinded(); });
+}
+
+void unblind_bench(benchmark::State& state, const Case& c) {
+  Fixture fixture(c);
+  fixture.blind();
+  measure(state, fixture, [&] { fixture.unblind(); }, [&] { return fixture.unblinded(); });
+}
+
+void add(const std::string& name, const Case& c) {
+  benchmark::RegisterBenchmark(("blind/" + name).c_str(), blind_bench, c)->MinTime(0.3);
+  benchmark::RegisterBenchmark(("unblind/" + name).c_str(), unblind_bench, c)->MinTime(0.3);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (const int64_t channels : {64, 256}) {
+    const std::string suffix = "/" + std::to_string(channels) + "ch";
+    add("permute_scale" + suffix, permuted_case(channels));
+    add("one_round_each" + suffix, matrix_case(channels, 1, 1));
+    add("rows_4_channels_2" + suffix, matrix_case(channels, 4, 2));
+    add("rows_4_channels_2_bf16" + suffix, narrow(matrix_case(channels, 4, 2)));
+    add("conv3x3_tile4_one_round_each" + suffix, tile_case(channels, 1, 1));
+    add("conv3x3_tile4_rows_3_channels_2" + suffix, tile_case(channels, 3, 2));
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

@@ -1,0 +1,39 @@
+/// What a user can choose about blinding. The command line, the TOML file and the library share these types.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace tempo {
+
+/// Which secret keys protect operands; design notes in docs/architecture.md, guarantees in docs/threat-model.md.
+enum class Protection { kNone, kPermuted, kRotated };
+/// The diagonal of `permuted`: the paper's positive integers, or random signs with log-uniform magnitudes in [1/4, 4].
+enum class Coefficients { kPositiveInteger, kSignedReal };
+/// How many encryptions backpropagation needs per offloaded layer: full 1, fresh 2, none 4 (forward: 2 each).
+enum class Reuse { kFull, kFresh, kNone };
+/// Whether weights stay blinded on the worker between steps, or travel every step.
+enum class WeightPlacement { kResident, kReturned };
+/// Element type of blinded activations and gradients on the wire. Weights always travel in the layer's own type.
+enum class WirePrecision { kFloat32, kBFloat16 };
+
+struct BlindingOptions {
+  Protection protection = Protection::kRotated;
+  Coefficients coefficients = Coefficients::kSignedReal;
+  Reuse reuse = Reuse::kFull;
+  WeightPlacement weights = WeightPlacement::kReturned;
+  /// Side of a convolution tile in outputs, for kernels larger than 1x1; 0 means whole images. Range 0..1024.
+  int64_t conv_tile = 4;
+  /// Rounds of row mixing under `rotated`; 0 means as many as mix all rows, ceil(log16 rows). Range 0..8.
+  int row_rounds = 0;
+  /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31.
+  int64_t rekey_interval = 10;
+  WirePrecision wire = WirePrecision::kFloat32;
+};
+
+/// @throws InputError for a combination that cannot work, saying why:
+/// resident weights need orthogonal keys (`rotated` or `none`) and reuse=full.
+void validate(const BlindingOptions& options);
+
+}  // namespace tempo

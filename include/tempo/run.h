@@ -1,0 +1,113 @@
+/// Running Tempo from a program: everything the command line can do, as functions.
+/// The command line is a thin layer over this header; every field of RunConfig is a flag and a TOML key.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tempo/options.h"
+
+namespace tempo {
+
+enum class Optimizer { kSgd, kAdamW };
+enum class Schedule { kCosine, kConstant };
+/// Which products leave the TEE: those that the cost model finds worth it, or all that may (never the first and last).
+enum class OffloadChoice { kAuto, kAll };
+
+struct RunConfig {
+  std::string model = "resnet20";
+  std::string data = "synthetic";  ///< a CIFAR-10 folder, or "synthetic": generated images
+  std::string out;                 ///< run directory; must not hold another run
+  std::string resume;              ///< run directory to continue from
+  std::string init;                ///< safetensors file of initial weights; "" draws secret ones
+
+  int64_t epochs = 1;
+  int64_t steps = 0;  ///< if not 0: stop after so many steps, whatever `epochs` says
+  int64_t batch_size = 128;
+  int64_t train_size = 10000, test_size = 2000;  ///< of the synthetic images
+  int64_t image_size = 32;                       ///< of the synthetic images
+  bool augment = true;
+
+  std::string workers = "inprocess:";  ///< "local" (wholly in the TEE) or worker URIs
+  OffloadChoice offload = OffloadChoice::kAuto;
+  BlindingOptions blinding;
+  /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
+  std::optional<WeightPlacement> weights;
+  bool allow_unprotected = false;
+  std::string integrity = "off";
+  std::string activations = "float32";
+
+  Optimizer optimizer = Optimizer::kSgd;
+  double lr = 0.1;
+  double momentum = 0.9;
+  double weight_decay = 5e-4;
+  Schedule schedule = Schedule::kCosine;
+  int64_t warmup_steps = 0;
+  double label_smoothing = 0;
+  double clip_norm = 0;  ///< 0: no clipping
+
+  std::optional<uint64_t> seed;     ///< unset: drawn by the OS and kept secret; set: reproducible, and guessable
+  int tee_threads = 0;              ///< 0: all cores
+  int64_t checkpoint_interval = 0;  ///< steps; 0: at the end of every epoch
+  std::string key;                  ///< sealing key file; "" means the user's own
+};
+
+/// What `summary.json` says. Byte and second figures are of training steps; evaluation is not counted.
+struct RunSummary {
+  std::string model, protection, reuse, weights, workers, optimizer;
+  int64_t parameters = 0, steps = 0, epochs = 0, batch_size = 0;
+  bool completed = false;  ///< false if the run was interrupted and can be resumed
+  double samples_per_second = 0, step_seconds_median = 0, tee_cpu_seconds_per_sample = 0;
+  double bytes_to_workers_per_sample = 0, bytes_from_workers_per_sample = 0;
+  double encryptions_per_step = 0, rekey_encryptions_per_step = 0;
+  int64_t offloaded_layers = 0;
+  double offloaded_flop_fraction = 0;
+  int64_t integrity_checks = 0, integrity_failures = 0;
+  double peak_resident_bytes = 0;
+  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, wait_seconds = 0;  ///< wall, whole run
+  double final_train_loss = 0, test_accuracy = 0;
+  std::vector<double> losses;  ///< of every step of this process; in metrics.jsonl, not in summary.json
+};
+
+/// How a caller watches and stops a run.
+struct RunHooks {
+  const std::atomic<bool>* stop = nullptr;  ///< set: finish the step, save, return with completed = false
+  bool quiet = false;                       ///< no progress on stderr
+};
+
+/// Trains, evaluates, writes the run directory. @throws InputError, RunError
+RunSummary run_training(const RunConfig& config, const RunHooks& hooks = {});
+
+struct Evaluation {
+  int64_t images = 0;
+  double accuracy = 0, loss = 0;
+};
+/// Accuracy of a run's last checkpoint on the test images of `data` ("" means the data it was trained on).
+Evaluation run_evaluation(const std::filesystem::path& run, const std::string& data, const std::string& key);
+
+struct Prediction {
+  int64_t image = 0;  ///< record number in the file
+  std::string label;
+  double probability = 0;
+};
+/// Classes of the images in one CIFAR-10 binary file, by a run's last checkpoint.
+std::vector<Prediction> run_prediction(const std::filesystem::path& run, const std::filesystem::path& images,
+                                       const std::string& key);
+
+/// Rates for `plan`; 0 keeps the built-in figure.
+struct PlanRates {
+  double worker_gflops = 0, link_gbytes_per_second = 0, tee_gflops = 0;
+};
+/// The placement table of `config`, and its predicted costs, without training.
+std::string plan_run(const RunConfig& config, const PlanRates& rates);
+
+/// Writes the plain weights of a run's last checkpoint as safetensors with torchvision's (timm's) names.
+/// The file is not sealed: for use inside the TEE, or by the model's owner.
+void export_run(const std::filesystem::path& run, const std::filesystem::path& file, const std::string& key);
+
+}  // namespace tempo

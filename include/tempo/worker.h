@@ -1,0 +1,125 @@
+/// The contract between the trusted master and an untrusted worker: operands in, products out.
+/// A worker only ever sees blinded operands, shapes, and these operations. No tensor library is needed to implement it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace tempo::offload {
+
+enum class ElementType : uint8_t { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2 };
+size_t element_bytes(ElementType type);
+const char* element_name(ElementType type);
+
+/// Shape and element type; row-major and contiguous.
+struct TensorSpec {
+  ElementType type = ElementType::kFloat32;
+  std::vector<int64_t> shape;
+
+  [[nodiscard]] int64_t elements() const;
+  [[nodiscard]] size_t bytes() const;
+  friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
+};
+/// For messages: "float32[64, 8, 8, 256]".
+std::string to_string(const TensorSpec& spec);
+
+/// Memory that holds one operand or one result. Copies share the memory. Where it lies is the transport's business.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(TensorSpec spec, std::shared_ptr<std::byte> data) : spec_(std::move(spec)), data_(std::move(data)) {}
+  /// Ordinary memory, 64-byte aligned, not initialised.
+  static Buffer allocate(TensorSpec spec);
+
+  [[nodiscard]] const TensorSpec& spec() const { return spec_; }
+  [[nodiscard]] std::byte* data() const { return data_.get(); }
+  [[nodiscard]] const std::shared_ptr<std::byte>& owner() const { return data_; }
+  [[nodiscard]] size_t bytes() const { return spec_.bytes(); }
+
+ private:
+  TensorSpec spec_;
+  std::shared_ptr<std::byte> data_;
+};
+
+/// Names an operand in a worker's store; chosen by the master, never reused within a session.
+using OperandId = uint64_t;
+
+/// The bilinear products a worker knows.
+///   kLinear  x [rows, in]            w [out, in...]         y [rows, out]            y = x w^T, w's taps and inputs
+///   flattened kConv2d  x [rows, h, w, in]      w [out, kh, kw, in]    y [rows, oh, ow, out]    unpadded, channels last
+///   kMatmul  x [batch, n, d]         w [batch, d, m]        y [batch, n, m]          y = x w
+enum class ProductKind : uint8_t { kLinear = 0, kConv2d = 1, kMatmul = 2 };
+
+struct Product {
+  ProductKind kind = ProductKind::kLinear;
+  int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;  ///< kConv2d only
+};
+
+/// y = x * w. Both operands stay stored. The reply is y.
+struct Forward {
+  Product product;
+  OperandId x = 0, w = 0;
+  ElementType reply_type = ElementType::kFloat32;
+};
+/// dx = dy * w^T: the gradient of the first operand. The reply is dx, of shape `x_shape`.
+struct InputGradient {
+  Product product;
+  OperandId dy = 0, w = 0;
+  std::vector<int64_t> x_shape;
+  ElementType reply_type = ElementType::kFloat32;
+};
+/// dw = x^T * dy: the gradient of the second operand, of shape `w_shape`.
+/// With `keep_as` != 0 dw stays on the worker under that id and the reply is its squared Frobenius norm, float64[1].
+struct WeightGradient {
+  Product product;
+  OperandId x = 0, dy = 0;
+  std::vector<int64_t> w_shape;
+  ElementType reply_type = ElementType::kFloat32;
+  OperandId keep_as = 0;
+};
+/// One SGD step on a resident weight:  g = gradient_scale * dw + weight_decay * w;  v = momentum * v + g;  w -= lr * v.
+/// `step` makes it idempotent: an update whose step is not above the last one applied to `w` changes nothing.
+/// The reply is empty, float32[0].
+struct Update {
+  OperandId w = 0, velocity = 0, dw = 0;
+  uint64_t step = 0;
+  double learning_rate = 0, momentum = 0, weight_decay = 0, gradient_scale = 1;
+};
+/// The reply is a copy of the operand.
+struct Fetch {
+  OperandId operand = 0;
+};
+
+using Operation = std::variant<Forward, InputGradient, WeightGradient, Update, Fetch>;
+const char* operation_name(const Operation& operation);
+
+struct WorkerDescription {
+  std::string name;     ///< for messages and metrics, e.g. "inprocess:"
+  std::string device;   ///< "cpu", "cuda:0"
+  std::string version;  ///< of the worker's software
+  uint64_t memory_bytes = 0;
+};
+
+/// One worker. Calls of one master are carried out in the order in which they were made.
+/// Everything that comes back is untrusted: the caller checks shape and type, and (issue of integrity) the values.
+class Worker {
+ public:
+  virtual ~Worker() = default;
+
+  virtual WorkerDescription describe() = 0;
+  /// Memory for an operand, placed where `put` needs no further copy.
+  virtual Buffer allocate(const TensorSpec& spec) = 0;
+  /// Stores an operand. The buffer must not be written afterwards.
+  virtual void put(OperandId id, Buffer operand) = 0;
+  /// Frees operands; ids that are not stored are ignored.
+  virtual void free(std::vector<OperandId> ids) = 0;
+  /// Starts an operation. The future throws ProtocolError if the worker refuses (unknown id, shapes that do not fit).
+  virtual std::future<Buffer> submit(Operation operation) = 0;
+};
+
+}  // namespace tempo::offload

@@ -1,0 +1,159 @@
+#include "nn/blinded_layer.h"
+
+#include <fmt/format.h>
+
+#include "tempo/error.h"
+
+namespace tempo::nn {
+
+using offload::ConstPlainTensor;
+using offload::ElementType;
+using offload::PlainTensor;
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+namespace {
+
+ElementType element_type(const Tensor& tensor) {
+  if (tensor.scalar_type() == torch::kFloat32) return ElementType::kFloat32;
+  if (tensor.scalar_type() == torch::kFloat64) return ElementType::kFloat64;
+  throw InputError(fmt::format("offload: element type {} cannot be blinded, expected float32 or float64",
+                               c10::toString(tensor.scalar_type())));
+}
+ConstPlainTensor view(const Tensor& tensor) {
+  return tensor.defined() ? ConstPlainTensor(element_type(tensor), tensor.data_ptr()) : ConstPlainTensor();
+}
+PlainTensor writable(Tensor& tensor) {
+  return tensor.defined() ? PlainTensor{element_type(tensor), tensor.data_ptr()} : PlainTensor{};
+}
+
+// [N, C, H, W] in any layout <-> contiguous [N, H, W, C]; no copy where memory is channels-last already.
+Tensor channels_last(const Tensor& nchw) { return nchw.permute({0, 2, 3, 1}).contiguous(); }
+Tensor channels_first_view(const Tensor& nhwc) { return nhwc.permute({0, 3, 1, 2}); }
+
+/// Keeps a forward call's state in the graph, and the layer with it.
+template <typename UniqueCall>
+struct CallHolder : torch::CustomClassHolder {
+  CallHolder(std::shared_ptr<BlindedLayer> owner, UniqueCall state) : layer(std::move(owner)), call(std::move(state)) {}
+  std::shared_ptr<BlindedLayer> layer;
+  UniqueCall call;
+};
+using ProductHolder = CallHolder<offload::BlindedProduct::UniqueCall>;
+using MatmulHolder = CallHolder<offload::BlindedMatmul::UniqueCall>;
+
+template <typename Holder>
+c10::intrusive_ptr<Holder> saved_call(AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["call"].toCapsule());
+}
+
+bool keeps_plain_operands(offload::Session& session) { return session.options().reuse == Reuse::kNone; }
+
+/// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case.
+struct ProductFunction : torch::autograd::Function<ProductFunction> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
+                        const std::shared_ptr<BlindedLayer>& layer) {
+    offload::BlindedProduct& product = *layer->product();
+    const offload::ImageShape shape{x.size(0), x.size(1), x.size(2)};
+    Tensor y = torch::empty(
+        {x.size(0), product.out_height(x.size(1)), product.out_width(x.size(2)), product.geometry().out}, x.options());
+    auto call = product.forward(shape, view(x), view(w), writable(y));
+    ctx->saved_data["x_shape"] = x.sizes().vec();
+    ctx->saved_data["w_shape"] = w.sizes().vec();
+    ctx->saved_data["want_dx"] = x.requires_grad();
+    ctx->saved_data["want_dw"] = w.requires_grad();
+    if (keeps_plain_operands(product.session())) ctx->save_for_backward({x, w});
+    ctx->saved_data["call"] = c10::IValue::make_capsule(c10::make_intrusive<ProductHolder>(layer, std::move(call)));
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const auto holder = saved_call<ProductHolder>(ctx);
+    offload::BlindedProduct& product = *holder->layer->product();
+    const Tensor dy = gradients[0].contiguous();
+    const auto saved = ctx->get_saved_variables();
+    const bool want_dw = ctx->saved_data["want_dw"].toBool();
+    Tensor dx, dw;
+    if (ctx->saved_data["want_dx"].toBool()) dx = torch::empty(ctx->saved_data["x_shape"].toIntVector(), dy.options());
+    if (want_dw && product.resident() == nullptr)
+      dw = torch::empty(ctx->saved_data["w_shape"].toIntVector(), dy.options());
+    const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
+    product.backward(*holder->call, plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw);
+    holder->call.reset();  // the worker's copies are free from here on
+    return {dx, dw, Variable()};
+  }
+};
+
+struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b,
+                        const std::shared_ptr<BlindedLayer>& layer) {
+    offload::BlindedMatmul& product = *layer->matmul();
+    Tensor c = torch::empty({a.size(0), a.size(1), b.size(2)}, a.options());
+    auto call = product.forward({a.size(0), a.size(1), a.size(2), b.size(2)}, view(a), view(b), writable(c));
+    ctx->saved_data["a_shape"] = a.sizes().vec();
+    ctx->saved_data["b_shape"] = b.sizes().vec();
+    if (keeps_plain_operands(product.session())) ctx->save_for_backward({a, b});
+    ctx->saved_data["call"] = c10::IValue::make_capsule(c10::make_intrusive<MatmulHolder>(layer, std::move(call)));
+    return c;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const auto holder = saved_call<MatmulHolder>(ctx);
+    const Tensor dc = gradients[0].contiguous();
+    const auto saved = ctx->get_saved_variables();
+    Tensor da = torch::empty(ctx->saved_data["a_shape"].toIntVector(), dc.options());
+    Tensor db = torch::empty(ctx->saved_data["b_shape"].toIntVector(), dc.options());
+    const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
+    holder->layer->matmul()->backward(*holder->call, plain(0), plain(1), view(dc), writable(da), writable(db));
+    holder->call.reset();
+    return {da, db, Variable()};
+  }
+};
+
+}  // namespace
+
+Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
+                        const Tensor& bias) {
+  Tensor y = ProductFunction::apply(channels_last(x), channels_last(weight), layer);
+  if (bias.defined()) y = y + bias;
+  return channels_first_view(y);
+}
+
+Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
+                        const Tensor& bias) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  auto shape = x.sizes().vec();
+  Tensor y =
+      ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(), weight.view({out, 1, 1, in}).contiguous(), layer);
+  shape.back() = out;
+  y = y.view(shape);
+  return bias.defined() ? y + bias : y;
+}
+
+Tensor offloaded_matmul(const std::shared_ptr<BlindedLayer>& layer, const Tensor& a, const Tensor& b) {
+  return MatmulFunction::apply(a.contiguous(), b.contiguous(), layer);
+}
+
+void fetch_resident(BlindedLayer& layer, Tensor& weight, Tensor velocity) {
+  const torch::NoGradGuard no_grad;
+  const auto& g = layer.product()->geometry();
+  const auto staging = [&] { return torch::empty({g.out, g.kernel_h, g.kernel_w, g.in}, weight.options()); };
+  const auto copy_back = [](const Tensor& from, Tensor& to) {
+    to.copy_(to.dim() == 4 ? channels_first_view(from) : from.view_as(to));
+  };
+  Tensor plain_weight = staging(), plain_velocity = velocity.defined() ? staging() : Tensor();
+  layer.resident()->fetch(writable(plain_weight), writable(plain_velocity));
+  copy_back(plain_weight, weight);
+  if (velocity.defined()) copy_back(plain_velocity, velocity);
+}
+
+void start_resident(BlindedLayer& layer, const Tensor& weight, const Tensor& velocity) {
+  const torch::NoGradGuard no_grad;
+  const auto dense = [](const Tensor& tensor) {
+    return tensor.dim() == 4 ? channels_last(tensor) : tensor.contiguous();
+  };
+  layer.resident()->start(view(dense(weight)), view(dense(velocity)));
+}
+
+}  // namespace tempo::nn

@@ -1,0 +1,50 @@
+/// Offloaded products as differentiable functions of LibTorch.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+
+#include "offload/blinded_product.h"
+
+namespace tempo::nn {
+
+/// The offloaded side of one layer: a product with a weight, or (attention) of two activations.
+class BlindedLayer {
+ public:
+  BlindedLayer(offload::Session& session, std::string name, const offload::ProductGeometry& geometry)
+      : product_(std::make_unique<offload::BlindedProduct>(session, std::move(name), geometry)) {}
+  BlindedLayer(offload::Session& session, std::string name)
+      : matmul_(std::make_unique<offload::BlindedMatmul>(session, std::move(name))) {}
+
+  /// nullptr for a product of two activations.
+  [[nodiscard]] offload::BlindedProduct* product() { return product_.get(); }
+  /// nullptr for a product with a weight.
+  [[nodiscard]] offload::BlindedMatmul* matmul() { return matmul_.get(); }
+  /// The weight that stays on the worker, or nullptr.
+  [[nodiscard]] offload::ResidentWeight* resident() { return product_ ? product_->resident() : nullptr; }
+
+ private:
+  std::unique_ptr<offload::BlindedProduct> product_;
+  std::unique_ptr<offload::BlindedMatmul> matmul_;
+};
+
+/// x [N, in, H, W], weight [out, in, kh, kw], bias [out] or undefined -> [N, out, OH, OW], channels-last.
+/// float32 or float64. With resident weights no gradient of the weight comes back: it stays on the worker.
+torch::Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
+                               const torch::Tensor& weight, const torch::Tensor& bias);
+/// x [..., in], weight [out, in] -> [..., out].
+torch::Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
+                               const torch::Tensor& weight, const torch::Tensor& bias);
+/// a [batch, n, d], b [batch, d, m] -> [batch, n, m].
+torch::Tensor offloaded_matmul(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& a,
+                               const torch::Tensor& b);
+
+/// Un-blinds a resident weight into `weight` (and its velocity, if defined), in the parameter's own layout.
+void fetch_resident(BlindedLayer& layer, torch::Tensor& weight, torch::Tensor velocity = {});
+
+/// Sends a weight and its velocity to the worker, blinded under the keys of the session's current pass.
+void start_resident(BlindedLayer& layer, const torch::Tensor& weight, const torch::Tensor& velocity);
+
+}  // namespace tempo::nn

@@ -1,0 +1,49 @@
+#include "nn/layers.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "nn/blinded_layer.h"
+#include "nn/probe.h"
+#include "tempo/error.h"
+
+namespace tempo::nn {
+
+using torch::Tensor;
+
+Conv2dImpl::Conv2dImpl(const ConvOptions& options) : options_(options) {
+  const auto& o = options_;
+  weight = register_parameter(
+      "weight",
+      torch::zeros({o.out, o.in / o.groups, o.kernel, o.kernel}).contiguous(torch::MemoryFormat::ChannelsLast));
+  if (o.bias) bias = register_parameter("bias", torch::zeros({o.out}));
+}
+
+Tensor Conv2dImpl::forward(const Tensor& x) {
+  const auto& o = options_;
+  if (x.dim() != 4 || x.size(1) != o.in)
+    throw InputError(fmt::format("conv2d: input is [{}], expected [N, {}, H, W]", fmt::join(x.sizes(), ", "), o.in));
+  if (std::min(x.size(2), x.size(3)) + 2 * o.padding < o.dilation * (o.kernel - 1) + 1)
+    throw InputError(fmt::format("conv2d: image of {}x{} is smaller than the kernel, {}x{} with padding {}", x.size(2),
+                                 x.size(3), o.kernel, o.kernel, o.padding));
+  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias)
+                      : torch::conv2d(x.contiguous(torch::MemoryFormat::ChannelsLast), weight, bias, o.stride,
+                                      o.padding, o.dilation, o.groups);
+  report_call(*this, "", x, weight, y);
+  return y;
+}
+
+LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) : in_(in), out_(out) {
+  weight = register_parameter("weight", torch::zeros({out_, in_}));
+  if (with_bias) bias = register_parameter("bias", torch::zeros({out_}));
+}
+
+Tensor LinearImpl::forward(const Tensor& x) {
+  if (x.dim() < 1 || x.size(-1) != in_)
+    throw InputError(fmt::format("linear: input is [{}], expected [..., {}]", fmt::join(x.sizes(), ", "), in_));
+  Tensor y = blinded_ ? offloaded_linear(blinded_, x, weight, bias) : torch::linear(x, weight, bias);
+  report_call(*this, "", x, weight, y);
+  return y;
+}
+
+}  // namespace tempo::nn

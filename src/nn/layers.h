@@ -1,0 +1,121 @@
+/// The layers whose products can be offloaded, and those that always stay in the TEE. Parameters carry the names and
+/// shapes of torch.nn, so that state dictionaries are interchangeable with torchvision and timm.
+///
+/// Activations are [N, C, H, W] in channels-last memory; every layer accepts any layout and returns channels-last.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/csprng.h"
+
+namespace tempo::nn {
+
+class BlindedLayer;  // src/nn/blinded_layer.h: the offloaded side of a layer
+
+/// A layer that is one bilinear product of an activation and a weight. Not offloaded until `attach` is called.
+class ProductLayer : public torch::nn::Module {
+ public:
+  using torch::nn::Module::Module;
+  /// Offloads the product from now on; nullptr brings it back into the TEE.
+  void attach(std::shared_ptr<BlindedLayer> blinded) { blinded_ = std::move(blinded); }
+  [[nodiscard]] const std::shared_ptr<BlindedLayer>& blinded() const { return blinded_; }
+
+  torch::Tensor weight;
+  torch::Tensor bias;  ///< undefined without bias
+
+ protected:
+  std::shared_ptr<BlindedLayer> blinded_;
+};
+
+struct ConvOptions {
+  int64_t in = 0, out = 0, kernel = 1;
+  int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
+  bool bias = false;
+};
+
+/// 2-D convolution, torch.nn.Conv2d: weight [out, in / groups, kernel, kernel]. Grouped convolutions are never
+/// offloaded.
+class Conv2dImpl : public ProductLayer {
+ public:
+  explicit Conv2dImpl(const ConvOptions& options);
+  torch::Tensor forward(const torch::Tensor& x);
+  [[nodiscard]] const ConvOptions& options() const { return options_; }
+
+ private:
+  ConvOptions options_;
+};
+TORCH_MODULE(Conv2d);
+
+/// Affine map of the last dimension, torch.nn.Linear: weight [out, in].
+class LinearImpl : public ProductLayer {
+ public:
+  LinearImpl(int64_t in, int64_t out, bool bias = true);
+  torch::Tensor forward(const torch::Tensor& x);
+
+ private:
+  int64_t in_, out_;
+};
+TORCH_MODULE(Linear);
+
+/// torch.nn.BatchNorm2d with momentum 0.1: weight, bias, running_mean, running_var, num_batches_tracked.
+class BatchNorm2dImpl : public torch::nn::Module {
+ public:
+  explicit BatchNorm2dImpl(int64_t channels, double eps = 1e-5);
+  /// @throws InputError in training if there is only one value per channel.
+  torch::Tensor forward(const torch::Tensor& x);
+
+  torch::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
+
+ private:
+  double eps_;
+};
+TORCH_MODULE(BatchNorm2d);
+
+enum class Activation { kNone, kRelu };
+/// The fused block activation(norm(conv(x)) + residual); `residual` may be undefined. One call, so that the passes
+/// over the activation can be fused inside it.
+torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const torch::Tensor& x, Activation activation,
+                            const torch::Tensor& residual = {});
+
+/// Multi-head self-attention of [N, tokens, width] with timm's names: qkv, proj. The two products of activations are
+/// offloaded only where `attach_products` was called (short sequences cost more to blind than to compute).
+class AttentionImpl : public torch::nn::Module {
+ public:
+  AttentionImpl(int64_t width, int64_t heads);
+  torch::Tensor forward(const torch::Tensor& x);
+  void attach_products(std::shared_ptr<BlindedLayer> scores, std::shared_ptr<BlindedLayer> values);
+
+  Linear qkv{nullptr}, proj{nullptr};
+
+ private:
+  int64_t heads_;
+  std::shared_ptr<BlindedLayer> scores_, values_;  // nullptr: in the TEE
+};
+TORCH_MODULE(Attention);
+
+/// torch.nn.LayerNorm over the last dimension.
+class LayerNormImpl : public torch::nn::Module {
+ public:
+  explicit LayerNormImpl(int64_t width, double eps = 1e-6);
+  torch::Tensor forward(const torch::Tensor& x);
+
+  torch::Tensor weight, bias;
+
+ private:
+  int64_t width_;
+  double eps_;
+};
+TORCH_MODULE(LayerNorm);
+
+/// Fills `tensor` with N(0, stddev^2) from a CSPRNG: LibTorch's own generator has a 32-bit state space and would let
+/// anyone guess initial weights.
+void init_normal(torch::Tensor& tensor, double stddev, Csprng& random);
+/// Truncated at two standard deviations, as timm does.
+void init_truncated_normal(torch::Tensor& tensor, double stddev, Csprng& random);
+void init_uniform(torch::Tensor& tensor, double bound, Csprng& random);
+
+}  // namespace tempo::nn

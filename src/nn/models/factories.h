@@ -1,0 +1,25 @@
+/// One factory per family of models, called by `make_model` with options that it has checked, and what they share.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+
+#include "nn/model.h"
+
+namespace tempo::nn {
+
+/// Images of this many pixels a side, and larger ones, get the stem and the head of the ImageNet models.
+inline constexpr int64_t kImageNetSide = 64;
+
+std::shared_ptr<Model> make_mlp(const ModelOptions& options);
+std::shared_ptr<Model> make_lenet(const ModelOptions& options);
+std::shared_ptr<Model> make_resnet(const ModelOptions& options);
+std::shared_ptr<Model> make_vgg(const ModelOptions& options);
+std::shared_ptr<Model> make_vit(const ModelOptions& options);
+
+/// Checks that `x` is [N, channels, side, side] and returns it in channels-last memory.
+/// @throws InputError otherwise.
+torch::Tensor model_input(const torch::Tensor& x, const ModelOptions& options);
+
+}  // namespace tempo::nn

@@ -1,0 +1,196 @@
+#include "obfuscation/blind.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "obfuscation/row_rounds.h"
+#include "obfuscation/scratch.h"
+#include "obfuscation/tile_walk.h"
+#include "tempo/error.h"
+
+namespace tempo::obfuscation {
+namespace {
+
+const char* form_name(Form form) {
+  switch (form) {
+    case Form::kDirect: return "direct";
+    case Form::kInverseTranspose: return "inverse-transpose";
+    case Form::kInverse: return "inverse";
+    case Form::kTranspose: return "transpose";
+  }
+  return "unknown";
+}
+
+void check_geometry(const char* where, const TileGeometry& g) {
+  const bool sound = g.images >= 0 && g.height > 0 && g.width > 0 && g.channels > 0 && g.tiles_y > 0 && g.tiles_x > 0 &&
+                     g.tile_h > 0 && g.tile_w > 0 && g.step_y > 0 && g.step_x > 0 && g.pitch_y > 0 && g.pitch_x > 0;
+  if (!sound)
+    throw InputError(fmt::format("{}: images [{}, {}, {}, {}] cut into {} x {} tiles of {} x {} pixels, steps {} x {}, "
+                                 "pitches {} x {}; expected positive sizes",
+                                 where, g.images, g.height, g.width, g.channels, g.tiles_y, g.tiles_x, g.tile_h,
+                                 g.tile_w, g.step_y, g.step_x, g.pitch_y, g.pitch_x));
+}
+
+/// @param what the dimension: "row" or "channel"
+void check_key(const char* where, const char* what, KeyUse use, bool gathering, int64_t size) {
+  if (use.key == nullptr) throw InputError(fmt::format("{}: no {} key, expected one of size {}", where, what, size));
+  if (is_gathering(use.form) != gathering)
+    throw InputError(fmt::format("{}: {} key in form {}, expected {}", where, what, form_name(use.form),
+                                 gathering ? "direct or inverse-transpose" : "inverse or transpose"));
+  if (int64_t{use.key->size} != size)
+    throw InputError(fmt::format("{}: {} key of size {}, expected {}", where, what, use.key->size, size));
+  for (size_t i = 0; i < use.key->rounds.size(); ++i) {
+    const KeyRound& round = use.key->rounds[i];
+    if (round.source.size() != use.key->size || round.scale.size() != use.key->size)
+      throw InputError(fmt::format("{}: round {} of the {} key has {} sources and {} scales, expected {} of each", where,
+                                   i, what, round.source.size(), round.scale.size(), size));
+    if (round.block == 0 || round.block > kernels::kGroup || (round.block & (round.block - 1)) != 0)
+      throw InputError(fmt::format("{}: round {} of the {} key mixes blocks of {}, expected 1, 2, 4, 8 or 16", where, i,
+                                   what, round.block));
+  }
+}
+
+template <typename T>
+constexpr ElementType kTypeOf = std::is_same_v<T, float> ? ElementType::kFloat32 : ElementType::kFloat64;
+
+template <typename T>
+void check_wire(const char* where, ElementType type, const std::byte* wire) {
+  const bool may_narrow = std::is_same_v<T, float>;
+  if (type != kTypeOf<T> && !(may_narrow && type == ElementType::kBFloat16))
+    throw InputError(fmt::format("{}: wire type {} for a {} tensor, expected {}", where, offload::element_name(type),
+                                 offload::element_name(kTypeOf<T>), may_narrow ? "float32 or bfloat16" : "float64"));
+  if (reinterpret_cast<uintptr_t>(wire) % offload::element_bytes(type) != 0)
+    throw InputError(fmt::format("{}: wire memory is not aligned to its {} elements, expected a multiple of {} bytes",
+                                 where, offload::element_name(type), offload::element_bytes(type)));
+}
+
+/// Single positions side by side are a plain matrix, which is cheaper to walk.
+TileGeometry simplified(const TileGeometry& g) {
+  const bool matrix = g.positions() == 1 && g.step_y == 1 && g.step_x == 1 && g.offset_y == 0 && g.offset_x == 0 &&
+                      g.tiles_y == g.height && g.tiles_x == g.width;
+  return matrix ? matrix_geometry(g.images * g.height * g.width, g.channels) : g;
+}
+
+/// Cuts one piece of memory into 64-byte aligned arrays: first counts, then (with memory) hands out.
+class Carver {
+ public:
+  explicit Carver(std::byte* memory = nullptr) : memory_(memory) {}
+  template <typename T>
+  T* take(int64_t elements) {
+    std::byte* piece = memory_ == nullptr ? nullptr : memory_ + bytes_;
+    bytes_ += (static_cast<size_t>(elements) * sizeof(T) + 63) / 64 * 64;
+    return reinterpret_cast<T*>(piece);
+  }
+  [[nodiscard]] size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* memory_;
+  size_t bytes_ = 0;
+};
+
+/// One call: the walk that meets the image, the further row rounds, and the scratch memory that both need.
+template <typename T>
+class Call {
+ public:
+  Call(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire_type, std::byte* wire,
+       ThreadPool& threads)
+      : channels_(channels), threads_(threads) {
+    const auto& kernels = kernels::select<T>(kernels::current_kernels());
+    const bool bf16 = wire_type == ElementType::kBFloat16;
+    further_rounds_ = rows.key->rounds.size() > 1;
+    walk_.geometry = geometry;
+    walk_.rows = rows;
+    walk_.channels = &channels_;
+    walk_.kernels = &kernels;
+    walk_.wire = further_rounds_ ? nullptr : wire;
+    walk_.wire_bf16 = bf16;
+    if (!further_rounds_) return;
+    walk_.panels = Panels::of(geometry.rows(), geometry.positions(), geometry.channels, sizeof(T));
+    rounds_ = {.key = rows,
+               .panels = walk_.panels,
+               .positions = geometry.positions(),
+               .channels = geometry.channels,
+               .wire = wire,
+               .wire_bf16 = bf16,
+               .kernels = &kernels};
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  void blind(const T* x) {
+    walk_.source = x;
+    carve(0);
+    walk_.run(work_, threads_);
+    if (further_rounds_) rounds_.run(walk_.mixed, spare_, threads_);
+  }
+
+  void unblind(T* x) {
+    const TileGeometry image = walk_.geometry;
+    const bool disjoint = image.is_disjoint();
+    if (!disjoint) walk_.geometry = weight_geometry(image.rows(), image.tile_h, image.tile_w, image.channels);
+    carve(disjoint ? 0 : image.elements());
+    walk_.target = disjoint ? x : tiles_;
+    if (further_rounds_) rounds_.run(walk_.mixed, spare_, threads_);
+    walk_.run(work_, threads_);
+    if (disjoint)
+      zero_uncovered(image, x, threads_);
+    else
+      sum_tiles(tiles_, image, *walk_.kernels, x, threads_);
+  }
+
+ private:
+  void carve(int64_t tile_elements) {
+    const auto take_all = [&](Carver carver) {
+      work_ = carver.take<T>(walk_.work_elements(threads_.threads()));
+      walk_.mixed = carver.take<T>(further_rounds_ ? walk_.panels.elements() : 0);
+      spare_ = carver.take<T>(further_rounds_ ? rounds_.spare_elements(threads_.threads()) : 0);
+      tiles_ = carver.take<T>(tile_elements);
+      return carver.bytes();
+    };
+    take_all(Carver(thread_scratch(take_all(Carver()))));
+  }
+
+  ChannelRounds<T> channels_;
+  ThreadPool& threads_;
+  bool further_rounds_ = false;
+  TileWalk<T> walk_;
+  RowRounds<T> rounds_;
+  T *work_ = nullptr, *spare_ = nullptr, *tiles_ = nullptr;
+};
+
+template <typename T>
+void check(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire_type,
+           const std::byte* wire, bool gathering) {
+  check_geometry(where, geometry);
+  check_wire<T>(where, wire_type, wire);
+  check_key(where, "row", rows, gathering, geometry.rows());
+  check_key(where, "channel", channels, gathering, geometry.channels);
+}
+
+}  // namespace
+
+template <typename T>
+void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
+           ThreadPool& threads) {
+  check<T>("blind", geometry, rows, channels, wire, out, true);
+  if (geometry.elements() == 0) return;
+  Call<T>(simplified(geometry), rows, channels, wire, out, threads).blind(x);
+}
+
+template <typename T>
+void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
+             ThreadPool& threads) {
+  check<T>("unblind", geometry, rows, channels, wire, in, false);
+  if (geometry.elements() == 0) return;
+  // Scattering kernels only read the wire; the field is shared with the gathering ones.
+  Call<T>(simplified(geometry), rows, channels, wire, const_cast<std::byte*>(in), threads).unblind(x);
+}
+
+template void blind(const float*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&);
+template void blind(const double*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&);
+template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, float*, ThreadPool&);
+template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, double*, ThreadPool&);
+
+}  // namespace tempo::obfuscation

@@ -1,0 +1,56 @@
+/// Blinding is the copy out of the TEE; un-blinding is the copy in. Both go through here and nowhere else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/thread_pool.h"
+#include "obfuscation/key.h"
+#include "obfuscation/tile_geometry.h"
+#include "tempo/worker.h"
+
+namespace tempo::obfuscation {
+
+using offload::ElementType;
+
+/// Instruction sets the kernels are built for. `supported_isas()` lists those this machine runs, best first; the
+/// reference (plain loops) is always last. The default is the best.
+struct Isa {
+  int64_t target;  ///< a Highway target bit, or 0 for the reference
+  const char* name;
+};
+std::span<const Isa> supported_isas();
+/// Forces an instruction set for the calling thread until the object dies; for tests and benchmarks.
+class ScopedIsa {
+ public:
+  explicit ScopedIsa(Isa isa);
+  ~ScopedIsa();
+  ScopedIsa(const ScopedIsa&) = delete;
+  ScopedIsa& operator=(const ScopedIsa&) = delete;
+
+ private:
+  int64_t previous_;
+};
+
+/// Blinds a batch so that a worker can multiply but not read it:  out = L x M, per tile position.
+/// @param x        [images, height, width, channels] of `geometry`, contiguous, element type `T`.
+/// @param rows     acts on the rows of the cut (size geometry.rows()); must be a gathering form.
+/// @param channels acts on each run of channels (size geometry.channels); must be a gathering form.
+/// @param out      receives [rows, tile_h, tile_w, channels] in `wire`: the element type of x, or bfloat16 where x is
+///                 float32. May be memory that the worker sees: only finished values are ever written to it.
+///                 Aligned to its elements at least; 64-byte aligned is fastest.
+/// An adversary learns the shape and (orthogonal keys) the Frobenius norm from one call, nothing else is claimed here.
+/// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory per further row round.
+/// @throws InputError if a size, a form, a type or an alignment does not fit; RunError if scratch memory runs out.
+template <typename T>
+void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
+           ThreadPool& threads);
+
+/// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles that
+/// overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
+template <typename T>
+void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
+             ThreadPool& threads);
+
+}  // namespace tempo::obfuscation

@@ -1,0 +1,150 @@
+/// The inner loops of blinding, one table of functions per instruction set. Everything here is pointers and sizes:
+/// no allocation, no checks, no logging. Shapes are checked once, by blind.cpp. README.md is the map of this folder.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace tempo::obfuscation::kernels {
+
+/// Rows (and channels) are handled sixteen at a time. Butterfly blocks are powers of two up to 16 and start at
+/// multiples of their size, so that a block never straddles two groups.
+constexpr int kGroup = 16;
+
+/// bfloat16 as it is stored: the upper half of a float.
+using BFloat16 = uint16_t;
+
+/// Entries of the Hadamard block that entry `i` of `size` entries lies in (key.h: ragged ends use smaller blocks).
+inline uint32_t block_at(int64_t i, int64_t size, uint32_t block) {
+  int64_t begin = size - size % block;
+  if (i < begin) return block;
+  for (;;) {
+    block /= 2;
+    if (size - begin < block) continue;
+    if (i < begin + block) return block;
+    begin += block;
+  }
+}
+
+/// What makes a Hadamard matrix of `block` rows orthonormal.
+template <typename T>
+T hadamard_norm(uint32_t block) {
+  return block == 1 ? T(1) : block == 16 ? T(0.25) : T(1) / std::sqrt(T(block));
+}
+
+/// Where the columns of one row lie: column c is (c / width) * stride + c % width elements after the row's first.
+/// Width is a multiple of kGroup or not less than the number of columns.
+struct Columns {
+  int64_t width = 0;
+  int64_t stride = 0;
+};
+
+/// One channel round as the kernels want it. Both arrays are padded to a multiple of kGroup entries (source: its own
+/// index, coefficient: zero); the coefficient is the scale, or its reciprocal, times the Hadamard norm.
+template <typename T>
+struct ChannelRound {
+  const uint32_t* source = nullptr;
+  const T* coefficient = nullptr;
+  uint32_t block = 1;
+};
+
+/// One group of rows at one position: one row round and all channel rounds, from memory to memory.
+///   gather_block   v[i] = coefficient[i] * src[i], butterfly over i; channel rounds gather; dst[i] = v[i]
+///   scatter_block  v[i] = coefficient[i] * (butterfly over i of src)[i]; channel rounds scatter; dst[i] = v[i]
+/// Channel rounds are listed in the order in which they run.
+template <typename T>
+struct BlockPass {
+  int rows = 0;            ///< 1..kGroup
+  uint32_t row_block = 1;  ///< block of the row round
+  bool src_bf16 = false;   ///< elements of src (scattering, T = float only); T otherwise
+  bool dst_bf16 = false;   ///< elements of dst (gathering, T = float only); T otherwise
+  T coefficient[kGroup];
+  const void* src[kGroup];
+  void* dst[kGroup];
+  /// Rows that the next pass will read (gathering) or write (scattering), to be fetched meanwhile; all null: none.
+  const void* ahead[kGroup];
+  Columns src_columns, dst_columns;
+  int64_t channels = 0;
+  const ChannelRound<T>* rounds = nullptr;
+  int round_count = 0;
+  T* work = nullptr;  ///< 64-byte aligned, block_work_elements(channels)
+};
+
+/// Size of BlockPass::work: two transposed copies of the group, channel after channel, each of kGroup rows.
+constexpr int64_t block_work_elements(int64_t channels) {
+  return 2 * kGroup * ((channels + kGroup - 1) / kGroup * kGroup);
+}
+
+/// One row round over many rows of narrow panels.
+///   gather_rows    dst row i = butterfly over i of (coefficient[i] * src row source[i])
+///   scatter_rows   dst row source[i] = coefficient[i] * (butterfly over i of src)[i]
+/// A panel is `width` columns; panel p of row r starts at r * pitch + p * panel_stride elements.
+struct RowPass {
+  const void* src = nullptr;
+  void* dst = nullptr;
+  bool src_bf16 = false, dst_bf16 = false;  ///< as in BlockPass
+  int64_t src_pitch = 0, dst_pitch = 0;
+  int64_t src_panel_stride = 0, dst_panel_stride = 0;
+  int64_t panels = 1, width = 0;
+  int64_t last_width = 0;            ///< columns of the last panel
+  int64_t rows = 0;                  ///< of the key
+  const uint32_t* source = nullptr;  ///< the round's, [rows]
+  const float* scale = nullptr;      ///< the round's, [rows]
+  bool divide = false;               ///< coefficients are 1 / scale
+  uint32_t block = 1;
+};
+
+/// Coefficients of entries [first, first + count) of a round over `size` entries: the scale, or its reciprocal, times the
+/// Hadamard norm. At most one group, which must start at a multiple of kGroup.
+template <typename T>
+void round_coefficients(const float* scale, bool divide, uint32_t block, int64_t first, int64_t size, T* coefficient) {
+  const int64_t count = std::min<int64_t>(kGroup, size - first);
+  if (count == kGroup) {  // the usual case, with constant bounds
+    const T norm = hadamard_norm<T>(block);
+    for (int i = 0; i < kGroup; ++i) coefficient[i] = T(scale[first + i]);
+    if (divide)
+      for (int i = 0; i < kGroup; ++i) coefficient[i] = T(1) / coefficient[i];
+    for (int i = 0; i < kGroup; ++i) coefficient[i] *= norm;
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const T factor = divide ? T(1) / T(scale[first + i]) : T(scale[first + i]);
+    coefficient[i] = factor * hadamard_norm<T>(block_at(first + i, size, block));
+  }
+}
+
+template <typename T>
+struct Kernels {
+  void (*gather_block)(const BlockPass<T>& pass) noexcept;
+  void (*scatter_block)(const BlockPass<T>& pass) noexcept;
+  /// Groups [first, last) of kGroup rows each.
+  void (*gather_rows)(const RowPass& pass, int64_t first, int64_t last) noexcept;
+  void (*scatter_rows)(const RowPass& pass, int64_t first, int64_t last) noexcept;
+  /// dst[c] = src[0][c] + ... + src[count - 1][c], in this order; count >= 1.
+  void (*sum_runs)(const T* const* src, int64_t count, T* dst, int64_t width) noexcept;
+};
+
+struct KernelSet {
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+const KernelSet& reference_kernels();
+/// The kernels compiled for one Highway target, which this machine must support.
+const KernelSet& simd_kernels(int64_t target);
+/// The kernels of the calling thread's instruction set (blind.h: ScopedIsa). Resolve once, then hand to helpers.
+const KernelSet& current_kernels();
+
+template <typename T>
+const Kernels<T>& select(const KernelSet& set);
+template <>
+inline const Kernels<float>& select(const KernelSet& set) {
+  return set.f32;
+}
+template <>
+inline const Kernels<double>& select(const KernelSet& set) {
+  return set.f64;
+}
+
+}  // namespace tempo::obfuscation::kernels

@@ -1,0 +1,179 @@
+// Sixteen vectors at a time: load, butterfly, transpose, store. Compiled once per instruction set (Highway's idiom, hence
+// the toggled guard and no #pragma once).
+#include <cstring>
+#include <type_traits>
+
+#if defined(TEMPO_SIMD_GROUP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TEMPO_SIMD_GROUP_INL_H_
+#undef TEMPO_SIMD_GROUP_INL_H_
+#else
+#define TEMPO_SIMD_GROUP_INL_H_
+#endif
+
+#include "hwy/highway.h"
+#include "obfuscation/kernels/kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tempo::obfuscation::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// A group: lane l of vector i is column l of row i, or the transpose of that. The loops below have constant bounds and
+/// are unrolled, so that a group lives in registers.
+template <class D>
+using VecOf = hn::Vec<D>;
+
+/// A vector never has more lanes than a group has rows.
+template <typename T>
+using TagOf = hn::CappedTag<T, kGroup>;
+
+template <class D, typename In>
+HWY_INLINE VecOf<D> load(D d, const In* from) {
+  using T = hn::TFromD<D>;
+  if constexpr (sizeof(In) == sizeof(T)) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Rebind<uint32_t, D> d32;
+    const hn::Rebind<uint16_t, D> d16;
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, from))));
+  }
+}
+
+template <class D, typename Out>
+HWY_INLINE void store(D d, VecOf<D> v, Out* to) {
+  using T = hn::TFromD<D>;
+  if constexpr (sizeof(Out) == sizeof(T)) {
+    hn::StoreU(v, d, to);
+  } else {
+    // Round to nearest even; a NaN is made quiet instead, so that rounding cannot carry it into infinity.
+    const hn::Rebind<uint32_t, D> d32;
+    const hn::Rebind<uint16_t, D> d16;
+    const auto bits = hn::BitCast(d32, v);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1u));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(hn::Set(d32, 0x7fffu), odd)));
+    const auto quiet = hn::ShiftRight<16>(hn::Or(bits, hn::Set(d32, 0x400000u)));
+    const auto is_nan = hn::RebindMask(d32, hn::IsNaN(v));
+    hn::StoreU(hn::TruncateTo(d16, hn::IfThenElse(is_nan, quiet, rounded)), d16, to);
+  }
+}
+
+/// round_coefficients() for a whole group; the same operations, so the same bits.
+template <typename T>
+HWY_INLINE void group_coefficients(const float* HWY_RESTRICT scale, bool divide, uint32_t block,
+                                   T* HWY_RESTRICT coefficient) {
+  const TagOf<T> d;
+  const hn::Rebind<float, decltype(d)> d_scale;
+  const auto norm = hn::Set(d, hadamard_norm<T>(block));
+  for (size_t i = 0; i < kGroup; i += hn::Lanes(d)) {
+    VecOf<decltype(d)> v;
+    if constexpr (std::is_same_v<T, float>)
+      v = hn::LoadU(d, scale + i);
+    else
+      v = hn::PromoteTo(d, hn::LoadU(d_scale, scale + i));
+    if (divide) v = hn::Div(hn::Set(d, T(1)), v);
+    hn::StoreU(hn::Mul(v, norm), d, coefficient + i);
+  }
+}
+
+template <int kHalf, class V>
+HWY_INLINE void butterfly_stage(V (&v)[kGroup]) {
+#pragma GCC unroll 16
+  for (int pair = 0; pair < kGroup / 2; ++pair) {
+    const int i = pair / kHalf * 2 * kHalf + pair % kHalf;
+    const V a = v[i], b = v[i + kHalf];
+    v[i] = hn::Add(a, b);
+    v[i + kHalf] = hn::Sub(a, b);
+  }
+}
+
+/// Butterfly blocks that get code of their own: none, whole groups, and everything else.
+constexpr int kNoBlock = 1, kWholeBlock = kGroup, kAnyBlock = 0;
+
+/// `size` and `block` matter for kAnyBlock only. A pair of halves lies within one block exactly where it fits below size.
+template <int kBlock, class V>
+HWY_INLINE void butterfly(V (&v)[kGroup], int size, uint32_t block) {
+  if constexpr (kBlock == kWholeBlock) {
+    butterfly_stage<1>(v);
+    butterfly_stage<2>(v);
+    butterfly_stage<4>(v);
+    butterfly_stage<8>(v);
+  } else if constexpr (kBlock == kAnyBlock) {
+    for (int half = 1; half < static_cast<int>(block); half *= 2)
+      for (int j = 0; j + 2 * half <= size; j += 2 * half)
+        for (int i = j; i < j + half; ++i) {
+          const V a = v[i], b = v[i + half];
+          v[i] = hn::Add(a, b);
+          v[i + half] = hn::Sub(a, b);
+        }
+  }
+}
+
+/// Calls `body` with the kind of butterfly that `size` entries in blocks of `block` need, as a compile-time constant.
+template <class Body>
+HWY_INLINE void with_block(int size, uint32_t block, const Body& body) {
+  if (block == 1)
+    body(std::integral_constant<int, kNoBlock>());
+  else if (block == kGroup && size == kGroup)
+    body(std::integral_constant<int, kWholeBlock>());
+  else
+    body(std::integral_constant<int, kAnyBlock>());
+}
+
+#if HWY_TARGET == HWY_SCALAR
+/// A square of one lane.
+template <class D>
+HWY_INLINE void transpose(D, VecOf<D>*) {}
+#else
+/// Transposes 128-bit blocks: vectors i, i + kStep, i + 2 kStep.. of v (as many as a vector has blocks), in place.
+template <int kBlocks, int kStep, class D>
+HWY_INLINE void transpose_blocks(D d, VecOf<D>* v) {
+  using V = VecOf<D>;
+  if constexpr (kBlocks == 2) {
+    const V a = v[0], b = v[kStep];
+    v[0] = hn::ConcatLowerLower(d, b, a);
+    v[kStep] = hn::ConcatUpperUpper(d, b, a);
+  } else if constexpr (kBlocks == 4) {
+    const V a = v[0], b = v[kStep], c = v[2 * kStep], e = v[3 * kStep];
+    const V ac_low = hn::ConcatLowerLower(d, c, a), be_low = hn::ConcatLowerLower(d, e, b);
+    const V ac_high = hn::ConcatUpperUpper(d, c, a), be_high = hn::ConcatUpperUpper(d, e, b);
+    v[0] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(be_low), ac_low);
+    v[kStep] = hn::OddEvenBlocks(be_low, hn::SwapAdjacentBlocks(ac_low));
+    v[2 * kStep] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(be_high), ac_high);
+    v[3 * kStep] = hn::OddEvenBlocks(be_high, hn::SwapAdjacentBlocks(ac_high));
+  }
+}
+
+/// Transposes the square of v[0 .. lanes) in place.
+template <class D>
+HWY_INLINE void transpose(D d, VecOf<D>* v) {
+  using T = hn::TFromD<D>;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  constexpr int kInBlock = kLanes < 16 / static_cast<int>(sizeof(T)) ? kLanes : 16 / static_cast<int>(sizeof(T));
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; i += kInBlock) {
+    if constexpr (kInBlock == 2) {
+      const auto a = v[i], b = v[i + 1];
+      v[i] = hn::InterleaveLower(d, a, b);
+      v[i + 1] = hn::InterleaveUpper(d, a, b);
+    } else if constexpr (kInBlock == 4) {
+      const hn::RepartitionToWide<D> wide;
+      const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d, v[i], v[i + 1]));
+      const auto ab_high = hn::BitCast(wide, hn::InterleaveUpper(d, v[i], v[i + 1]));
+      const auto cd_low = hn::BitCast(wide, hn::InterleaveLower(d, v[i + 2], v[i + 3]));
+      const auto cd_high = hn::BitCast(wide, hn::InterleaveUpper(d, v[i + 2], v[i + 3]));
+      v[i] = hn::BitCast(d, hn::InterleaveLower(wide, ab_low, cd_low));
+      v[i + 1] = hn::BitCast(d, hn::InterleaveUpper(wide, ab_low, cd_low));
+      v[i + 2] = hn::BitCast(d, hn::InterleaveLower(wide, ab_high, cd_high));
+      v[i + 3] = hn::BitCast(d, hn::InterleaveUpper(wide, ab_high, cd_high));
+    }
+  }
+#pragma GCC unroll 16
+  for (int j = 0; j < kInBlock; ++j) transpose_blocks<kLanes / kInBlock, kInBlock>(d, v + j);
+}
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tempo::obfuscation::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggled guard

@@ -1,0 +1,43 @@
+/// A key is a secret invertible linear map K over one dimension of an operand, made of rounds that are cheap to apply.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace tempo::obfuscation {
+
+/// One round:  (K v)[i] = H (scale . v[source])  where H is a block-diagonal orthonormal Hadamard (Sylvester) matrix.
+/// Blocks have `block` entries, a power of two up to 16; the ragged end is cut into descending powers of two
+/// (13 entries left: blocks of 8, 4 and 1). block == 1 means no mixing.
+struct KeyRound {
+  std::vector<uint32_t> source;  ///< a permutation of 0..size-1
+  std::vector<float> scale;      ///< non-zero, same length
+  uint32_t block = 1;
+};
+
+/// Rounds are applied first to last; an empty list is the identity. Immutable once made, so safe to share.
+struct Key {
+  uint32_t size = 0;
+  std::vector<KeyRound> rounds;
+  bool orthogonal = true;  ///< K^-1 == K^T: every scale is +1 or -1
+};
+
+/// The four ways in which a key acts on the vectors of its dimension. Blinding uses the first two, un-blinding the
+/// last two. Gathering forms read v[source]; scattering forms run the rounds backward and write to v[source].
+///   kDirect            v -> K v        (gather, scale)
+///   kInverseTranspose  v -> K^-T v     (gather, 1 / scale)
+///   kInverse           v -> K^-1 v     (scatter, 1 / scale)
+///   kTranspose         v -> K^T v      (scatter, scale)
+enum class Form { kDirect, kInverseTranspose, kInverse, kTranspose };
+
+constexpr bool is_gathering(Form form) { return form == Form::kDirect || form == Form::kInverseTranspose; }
+constexpr bool divides_by_scale(Form form) { return form == Form::kInverseTranspose || form == Form::kInverse; }
+
+/// A key and how it is to act.
+struct KeyUse {
+  const Key* key = nullptr;
+  Form form = Form::kDirect;
+};
+
+}  // namespace tempo::obfuscation

@@ -1,0 +1,50 @@
+/// Every key of a session, re-derivable at any time from one master secret and a public path.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "base/secret.h"
+#include "obfuscation/key.h"
+#include "obfuscation/scheme.h"
+
+namespace tempo::obfuscation {
+
+/// Which key of a product Y = X W:  X~ = L X M,  W~ = M^-1 W R,  Y~ = L Y R.
+enum class KeyRole : uint8_t { kLeft, kInner, kRight };
+
+/// What the number of a pass counts.
+enum class Period : uint8_t { kStep, kEvaluation, kResidentEpoch };
+
+/// One forward pass and its backward pass. Keys of two different passes are independent.
+struct Pass {
+  Period period = Period::kStep;
+  uint64_t number = 0;
+  uint64_t batch = 0;  ///< within an evaluation
+};
+
+/// What a key is for. Two different paths give independent keys; the same path always gives the same key.
+struct KeyPath {
+  std::string_view layer;  ///< the layer's name in the model
+  Pass pass;
+  uint64_t call = 0;     ///< counts a layer's uses within the pass
+  uint64_t item = 0;     ///< of a batched product
+  uint64_t purpose = 0;  ///< which product of the step, where operands are not reused: 0 forward, 1 dX, 2 dW
+};
+
+/// Thread-safe: deriving has no state.
+class KeyRing {
+ public:
+  KeyRing(SecretKey master, std::unique_ptr<Scheme> scheme) : master_(std::move(master)), scheme_(std::move(scheme)) {}
+
+  [[nodiscard]] Key derive(const KeyPath& path, KeyRole role, uint32_t size) const;
+  [[nodiscard]] const Scheme& scheme() const { return *scheme_; }
+  [[nodiscard]] const SecretKey& master() const { return master_; }
+
+ private:
+  SecretKey master_;
+  std::unique_ptr<Scheme> scheme_;
+};
+
+}  // namespace tempo::obfuscation

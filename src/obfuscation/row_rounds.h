@@ -1,0 +1,56 @@
+/// The row rounds of one call beyond the first, which move whole panels of scratch memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "obfuscation/key.h"
+#include "obfuscation/kernels/kernels.h"
+#include "obfuscation/scratch.h"
+
+namespace tempo::obfuscation {
+
+/// Half-mixed values are kept as panels: a few columns of one position for all rows, so that all rounds of a panel run
+/// in cache. Panel p * per_position + k holds columns [k * width, (k + 1) * width) of position p.
+struct Panels {
+  int64_t width = 0;         ///< columns; as kernels::Columns wants it
+  int64_t per_position = 0;  ///< panels of one position
+  int64_t stride = 0;        ///< elements between two panels
+  int64_t count = 0;
+
+  [[nodiscard]] static Panels of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes);
+  [[nodiscard]] int64_t elements() const { return count * stride; }
+};
+
+/// Everything that the row rounds need to know of the call.
+template <typename T>
+struct RowRounds {
+  KeyUse key;
+  Panels panels;
+  int64_t positions = 0, channels = 0;
+  std::byte* wire = nullptr;  ///< rows of positions * channels elements; read if scattering, written if gathering
+  bool wire_bf16 = false;
+  const kernels::Kernels<T>* kernels = nullptr;
+
+  /// Elements of `spare` for so many threads.
+  [[nodiscard]] int64_t spare_elements(int threads) const;
+  /// Gathering: rounds 1, 2.. from `mixed` to the wire. Scattering: the same rounds backward, from the wire to `mixed`.
+  /// The contents of both scratch buffers are lost, but for the result.
+  void run(T* mixed, T* spare, ThreadPool& threads) const;
+
+ private:
+  struct Group;
+  [[nodiscard]] bool gathering() const { return is_gathering(key.form); }
+  [[nodiscard]] int passes() const { return static_cast<int>(key.key->rounds.size()) - 1; }
+  [[nodiscard]] int64_t panels_per_group() const;
+  [[nodiscard]] int64_t groups() const;
+  [[nodiscard]] bool whole_groups(int threads) const { return groups() >= threads; }
+  [[nodiscard]] Group group(int64_t index, T* mixed, T* spare) const;
+  [[nodiscard]] bool on_wire(int pass) const { return pass == (gathering() ? passes() - 1 : 0); }
+  void run_group(const Group& group) const;
+  void run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
+                int64_t end) const;
+};
+
+}  // namespace tempo::obfuscation

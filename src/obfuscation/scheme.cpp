@@ -1,0 +1,123 @@
+#include "obfuscation/scheme.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tempo/error.h"
+
+namespace tempo {
+
+void validate(const BlindingOptions& options) {
+  const auto check_range = [](const char* name, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high)
+      throw InputError(fmt::format("{}: got {}, expected {} to {}", name, value, low, high));
+  };
+  check_range("conv-tile", options.conv_tile, 0, 1024);
+  check_range("row-rounds", options.row_rounds, 0, 8);
+  check_range("rekey-interval", options.rekey_interval, 1, int64_t{1} << 31);
+  if (options.weights == WeightPlacement::kReturned) return;
+  if (options.protection == Protection::kPermuted)
+    throw InputError(
+        "weights=resident with protection=permuted: updates on the worker need orthogonal keys; expected "
+        "protection=rotated, or weights=returned");
+  if (options.reuse != Reuse::kFull)
+    throw InputError(
+        "weights=resident without reuse=full: a gradient must arrive under the very keys of its weight; expected "
+        "reuse=full, or weights=returned");
+}
+
+}  // namespace tempo
+
+namespace tempo::obfuscation {
+namespace {
+
+constexpr uint32_t kBlock = 16;
+constexpr int kRotatedChannelRounds = 2;
+constexpr uint32_t kLargestCoefficient = 16;
+
+class NoProtection final : public Scheme {
+ public:
+  [[nodiscard]] bool is_orthogonal() const override { return true; }
+  [[nodiscard]] Key row_key(Csprng&, uint32_t size) const override { return {.size = size, .rounds = {}}; }
+  [[nodiscard]] Key channel_key(Csprng&, uint32_t size) const override { return {.size = size, .rounds = {}}; }
+};
+
+/// The paper's scheme: permutation x diagonal on every dimension.
+class Permuted final : public Scheme {
+ public:
+  explicit Permuted(Coefficients coefficients) : coefficients_(coefficients) {}
+  [[nodiscard]] bool is_orthogonal() const override { return false; }
+  [[nodiscard]] Key row_key(Csprng& random, uint32_t size) const override { return draw(random, size); }
+  [[nodiscard]] Key channel_key(Csprng& random, uint32_t size) const override { return draw(random, size); }
+
+ private:
+  [[nodiscard]] float coefficient(Csprng& random) const {
+    if (coefficients_ == Coefficients::kPositiveInteger)
+      return static_cast<float>(1 + random.below(kLargestCoefficient));
+    const double magnitude = std::exp2(4.0 * random.uniform() - 2.0);  // log-uniform in [1/4, 4]
+    return static_cast<float>(random.coin() ? magnitude : -magnitude);
+  }
+  [[nodiscard]] Key draw(Csprng& random, uint32_t size) const {
+    KeyRound round{.source = random.permutation(size), .scale = std::vector<float>(size), .block = 1};
+    for (float& scale : round.scale) scale = coefficient(random);
+    Key key{.size = size, .rounds = {}, .orthogonal = false};
+    key.rounds.push_back(std::move(round));
+    return key;
+  }
+
+  Coefficients coefficients_;
+};
+
+/// Rounds of (permutation, random signs, blocks of 16 mixed by an orthonormal Hadamard matrix).
+class Rotated final : public Scheme {
+ public:
+  explicit Rotated(int row_rounds) : row_rounds_(row_rounds) {}
+  [[nodiscard]] bool is_orthogonal() const override { return true; }
+  [[nodiscard]] Key row_key(Csprng& random, uint32_t size) const override {
+    return draw(random, size, row_rounds_ > 0 ? row_rounds_ : rounds_to_mix(size));
+  }
+  [[nodiscard]] Key channel_key(Csprng& random, uint32_t size) const override {
+    return draw(random, size, kRotatedChannelRounds);
+  }
+
+ private:
+  /// ceil(log16 size): the fewest rounds after which every output can depend on every input.
+  static int rounds_to_mix(uint32_t size) {
+    int rounds = 1;
+    for (uint64_t mixed = kBlock; mixed < size; mixed *= kBlock) ++rounds;
+    return rounds;
+  }
+  static Key draw(Csprng& random, uint32_t size, int rounds) {
+    Key key{.size = size, .rounds = {}};
+    for (int i = 0; i < rounds; ++i) {
+      KeyRound round{.source = random.permutation(size), .scale = std::vector<float>(size), .block = kBlock};
+      uint32_t bits = 0;
+      for (uint32_t j = 0; j < size; ++j) {
+        if (j % 32 == 0) bits = random.next_u32();
+        round.scale[j] = (bits >> (j % 32) & 1U) != 0 ? 1.0F : -1.0F;
+      }
+      key.rounds.push_back(std::move(round));
+    }
+    return key;
+  }
+
+  int row_rounds_;
+};
+
+}  // namespace
+
+std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options) {
+  validate(options);
+  switch (options.protection) {
+    case Protection::kNone:
+      return std::make_unique<NoProtection>();
+    case Protection::kPermuted:
+      return std::make_unique<Permuted>(options.coefficients);
+    case Protection::kRotated:
+      return std::make_unique<Rotated>(options.row_rounds);
+  }
+  throw InputError("protection: unknown scheme");
+}
+
+}  // namespace tempo::obfuscation

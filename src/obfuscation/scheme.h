@@ -1,0 +1,28 @@
+/// Protection schemes: how the secret keys of a product are drawn. A new scheme is one class here and one line in
+/// `make_scheme`.
+#pragma once
+
+#include <memory>
+
+#include "base/csprng.h"
+#include "obfuscation/key.h"
+#include "tempo/options.h"
+
+namespace tempo::obfuscation {
+
+/// Draws keys. Stateless and thread-safe: all randomness comes from the stream that is passed in.
+class Scheme {
+ public:
+  virtual ~Scheme() = default;
+  /// True if every key satisfies K^-1 == K^T; a condition of resident weights.
+  [[nodiscard]] virtual bool is_orthogonal() const = 0;
+  /// A key over rows (samples, positions or tiles).
+  [[nodiscard]] virtual Key row_key(Csprng& random, uint32_t size) const = 0;
+  /// A key over input or output channels.
+  [[nodiscard]] virtual Key channel_key(Csprng& random, uint32_t size) const = 0;
+};
+
+/// @throws InputError as `validate(options)`.
+std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options);
+
+}  // namespace tempo::obfuscation

@@ -1,0 +1,239 @@
+#include "obfuscation/tile_walk.h"
+
+#include <algorithm>
+
+#include "obfuscation/scratch.h"
+
+namespace tempo::obfuscation {
+namespace {
+
+using kernels::kGroup;
+
+int64_t round_up(int64_t n) { return (n + kGroup - 1) / kGroup * kGroup; }
+
+/// Row numbers fit in 32 bits, whose division is several times faster than that of 64 bits.
+uint32_t narrow(int64_t n) { return static_cast<uint32_t>(n); }
+
+}  // namespace
+
+template <typename T>
+ChannelRounds<T>::ChannelRounds(KeyUse use) {
+  const Key& key = *use.key;
+  const auto padded = static_cast<size_t>(round_up(key.size));
+  sources_.resize(padded * key.rounds.size());
+  coefficients_.resize(padded * key.rounds.size());
+  for (size_t k = 0; k < key.rounds.size(); ++k) {
+    const KeyRound& round = key.rounds[is_gathering(use.form) ? k : key.rounds.size() - 1 - k];
+    uint32_t* source = sources_.data() + k * padded;
+    T* coefficient = coefficients_.data() + k * padded;
+    for (uint32_t i = 0; i < padded; ++i) source[i] = i < key.size ? round.source[i] : i;
+    for (uint32_t i = 0; i < key.size; i += kGroup)
+      kernels::round_coefficients(round.scale.data(), divides_by_scale(use.form), round.block, i, key.size,
+                                  coefficient + i);
+    rounds_.push_back({source, coefficient, round.block});
+  }
+}
+
+/// Where the tiles of a group of rows begin in the image: `offset` is that of pixel (y, x), which may be outside.
+template <typename T>
+struct TileWalk<T>::Origins {
+  int64_t offset[kGroup], y[kGroup], x[kGroup];
+};
+
+template <typename T>
+int64_t TileWalk<T>::run_elements() const {
+  return round_up(geometry.channels);
+}
+
+/// A run of channels that stands for the padding, and the kernels' work space.
+template <typename T>
+int64_t TileWalk<T>::work_per_thread() const {
+  return run_elements() + kernels::block_work_elements(geometry.channels);
+}
+
+template <typename T>
+void TileWalk<T>::start_group(int64_t group, Origins& origins, kernels::BlockPass<T>& pass) const {
+  const TileGeometry& g = geometry;
+  const KeyRound* round = rows.key->rounds.empty() ? nullptr : rows.key->rounds.data();
+  pass.rows = static_cast<int>(std::min<int64_t>(kGroup, g.rows() - group * kGroup));
+  pass.row_block = round == nullptr ? 1 : round->block;
+  const bool divide = divides_by_scale(rows.form) && !rows.key->orthogonal;
+  if (round == nullptr)
+    std::fill(pass.coefficient, pass.coefficient + kGroup, T(1));
+  else
+    kernels::round_coefficients(round->scale.data(), divide, round->block, group * kGroup, rows.key->size,
+                                pass.coefficient);
+  for (int i = 0; i < pass.rows; ++i) {
+    const int64_t near = group * kGroup + i;
+    const uint32_t row = round == nullptr ? narrow(near) : round->source[static_cast<size_t>(near)];
+    const uint32_t line = row / narrow(g.tiles_x);
+    const uint32_t image = line / narrow(g.tiles_y);
+    origins.y[i] = int64_t{line % narrow(g.tiles_y)} * g.step_y - g.offset_y;
+    origins.x[i] = int64_t{row % narrow(g.tiles_x)} * g.step_x - g.offset_x;
+    origins.offset[i] = ((image * g.height + origins.y[i]) * g.width + origins.x[i]) * g.channels;
+  }
+}
+
+template <typename T>
+void TileWalk<T>::set_addresses(int64_t group, int64_t position, const Origins& origins, T* void_run,
+                                kernels::BlockPass<T>& pass) const {
+  const TileGeometry& g = geometry;
+  const int64_t dy = position / g.tile_w * g.pitch_y, dx = position % g.tile_w * g.pitch_x;
+  const int64_t delta = (dy * g.width + dx) * g.channels;
+  const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
+  for (int i = 0; i < pass.rows; ++i) {
+    const int64_t y = origins.y[i] + dy, x = origins.x[i] + dx;
+    const bool inside = y >= 0 && y < g.height && x >= 0 && x < g.width;
+    const int64_t row = group * kGroup + i;
+    void* other = wire != nullptr
+                      ? static_cast<void*>(wire + (row * g.positions() + position) * g.channels * element)
+                      : mixed + position * panels.per_position * panels.stride + row * panels.width;
+    if (gathering()) {
+      pass.src[i] = inside ? source + origins.offset[i] + delta : void_run;
+      pass.dst[i] = other;
+    } else {
+      pass.src[i] = other;
+      pass.dst[i] = inside ? target + origins.offset[i] + delta : void_run;
+    }
+  }
+}
+
+/// Items are (group of rows, position), positions fastest.
+template <typename T>
+void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
+  kernels::BlockPass<T> pass = {}, next;
+  Origins origins;
+  T* void_run = work;
+  if (gathering()) std::fill(void_run, void_run + geometry.channels, T(0));
+  pass.work = work + run_elements();
+  pass.channels = geometry.channels;
+  pass.rounds = channels->data();
+  pass.round_count = channels->size();
+  const kernels::Columns image = {geometry.channels, 0};
+  const kernels::Columns other = wire != nullptr ? image : kernels::Columns{panels.width, panels.stride};
+  pass.src_columns = gathering() ? image : other;
+  pass.dst_columns = gathering() ? other : image;
+  (gathering() ? pass.dst_bf16 : pass.src_bf16) = wire != nullptr && wire_bf16;
+  const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
+  const int64_t positions = geometry.positions();
+  const auto prepare = [&](int64_t item) {
+    const int64_t group = item / positions, position = item % positions;
+    if (item == begin || position == 0) start_group(group, origins, next);
+    set_addresses(group, position, origins, void_run, next);
+  };
+  next = pass;
+  prepare(begin);
+  for (int64_t item = begin; item < end; ++item) {
+    pass = next;
+    if (item + 1 < end) prepare(item + 1);
+    for (int i = 0; i < kGroup; ++i) pass.ahead[i] = gathering() ? next.src[i] : next.dst[i];
+    kernel(pass);
+  }
+}
+
+template <typename T>
+void TileWalk<T>::run(T* work, ThreadPool& threads) const {
+  Tickets tickets(threads.threads());
+  const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup;
+  threads.parallel_for(groups * geometry.positions(), 1, [&](int64_t begin, int64_t end) {
+    const Tickets::Held ticket(tickets);
+    walk(begin, end, work + static_cast<int64_t>(ticket.number()) * work_per_thread());
+  });
+}
+
+namespace {
+
+/// For each pixel along one axis, the (tile, position) pairs that lie on it: those of pixel i are
+/// entries [start[i], start[i + 1]).
+struct Cover {
+  struct Entry {
+    int64_t tile, position;
+  };
+  std::vector<size_t> start;
+  std::vector<Entry> entries;
+
+  Cover(int64_t size, int64_t tiles, int64_t positions, int64_t step, int64_t offset, int64_t pitch) {
+    for (int64_t i = 0; i < size; ++i) {
+      start.push_back(entries.size());
+      for (int64_t position = 0; position < positions; ++position) {
+        const int64_t origin = i + offset - position * pitch;
+        if (origin >= 0 && origin % step == 0 && origin / step < tiles) entries.push_back({origin / step, position});
+      }
+    }
+    start.push_back(entries.size());
+  }
+  [[nodiscard]] std::span<const Entry> of(int64_t i) const {
+    const auto at = static_cast<size_t>(i);
+    return std::span(entries).subspan(start[at], start[at + 1] - start[at]);
+  }
+  [[nodiscard]] size_t most() const {
+    size_t most = 0;
+    for (size_t i = 0; i + 1 < start.size(); ++i) most = std::max(most, start[i + 1] - start[i]);
+    return most;
+  }
+  [[nodiscard]] bool complete() const {
+    for (size_t i = 0; i + 1 < start.size(); ++i)
+      if (start[i] == start[i + 1]) return false;
+    return true;
+  }
+};
+
+Cover cover_y(const TileGeometry& g) { return {g.height, g.tiles_y, g.tile_h, g.step_y, g.offset_y, g.pitch_y}; }
+Cover cover_x(const TileGeometry& g) { return {g.width, g.tiles_x, g.tile_w, g.step_x, g.offset_x, g.pitch_x}; }
+
+}  // namespace
+
+template <typename T>
+void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kernels<T>& kernels, T* x,
+               ThreadPool& threads) {
+  const TileGeometry& g = geometry;
+  const Cover along_y = cover_y(g), along_x = cover_x(g);
+  Tickets tickets(threads.threads());
+  const size_t most = along_y.most() * along_x.most();
+  std::vector<const T*> runs(most * static_cast<size_t>(threads.threads()));
+  threads.parallel_for(g.images * g.height, 1, [&](int64_t begin, int64_t end) {
+    const Tickets::Held ticket(tickets);
+    const T** run = runs.data() + ticket.number() * most;
+    for (int64_t line = begin; line < end; ++line) {
+      T* pixel = x + line * g.width * g.channels;
+      for (int64_t column = 0; column < g.width; ++column, pixel += g.channels) {
+        int64_t count = 0;
+        for (const auto& [ty, py] : along_y.of(line % g.height))
+          for (const auto& [tx, px] : along_x.of(column)) {
+            const int64_t row = (line / g.height * g.tiles_y + ty) * g.tiles_x + tx;
+            run[count++] = tiles + (row * g.positions() + py * g.tile_w + px) * g.channels;
+          }
+        if (count == 0)
+          std::fill(pixel, pixel + g.channels, T(0));
+        else
+          kernels.sum_runs(run, count, pixel, g.channels);
+      }
+    }
+  });
+}
+
+template <typename T>
+void zero_uncovered(const TileGeometry& geometry, T* x, ThreadPool& threads) {
+  const TileGeometry& g = geometry;
+  const Cover along_y = cover_y(g), along_x = cover_x(g);
+  if (along_y.complete() && along_x.complete()) return;
+  threads.parallel_for(g.images * g.height, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      T* pixel = x + line * g.width * g.channels;
+      const bool whole_line = along_y.of(line % g.height).empty();
+      for (int64_t column = 0; column < g.width; ++column, pixel += g.channels)
+        if (whole_line || along_x.of(column).empty()) std::fill(pixel, pixel + g.channels, T(0));
+    }
+  });
+}
+
+template struct TileWalk<float>;
+template struct TileWalk<double>;
+template class ChannelRounds<float>;
+template class ChannelRounds<double>;
+template void sum_tiles(const float*, const TileGeometry&, const kernels::Kernels<float>&, float*, ThreadPool&);
+template void sum_tiles(const double*, const TileGeometry&, const kernels::Kernels<double>&, double*, ThreadPool&);
+template void zero_uncovered(const TileGeometry&, float*, ThreadPool&);
+template void zero_uncovered(const TileGeometry&, double*, ThreadPool&);
+
+}  // namespace tempo::obfuscation

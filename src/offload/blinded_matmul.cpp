@@ -1,0 +1,140 @@
+#include "offload/blinded_product.h"
+
+namespace tempo::offload {
+
+using obfuscation::Form;
+using obfuscation::Key;
+using obfuscation::KeyRole;
+using obfuscation::matrix_geometry;
+
+namespace {
+
+using KeyMember = std::shared_ptr<const Key> ProductKeys::*;
+
+/// Where each item of a batch starts, and under which of its keys.
+template <typename Item, typename Tensor>
+std::vector<Item> items_of(Tensor tensor, int64_t elements, const std::vector<ProductKeys>& keys, KeyMember rows,
+                           Form row_form, KeyMember channels, Form channel_form) {
+  std::vector<Item> items;
+  auto* bytes = static_cast<
+      std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(tensor.data)>>, const std::byte*, std::byte*>>(
+      tensor.data);
+  for (const ProductKeys& item : keys) {
+    items.push_back({{tensor.type, bytes}, {(item.*rows).get(), row_form}, {(item.*channels).get(), channel_form}});
+    bytes += static_cast<size_t>(elements) * element_bytes(tensor.type);
+  }
+  return items;
+}
+
+}  // namespace
+
+struct BlindedMatmul::Call {
+  Shape shape;
+  obfuscation::Pass pass;
+  uint64_t call = 0;
+  ElementType type = ElementType::kFloat32;
+  ElementType wire = ElementType::kFloat32;
+  double flops = 0;
+  BatchKeys keys;
+  Operand a, b;
+};
+
+void BlindedMatmul::CallDeleter::operator()(Call* call) const noexcept { delete call; }
+
+BlindedMatmul::BatchKeys BlindedMatmul::derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right,
+                                               const BatchKeys* otherwise) {
+  BatchKeys keys;
+  for (int64_t item = 0; item < call.shape.batch; ++item) {
+    const obfuscation::KeyPath path{
+        .layer = layer_, .pass = call.pass, .call = call.call, .item = static_cast<uint64_t>(item), .purpose = purpose};
+    ProductKeys one = otherwise != nullptr ? otherwise->items[static_cast<size_t>(item)] : ProductKeys{};
+    if (left) one.left = session_.derive(path, KeyRole::kLeft, call.shape.n);
+    if (inner) one.inner = session_.derive(path, KeyRole::kInner, call.shape.d);
+    if (right) one.right = session_.derive(path, KeyRole::kRight, call.shape.m);
+    keys.items.push_back(std::move(one));
+  }
+  return keys;
+}
+
+Operand BlindedMatmul::send_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys) {
+  const auto& [batch, n, d, m] = call.shape;
+  return session_.send(items_of<Session::BlindItem>(a, n * d, keys.items, &ProductKeys::left, Form::kDirect,
+                                                    &ProductKeys::inner, Form::kDirect),
+                       matrix_geometry(n, d), call.wire, {batch, n, d});
+}
+
+Operand BlindedMatmul::send_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys) {
+  const auto& [batch, n, d, m] = call.shape;
+  return session_.send(items_of<Session::BlindItem>(b, d * m, keys.items, &ProductKeys::inner, Form::kInverseTranspose,
+                                                    &ProductKeys::right, Form::kDirect),
+                       matrix_geometry(d, m), call.wire, {batch, d, m});
+}
+
+Operand BlindedMatmul::send_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys) {
+  const auto& [batch, n, d, m] = call.shape;
+  return session_.send(items_of<Session::BlindItem>(dc, n * m, keys.items, &ProductKeys::left, Form::kInverseTranspose,
+                                                    &ProductKeys::right, Form::kInverseTranspose),
+                       matrix_geometry(n, m), call.wire, {batch, n, m});
+}
+
+BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainTensor a, ConstPlainTensor b,
+                                                 PlainTensor c) {
+  UniqueCall call(new Call);
+  call->shape = shape;
+  call->pass = session_.pass();
+  call->call = calls_.next(session_);
+  call->type = a.type;
+  call->wire = session_.wire_type(a.type);
+  call->flops = 2.0 * static_cast<double>(shape.batch * shape.n) * static_cast<double>(shape.d * shape.m);
+  call->keys = derive(*call, 0, true, true, true, nullptr);
+  call->b = send_b(*call, b, call->keys);
+  call->a = send_a(*call, a, call->keys);
+  auto reply = session_.worker().submit(Forward{
+      .product = {.kind = ProductKind::kMatmul}, .x = call->a.id(), .w = call->b.id(), .reply_type = call->wire});
+  const Buffer blinded =
+      session_.receive(reply, {.type = call->wire, .shape = {shape.batch, shape.n, shape.m}}, "forward of " + layer_);
+  session_.unblind(blinded, matrix_geometry(shape.n, shape.m),
+                   items_of<Session::UnblindItem>(c, shape.n * shape.m, call->keys.items, &ProductKeys::left,
+                                                  Form::kInverse, &ProductKeys::right, Form::kInverse));
+  session_.count_product(call->flops);
+  return call;
+}
+
+void BlindedMatmul::backward(Call& call, ConstPlainTensor a, ConstPlainTensor b, ConstPlainTensor dc, PlainTensor da,
+                             PlainTensor db) {
+  const auto& [batch, n, d, m] = call.shape;
+  const Reuse reuse = session_.options().reuse;
+  const bool fresh = reuse != Reuse::kFull;
+  const bool renew_all = reuse == Reuse::kNone;
+  const BatchKeys da_keys = fresh ? derive(call, 1, true, renew_all, renew_all, &call.keys) : call.keys;
+  const BatchKeys db_keys = fresh ? derive(call, 2, renew_all, renew_all, true, &call.keys) : call.keys;
+
+  Operand b_again, a_again, dc_for_db;
+  if (renew_all) b_again = send_b(call, b, da_keys);
+  const Operand dc_for_da = send_dc(call, dc, da_keys);
+  auto da_reply = session_.worker().submit(InputGradient{.product = {.kind = ProductKind::kMatmul},
+                                                         .dy = dc_for_da.id(),
+                                                         .w = renew_all ? b_again.id() : call.b.id(),
+                                                         .x_shape = {batch, n, d},
+                                                         .reply_type = call.wire});
+  if (renew_all) a_again = send_a(call, a, db_keys);
+  if (fresh) dc_for_db = send_dc(call, dc, db_keys);
+  auto db_reply = session_.worker().submit(WeightGradient{.product = {.kind = ProductKind::kMatmul},
+                                                          .x = renew_all ? a_again.id() : call.a.id(),
+                                                          .dy = fresh ? dc_for_db.id() : dc_for_da.id(),
+                                                          .w_shape = {batch, d, m},
+                                                          .reply_type = call.wire});
+  session_.count_product(2 * call.flops);
+  const Buffer da_blinded =
+      session_.receive(da_reply, {.type = call.wire, .shape = {batch, n, d}}, "input_gradient of " + layer_);
+  session_.unblind(da_blinded, matrix_geometry(n, d),
+                   items_of<Session::UnblindItem>(da, n * d, da_keys.items, &ProductKeys::left, Form::kTranspose,
+                                                  &ProductKeys::inner, Form::kTranspose));
+  const Buffer db_blinded =
+      session_.receive(db_reply, {.type = call.wire, .shape = {batch, d, m}}, "weight_gradient of " + layer_);
+  session_.unblind(db_blinded, matrix_geometry(d, m),
+                   items_of<Session::UnblindItem>(db, d * m, db_keys.items, &ProductKeys::inner, Form::kInverse,
+                                                  &ProductKeys::right, Form::kTranspose));
+}
+
+}  // namespace tempo::offload

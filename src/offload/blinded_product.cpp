@@ -1,0 +1,171 @@
+#include "offload/blinded_product.h"
+
+#include "tempo/error.h"
+
+namespace tempo::offload {
+
+using obfuscation::ConvTiling;
+using obfuscation::Form;
+using obfuscation::KeyRole;
+using obfuscation::TileGeometry;
+
+struct BlindedProduct::Call {
+  ImageShape shape;
+  ConvTiling cut;
+  Product product;
+  obfuscation::Pass pass;
+  uint64_t call = 0;
+  ElementType type = ElementType::kFloat32;
+  ElementType wire = ElementType::kFloat32;
+  double flops = 0;
+  ProductKeys keys;
+  Operand x, w;  // w is empty with resident weights
+  OperandId w_id = 0;
+
+  // A product of single positions is a matrix product whatever the kernel: its taps are columns.
+  [[nodiscard]] std::vector<int64_t> wire_shape(const TileGeometry& g) const {
+    if (product.kind == ProductKind::kLinear) return {g.rows(), g.positions() * g.channels};
+    return {g.rows(), g.tile_h, g.tile_w, g.channels};
+  }
+};
+
+void BlindedProduct::CallDeleter::operator()(Call* call) const noexcept { delete call; }
+
+BlindedProduct::BlindedProduct(Session& session, std::string layer, const ProductGeometry& geometry)
+    : session_(session),
+      layer_(std::move(layer)),
+      geometry_(geometry),
+      weight_geometry_(obfuscation::weight_geometry(geometry.out, geometry.kernel_h, geometry.kernel_w, geometry.in)) {
+  if (session.options().weights == WeightPlacement::kResident)
+    resident_.emplace(session, layer_, weight_geometry_, weight_wire_shape());
+}
+
+int64_t BlindedProduct::out_height(int64_t height) const {
+  return obfuscation::ConvAxis{height, geometry_.kernel_h, geometry_.stride, geometry_.padding, geometry_.dilation}
+      .outputs();
+}
+int64_t BlindedProduct::out_width(int64_t width) const {
+  return obfuscation::ConvAxis{width, geometry_.kernel_w, geometry_.stride, geometry_.padding, geometry_.dilation}
+      .outputs();
+}
+
+ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right,
+                                   const ProductKeys& otherwise) {
+  const obfuscation::KeyPath path{.layer = layer_, .pass = call.pass, .call = call.call, .purpose = purpose};
+  ProductKeys keys = otherwise;
+  if (left) keys.left = session_.derive(path, KeyRole::kLeft, call.cut.input.rows());
+  if (inner) keys.inner = session_.derive(path, KeyRole::kInner, geometry_.in);
+  if (right) keys.right = session_.derive(path, KeyRole::kRight, geometry_.out);
+  return keys;
+}
+
+Operand BlindedProduct::send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys) {
+  return session_.send({{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}}}, call.cut.input,
+                       call.wire, call.wire_shape(call.cut.input));
+}
+
+Operand BlindedProduct::send_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys) {
+  return session_.send({{w, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
+                       weight_geometry_, call.type, weight_wire_shape());
+}
+
+Operand BlindedProduct::send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys) {
+  return session_.send({{dy, {keys.left.get(), Form::kInverseTranspose}, {keys.right.get(), Form::kInverseTranspose}}},
+                       call.cut.output, call.wire, call.wire_shape(call.cut.output));
+}
+
+BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w,
+                                                   PlainTensor y) {
+  UniqueCall call(new Call);
+  call->shape = shape;
+  call->pass = session_.pass();
+  call->call = calls_.next(session_);
+  call->type = x.type;
+  call->wire = session_.wire_type(x.type);
+  const auto& g = geometry_;
+  call->cut = obfuscation::tile_convolution(shape.images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
+                                            {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, g.in, g.out,
+                                            session_.options().conv_tile);
+  const TileGeometry& out = call->cut.output;
+  if (out.positions() > 1)
+    call->product = {.kind = ProductKind::kConv2d,
+                     .stride_h = g.stride,
+                     .stride_w = g.stride,
+                     .dilation_h = out.tile_h == 1 ? 1 : g.dilation,
+                     .dilation_w = out.tile_w == 1 ? 1 : g.dilation};
+  call->flops =
+      2.0 * static_cast<double>(out.images * out.height * out.width) * static_cast<double>(weight_geometry_.elements());
+
+  if (resident_) {
+    const auto lease = resident_->acquire(w);
+    call->keys = derive(*call, 0, true, false, false, {.left = nullptr, .inner = lease.inner, .right = lease.right});
+    call->w_id = lease.weight;
+  } else {
+    call->keys = derive(*call, 0, true, true, true, {});
+    call->w = send_w(*call, w, call->keys);
+    call->w_id = call->w.id();
+  }
+  call->x = send_x(*call, x, call->keys);
+  auto reply = session_.worker().submit(
+      Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire});
+  const Buffer blinded =
+      session_.receive(reply, {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
+  session_.unblind(blinded, out,
+                   {{y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}}});
+  session_.count_product(call->flops);
+  return call;
+}
+
+void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w, ConstPlainTensor dy, PlainTensor dx,
+                              PlainTensor dw, bool want_dw) {
+  const Reuse reuse = session_.options().reuse;
+  const bool fresh = reuse != Reuse::kFull;
+  const bool renew_all = reuse == Reuse::kNone;
+  const bool want_dx = dx.data != nullptr;
+  // dX = L^T dX~ M^T needs the right key of W~ only to cancel; dW~ = M^T dW R^-T needs the left key of X~ only to
+  // cancel.
+  const ProductKeys dx_keys = fresh && want_dx ? derive(call, 1, true, renew_all, renew_all, call.keys) : call.keys;
+  const ProductKeys dw_keys = fresh && want_dw ? derive(call, 2, renew_all, renew_all, true, call.keys) : call.keys;
+
+  Operand w_again, x_again, dy_for_dx, dy_for_dw;
+  std::future<Buffer> dx_reply, dw_reply;
+  const auto x_shape = call.wire_shape(call.cut.input);
+  const auto w_shape = weight_wire_shape();
+  if (want_dx) {
+    if (renew_all) w_again = send_w(call, w, dx_keys);
+    dy_for_dx = send_dy(call, dy, dx_keys);
+    dx_reply = session_.worker().submit(InputGradient{.product = call.product,
+                                                      .dy = dy_for_dx.id(),
+                                                      .w = renew_all ? w_again.id() : call.w_id,
+                                                      .x_shape = x_shape,
+                                                      .reply_type = call.wire});
+    session_.count_product(call.flops);
+  }
+  if (want_dw) {
+    if (renew_all) x_again = send_x(call, x, dw_keys);
+    if (fresh || !want_dx) dy_for_dw = send_dy(call, dy, dw_keys);
+    dw_reply = session_.worker().submit(WeightGradient{.product = call.product,
+                                                       .x = renew_all ? x_again.id() : call.x.id(),
+                                                       .dy = dy_for_dw ? dy_for_dw.id() : dy_for_dx.id(),
+                                                       .w_shape = w_shape,
+                                                       .reply_type = call.type,
+                                                       .keep_as = resident_ ? resident_->gradient_id() : 0});
+    session_.count_product(call.flops);
+  }
+  if (want_dx) {
+    const Buffer blinded =
+        session_.receive(dx_reply, {.type = call.wire, .shape = x_shape}, "input_gradient of " + layer_);
+    session_.unblind(blinded, call.cut.input,
+                     {{dx, {dx_keys.left.get(), Form::kTranspose}, {dx_keys.inner.get(), Form::kTranspose}}});
+  }
+  if (want_dw && resident_) {
+    resident_->gradient_submitted(std::move(dw_reply));
+  } else if (want_dw) {
+    const Buffer blinded =
+        session_.receive(dw_reply, {.type = call.type, .shape = w_shape}, "weight_gradient of " + layer_);
+    session_.unblind(blinded, weight_geometry_,
+                     {{dw, {dw_keys.right.get(), Form::kTranspose}, {dw_keys.inner.get(), Form::kInverse}}});
+  }
+}
+
+}  // namespace tempo::offload

@@ -1,0 +1,111 @@
+/// One layer's product of an activation and a weight, computed by a worker on blinded operands.
+/// Equations: design notes in docs/architecture.md;  X~ = L X M,  W~ = M^-1 W R,  Y~ = L Y R,  dY~ = L^-T dY R^-T.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "offload/resident_weight.h"
+#include "offload/session.h"
+
+namespace tempo::offload {
+
+/// Shape of the weight and how it slides. A linear layer is a pointwise convolution over images of one pixel.
+struct ProductGeometry {
+  int64_t in = 0, out = 0;
+  int64_t kernel_h = 1, kernel_w = 1;
+  int64_t stride = 1, padding = 0, dilation = 1;
+};
+
+/// Activation shape [images, height, width, in], channels last.
+struct ImageShape {
+  int64_t images = 0, height = 1, width = 1;
+};
+
+class BlindedProduct {
+ public:
+  /// @param layer the layer's name in the model; names its keys.
+  BlindedProduct(Session& session, std::string layer, const ProductGeometry& geometry);
+
+  /// What the backward pass needs: the keys, and the operands that wait on the worker.
+  struct Call;
+  struct CallDeleter {
+    void operator()(Call* call) const noexcept;
+  };
+  using UniqueCall = std::unique_ptr<Call, CallDeleter>;
+
+  /// y = x * w.  x [images, height, width, in],  w [out, kernel_h, kernel_w, in],  y [images, oh, ow, out], one type.
+  /// @returns the state for `backward`; dropping it frees the worker's copies.
+  UniqueCall forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w, PlainTensor y);
+
+  /// Gradients. `dx` or `dw` with null data is not computed. `x` and `w` are read only under reuse=none.
+  /// With resident weights the weight gradient stays on the worker and `dw` must be null; pass `want_dw`.
+  void backward(Call& call, ConstPlainTensor x, ConstPlainTensor w, ConstPlainTensor dy, PlainTensor dx, PlainTensor dw,
+                bool want_dw);
+
+  [[nodiscard]] const std::string& layer() const { return layer_; }
+  [[nodiscard]] const ProductGeometry& geometry() const { return geometry_; }
+  [[nodiscard]] Session& session() { return session_; }
+  /// The resident weight, or nullptr where weights are returned.
+  [[nodiscard]] ResidentWeight* resident() { return resident_ ? &*resident_ : nullptr; }
+  /// Output size of one image side.
+  [[nodiscard]] int64_t out_height(int64_t height) const;
+  [[nodiscard]] int64_t out_width(int64_t width) const;
+
+ private:
+  [[nodiscard]] std::vector<int64_t> weight_wire_shape() const {
+    return {geometry_.out, geometry_.kernel_h, geometry_.kernel_w, geometry_.in};
+  }
+  ProductKeys derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right,
+                     const ProductKeys& otherwise);
+  Operand send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys);
+  Operand send_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys);
+  Operand send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys);
+
+  Session& session_;
+  std::string layer_;
+  ProductGeometry geometry_;
+  obfuscation::TileGeometry weight_geometry_;
+  std::optional<ResidentWeight> resident_;
+  CallCounter calls_;
+};
+
+/// Product of two activations, c = a b, with a key triple of its own for every item of the batch.
+class BlindedMatmul {
+ public:
+  BlindedMatmul(Session& session, std::string layer) : session_(session), layer_(std::move(layer)) {}
+
+  struct Shape {
+    int64_t batch = 0, n = 0, d = 0, m = 0;  ///< a [batch, n, d], b [batch, d, m], c [batch, n, m]
+  };
+  struct Call;
+  struct CallDeleter {
+    void operator()(Call* call) const noexcept;
+  };
+  using UniqueCall = std::unique_ptr<Call, CallDeleter>;
+
+  UniqueCall forward(const Shape& shape, ConstPlainTensor a, ConstPlainTensor b, PlainTensor c);
+  /// Both gradients. `a` and `b` are read only under reuse=none.
+  void backward(Call& call, ConstPlainTensor a, ConstPlainTensor b, ConstPlainTensor dc, PlainTensor da,
+                PlainTensor db);
+
+  [[nodiscard]] Session& session() { return session_; }
+  [[nodiscard]] const std::string& layer() const { return layer_; }
+
+ private:
+  struct BatchKeys {
+    std::vector<ProductKeys> items;
+  };
+  BatchKeys derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right, const BatchKeys* otherwise);
+  Operand send_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys);
+  Operand send_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys);
+  Operand send_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys);
+
+  Session& session_;
+  std::string layer_;
+  CallCounter calls_;
+};
+
+}  // namespace tempo::offload

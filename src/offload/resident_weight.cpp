@@ -1,0 +1,162 @@
+#include "offload/resident_weight.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "tempo/error.h"
+
+namespace tempo::offload {
+
+using obfuscation::Form;
+using obfuscation::KeyRole;
+
+ResidentWeight::ResidentWeight(Session& session, std::string layer, obfuscation::TileGeometry geometry,
+                               std::vector<int64_t> wire_shape)
+    : session_(session),
+      layer_(std::move(layer)),
+      geometry_(geometry),
+      wire_shape_(std::move(wire_shape)),
+      gradient_(session, session.new_operand_id()),
+      gradient_id_(gradient_.id()) {}
+
+uint64_t ResidentWeight::current_epoch() const {
+  // Only training steps advance the epoch; an evaluation uses the keys that are there.
+  if (session_.pass().period != obfuscation::Period::kStep) return epoch_;
+  return session_.pass().number / static_cast<uint64_t>(session_.options().rekey_interval);
+}
+
+ResidentWeight::Keys ResidentWeight::derive(uint64_t epoch) {
+  const obfuscation::KeyPath path{.layer = layer_,
+                                  .pass = {.period = obfuscation::Period::kResidentEpoch, .number = epoch}};
+  return {session_.derive(path, KeyRole::kInner, geometry_.channels),
+          session_.derive(path, KeyRole::kRight, geometry_.images)};
+}
+
+Operand ResidentWeight::encrypt(ConstPlainTensor plain, const Keys& keys) {
+  const uint64_t before = session_.counters().encryptions;
+  Operand operand =
+      session_.send({{plain, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
+                    geometry_, type_, wire_shape_);
+  session_.counters().encryptions = before;
+  ++session_.counters().rekey_encryptions;
+  return operand;
+}
+
+void ResidentWeight::zero_velocity() {
+  Buffer zeros = session_.worker().allocate({.type = type_, .shape = wire_shape_});
+  std::memset(zeros.data(), 0, zeros.bytes());
+  velocity_ = session_.send_blinded_unchecked(std::move(zeros));
+}
+
+ResidentWeight::Lease ResidentWeight::acquire(ConstPlainTensor plain) {
+  const uint64_t epoch = current_epoch();
+  if (!weight_) {
+    start(plain, {});
+  } else if (epoch != epoch_) {
+    rekey(epoch);
+  }
+  return {weight_.id(), keys_.inner, keys_.right};
+}
+
+void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity) {
+  type_ = weight.type;
+  epoch_ = current_epoch();
+  keys_ = derive(epoch_);
+  weight_ = encrypt(weight, keys_);
+  if (velocity.data == nullptr)
+    zero_velocity();
+  else
+    velocity_ = encrypt(velocity, keys_);
+}
+
+void ResidentWeight::rekey(uint64_t epoch) {
+  std::vector<std::byte> weight(static_cast<size_t>(geometry_.elements()) * element_bytes(type_));
+  std::vector<std::byte> velocity(weight.size());
+  fetch({type_, weight.data()}, {type_, velocity.data()});
+  epoch_ = epoch;
+  keys_ = derive(epoch);
+  weight_ = encrypt({type_, weight.data()}, keys_);
+  velocity_ = encrypt({type_, velocity.data()}, keys_);
+}
+
+void ResidentWeight::gradient_submitted(std::future<Buffer> squared_norm) {
+  // A second backward pass would overwrite the first one's gradient on the worker.
+  if (has_gradient_)
+    throw InputError(fmt::format(
+        "layer {}: two backward passes before one update; resident weights expect one, use weights=returned", layer_));
+  squared_norm_ = std::move(squared_norm);
+  squared_norm_value_.reset();
+  has_gradient_ = true;
+}
+
+std::optional<double> ResidentWeight::gradient_squared_norm() {
+  if (!has_gradient_) return std::nullopt;
+  if (!squared_norm_value_) {
+    const Buffer reply =
+        session_.receive(squared_norm_, {.type = ElementType::kFloat64, .shape = {1}}, "weight_gradient of " + layer_);
+    double value = 0;
+    std::memcpy(&value, reply.data(), sizeof value);
+    squared_norm_value_ = value;
+  }
+  return squared_norm_value_;
+}
+
+void ResidentWeight::update(const SgdStep& step) {
+  if (!has_gradient_) return;
+  gradient_squared_norm();  // the gradient is there, or its failure is thrown here
+  auto done = session_.worker().submit(Update{.w = weight_.id(),
+                                              .velocity = velocity_.id(),
+                                              .dw = gradient_id_,
+                                              .step = step.step,
+                                              .learning_rate = step.learning_rate,
+                                              .momentum = step.momentum,
+                                              .weight_decay = step.weight_decay,
+                                              .gradient_scale = step.gradient_scale});
+  has_gradient_ = false;
+  session_.receive(done, {.type = ElementType::kFloat32, .shape = {0}}, "update of " + layer_);
+}
+
+Buffer ResidentWeight::fetch_raw(const Operand& operand) {
+  auto reply = session_.worker().submit(Fetch{operand.id()});
+  return session_.receive(reply, {.type = type_, .shape = wire_shape_}, "fetch of " + layer_);
+}
+
+void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
+  const auto unblind = [&](const Operand& from, PlainTensor to) {
+    session_.unblind(fetch_raw(from), geometry_,
+                     {{to, {keys_.right.get(), Form::kTranspose}, {keys_.inner.get(), Form::kInverse}}});
+  };
+  unblind(weight_, weight);
+  if (velocity.data != nullptr) unblind(velocity_, velocity);
+}
+
+ResidentState ResidentWeight::save() { return {epoch_, fetch_raw(weight_), fetch_raw(velocity_)}; }
+
+void ResidentWeight::restore(const ResidentState& state) {
+  const TensorSpec expected{.type = state.weight.spec().type, .shape = wire_shape_};
+  if (state.weight.spec() != expected || state.velocity.spec() != expected)
+    throw InputError(fmt::format("checkpoint: resident weight {} is {}, expected {}", layer_,
+                                 to_string(state.weight.spec()), to_string(expected)));
+  type_ = expected.type;
+  epoch_ = state.epoch;
+  keys_ = derive(epoch_);
+  const auto put_copy = [&](const Buffer& from) {
+    Buffer copy = session_.worker().allocate(from.spec());
+    std::memcpy(copy.data(), from.data(), from.bytes());
+    return session_.send_blinded_unchecked(std::move(copy));
+  };
+  weight_ = put_copy(state.weight);
+  velocity_ = put_copy(state.velocity);
+  has_gradient_ = false;
+}
+
+void ResidentWeight::forget() {
+  weight_ = {};
+  velocity_ = {};
+  has_gradient_ = false;
+}
+
+}  // namespace tempo::offload

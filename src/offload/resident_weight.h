@@ -1,0 +1,85 @@
+/// A weight that stays blinded on the worker between steps, and is updated there.
+#pragma once
+
+#include <cstdint>
+#include <future>
+#include <optional>
+#include <string>
+
+#include "offload/session.h"
+
+namespace tempo::offload {
+
+/// One SGD step; see `Update` in tempo/worker.h.
+struct SgdStep {
+  uint64_t step = 0;
+  double learning_rate = 0, momentum = 0, weight_decay = 0, gradient_scale = 1;
+};
+
+/// The exact blinded state, for checkpoints: restoring it continues bit for bit.
+struct ResidentState {
+  uint64_t epoch = 0;
+  Buffer weight, velocity;
+};
+
+/// Not thread-safe. The plain weight in the TEE goes stale until `fetch`.
+class ResidentWeight {
+ public:
+  ResidentWeight(Session& session, std::string layer, obfuscation::TileGeometry geometry,
+                 std::vector<int64_t> wire_shape);
+
+  struct Lease {
+    OperandId weight = 0;
+    std::shared_ptr<const obfuscation::Key> inner, right;
+  };
+  /// The blinded weight under the keys of the current epoch. Sends `plain` the first time; after `rekey_interval`
+  /// training steps fetches, un-blinds and blinds anew.
+  Lease acquire(ConstPlainTensor plain);
+
+  /// Sends weight and velocity under the keys of the current epoch; a velocity without data is zero.
+  void start(ConstPlainTensor weight, ConstPlainTensor velocity);
+
+  /// Where a WeightGradient leaves its result.
+  [[nodiscard]] OperandId gradient_id() const { return gradient_id_; }
+  void gradient_submitted(std::future<Buffer> squared_norm);
+  /// Frobenius norm, squared, of the gradient of this step: keys are orthogonal, so the worker's figure is the plain
+  /// one. Nothing if there was no backward pass. @throws ProtocolError if it is not a finite number >= 0.
+  std::optional<double> gradient_squared_norm();
+  /// Applies the gradient on the worker. Does nothing if there was no backward pass since the last update.
+  void update(const SgdStep& step);
+
+  [[nodiscard]] bool is_on_worker() const { return static_cast<bool>(weight_); }
+  /// Copies weight (and velocity, unless its data is null) into the TEE. Requires is_on_worker().
+  void fetch(PlainTensor weight, PlainTensor velocity);
+  ResidentState save();
+  /// @throws InputError if the shapes are not this weight's.
+  void restore(const ResidentState& state);
+  /// Drops the worker's copy; the next `acquire` sends the plain weight again. The velocity is lost.
+  void forget();
+
+ private:
+  struct Keys {
+    std::shared_ptr<const obfuscation::Key> inner, right;
+  };
+  Keys derive(uint64_t epoch);
+  [[nodiscard]] uint64_t current_epoch() const;
+  Buffer fetch_raw(const Operand& operand);
+  Operand encrypt(ConstPlainTensor plain, const Keys& keys);
+  void rekey(uint64_t epoch);
+  void zero_velocity();
+
+  Session& session_;
+  std::string layer_;
+  obfuscation::TileGeometry geometry_;
+  std::vector<int64_t> wire_shape_;
+  ElementType type_ = ElementType::kFloat32;
+  uint64_t epoch_ = 0;
+  Keys keys_;
+  Operand weight_, velocity_, gradient_;
+  OperandId gradient_id_;
+  std::future<Buffer> squared_norm_;
+  std::optional<double> squared_norm_value_;
+  bool has_gradient_ = false;
+};
+
+}  // namespace tempo::offload

@@ -1,0 +1,133 @@
+#include "offload/session.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "tempo/error.h"
+
+namespace tempo::offload {
+namespace {
+
+/// Adds the time of a scope to a counter.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+uint64_t CallCounter::next(const Session& session) {
+  if (pass_serial_ != session.pass_serial()) {
+    pass_serial_ = session.pass_serial();
+    calls_ = 0;
+  }
+  return calls_++;
+}
+
+Operand& Operand::operator=(Operand&& other) noexcept {
+  if (this != &other) {
+    reset();
+    session_ = other.session_;
+    id_ = other.id_;
+    other.session_ = nullptr;
+  }
+  return *this;
+}
+
+void Operand::reset() noexcept {
+  if (session_ == nullptr) return;
+  try {
+    session_->worker().free({id_});
+  } catch (...) {
+    // A worker that cannot free is a worker that is gone, and its store with it.
+  }
+  session_ = nullptr;
+}
+
+Session::Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads)
+    : options_(options),
+      keys_(std::move(master), obfuscation::make_scheme(options)),
+      worker_(std::move(worker)),
+      threads_(tee_threads) {}
+
+void Session::begin_pass(obfuscation::Pass pass) {
+  pass_ = pass;
+  ++pass_serial_;
+}
+
+std::shared_ptr<const obfuscation::Key> Session::derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
+                                                        int64_t size) {
+  const Stopwatch watch(counters_.key_seconds);
+  if (size < 0 || size > int64_t{UINT32_MAX})
+    throw InputError(fmt::format("layer {}: a dimension of {} is too long for one key, expected at most {}", path.layer,
+                                 size, UINT32_MAX));
+  return std::make_shared<const obfuscation::Key>(keys_.derive(path, role, static_cast<uint32_t>(size)));
+}
+
+ElementType Session::wire_type(ElementType type) const {
+  const bool narrow = type == ElementType::kFloat32 && options_.wire == WirePrecision::kBFloat16;
+  return narrow ? ElementType::kBFloat16 : type;
+}
+
+Operand Session::send(const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry, ElementType wire,
+                      std::vector<int64_t> shape) {
+  Buffer buffer = worker_->allocate({.type = wire, .shape = std::move(shape)});
+  const size_t stride = static_cast<size_t>(geometry.elements()) * element_bytes(wire);
+  {
+    const Stopwatch watch(counters_.blind_seconds);
+    std::byte* out = buffer.data();
+    for (const BlindItem& item : items) {
+      if (item.x.type == ElementType::kFloat64)
+        obfuscation::blind(static_cast<const double*>(item.x.data), geometry, item.rows, item.channels, wire, out,
+                           threads_);
+      else
+        obfuscation::blind(static_cast<const float*>(item.x.data), geometry, item.rows, item.channels, wire, out,
+                           threads_);
+      out += stride;
+    }
+  }
+  ++counters_.encryptions;
+  return send_blinded_unchecked(std::move(buffer));
+}
+
+Operand Session::send_blinded_unchecked(Buffer operand) {
+  counters_.bytes_to_workers += operand.bytes();
+  const OperandId id = new_operand_id();
+  worker_->put(id, std::move(operand));
+  return {*this, id};
+}
+
+Buffer Session::receive(std::future<Buffer>& reply, const TensorSpec& expected, const std::string& what) {
+  const Stopwatch watch(counters_.wait_seconds);
+  Buffer buffer = reply.get();
+  if (buffer.spec() != expected)
+    throw ProtocolError(fmt::format("offload: reply to {} from {} is {}, expected {}; the step is abandoned", what,
+                                    worker_->describe().name, to_string(buffer.spec()), to_string(expected)));
+  counters_.bytes_from_workers += buffer.bytes();
+  return buffer;
+}
+
+void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry,
+                      const std::vector<UnblindItem>& items) {
+  const Stopwatch watch(counters_.unblind_seconds);
+  const ElementType wire = reply.spec().type;
+  const size_t stride = static_cast<size_t>(geometry.elements()) * element_bytes(wire);
+  const std::byte* in = reply.data();
+  for (const UnblindItem& item : items) {
+    if (item.x.type == ElementType::kFloat64)
+      obfuscation::unblind(in, wire, geometry, item.rows, item.channels, static_cast<double*>(item.x.data), threads_);
+    else
+      obfuscation::unblind(in, wire, geometry, item.rows, item.channels, static_cast<float*>(item.x.data), threads_);
+    in += stride;
+  }
+}
+
+}  // namespace tempo::offload

@@ -1,0 +1,137 @@
+/// What the offloaded layers of one run share: keys, worker, threads, the current pass, and the counters.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "obfuscation/blind.h"
+#include "obfuscation/key_ring.h"
+#include "tempo/options.h"
+#include "tempo/worker.h"
+
+namespace tempo::offload {
+
+/// Everything a summary reports about offloading; since the session began.
+struct Counters {
+  uint64_t encryptions = 0;        ///< operands blinded and sent, rekeying excepted
+  uint64_t rekey_encryptions = 0;  ///< resident weights and velocities blinded anew
+  uint64_t bytes_to_workers = 0;
+  uint64_t bytes_from_workers = 0;
+  double flops = 0;  ///< multiply-adds count two
+  /// Where the master's wall time went, seconds: deriving keys, blinding, un-blinding, waiting for the worker.
+  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, wait_seconds = 0;
+};
+
+class Session;
+
+/// Numbers the uses of one layer within a pass, so that each has keys of its own.
+class CallCounter {
+ public:
+  uint64_t next(const Session& session);
+
+ private:
+  uint64_t pass_serial_ = 0, calls_ = 0;
+};
+
+/// An operand in a worker's store; freed with the handle. Move-only.
+class Operand {
+ public:
+  Operand() = default;
+  Operand(Session& session, OperandId id) : session_(&session), id_(id) {}
+  ~Operand() { reset(); }
+  Operand(Operand&& other) noexcept : session_(other.session_), id_(other.id_) { other.session_ = nullptr; }
+  Operand& operator=(Operand&& other) noexcept;
+  Operand(const Operand&) = delete;
+  Operand& operator=(const Operand&) = delete;
+
+  [[nodiscard]] OperandId id() const { return id_; }
+  explicit operator bool() const { return session_ != nullptr; }
+
+ private:
+  void reset() noexcept;
+
+  Session* session_ = nullptr;
+  OperandId id_ = 0;
+};
+
+/// A dense tensor in the TEE, borrowed: `data` points at `type` elements laid out as the geometry in use says.
+struct PlainTensor {
+  ElementType type = ElementType::kFloat32;
+  void* data = nullptr;
+};
+struct ConstPlainTensor {
+  ConstPlainTensor() = default;
+  ConstPlainTensor(ElementType element_type, const void* memory) : type(element_type), data(memory) {}
+  ConstPlainTensor(const PlainTensor& tensor) : type(tensor.type), data(tensor.data) {}  // NOLINT: a view of a view
+
+  ElementType type = ElementType::kFloat32;
+  const void* data = nullptr;
+};
+
+/// The keys of one product Y = X W.
+struct ProductKeys {
+  std::shared_ptr<const obfuscation::Key> left, inner, right;
+};
+
+/// Not thread-safe: one thread drives a model. Must outlive every Operand and every layer that uses it.
+class Session {
+ public:
+  /// @param tee_threads threads that blind and un-blind, at least 1.
+  Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads);
+
+  [[nodiscard]] const BlindingOptions& options() const { return options_; }
+  [[nodiscard]] const obfuscation::KeyRing& keys() const { return keys_; }
+  [[nodiscard]] const obfuscation::Pass& pass() const { return pass_; }
+  /// Counts passes, so that a layer can tell a second use in one pass from its use in the next.
+  [[nodiscard]] uint64_t pass_serial() const { return pass_serial_; }
+  [[nodiscard]] Worker& worker() { return *worker_; }
+  [[nodiscard]] Counters& counters() { return counters_; }
+  [[nodiscard]] OperandId new_operand_id() { return next_operand_++; }
+
+  /// Every key from now on belongs to this pass. A pass must never be repeated with other data under the same master
+  /// secret: its left keys would repeat.
+  void begin_pass(obfuscation::Pass pass);
+
+  std::shared_ptr<const obfuscation::Key> derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
+                                                 int64_t size);
+  /// Element type on the wire of an activation or gradient that has `type` in the TEE.
+  [[nodiscard]] ElementType wire_type(ElementType type) const;
+
+  /// Blinds `count` tensors of equal geometry, one key pair each, into one operand of `shape` and sends it.
+  struct BlindItem {
+    ConstPlainTensor x;
+    obfuscation::KeyUse rows, channels;
+  };
+  Operand send(const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry, ElementType wire,
+               std::vector<int64_t> shape);
+  /// Sends an operand as it is: only for what is already blinded.
+  Operand send_blinded_unchecked(Buffer operand);
+
+  /// Waits for a reply and checks its shape and type. @throws ProtocolError
+  Buffer receive(std::future<Buffer>& reply, const TensorSpec& expected, const std::string& what);
+  struct UnblindItem {
+    PlainTensor x;
+    obfuscation::KeyUse rows, channels;
+  };
+  /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
+  void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);
+
+  void count_product(double flops) { counters_.flops += flops; }
+
+ private:
+  friend class Operand;
+
+  BlindingOptions options_;
+  obfuscation::KeyRing keys_;
+  std::shared_ptr<Worker> worker_;
+  ThreadPool threads_;
+  obfuscation::Pass pass_;
+  uint64_t pass_serial_ = 0;
+  OperandId next_operand_ = 1;
+  Counters counters_;
+};
+
+}  // namespace tempo::offload

@@ -1,0 +1,233 @@
+#include "seal/sealed_file.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <utility>
+
+#include "base/byte_reader.h"
+#include "base/csprng.h"
+#include "base/file.h"
+#include "seal/key_file.h"
+#include "tempo/error.h"
+
+namespace tempo::seal {
+namespace {
+
+constexpr std::string_view kMagic = "TEMPOSEA";
+constexpr uint32_t kVersion = 1;
+constexpr size_t kKeyIdBytes = 8;
+constexpr size_t kStreamHeaderBytes = crypto_secretstream_xchacha20poly1305_HEADERBYTES;
+constexpr size_t kTagBytes = crypto_secretstream_xchacha20poly1305_ABYTES;
+constexpr unsigned char kMessageTag = crypto_secretstream_xchacha20poly1305_TAG_MESSAGE;
+constexpr unsigned char kFinalTag = crypto_secretstream_xchacha20poly1305_TAG_FINAL;
+constexpr size_t kMaxHeaderBytes = kMagic.size() + 4 + 4 + kKeyIdBytes + 4 + kMaxKindBytes + kStreamHeaderBytes;
+
+using Bytes = std::vector<std::byte>;
+
+const unsigned char* as_sodium(std::span<const std::byte> bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+unsigned char* as_sodium_out(std::span<std::byte> bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+
+void append(Bytes& out, std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+void append(Bytes& out, std::string_view text) { append(out, std::as_bytes(std::span(text.data(), text.size()))); }
+
+SecretKey stream_key(const SecretKey& key, std::string_view kind) { return derive_key(key, "sealed-file", {kind}); }
+
+/// The secretstream state holds a key.
+struct Stream {
+  crypto_secretstream_xchacha20poly1305_state state{};
+  Stream() {
+    if (sodium_init() < 0) throw RunError("seal: libsodium could not be initialised");
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { sodium_memzero(&state, sizeof state); }
+};
+
+/// Plaintext that is wiped unless it was handed over.
+class Plaintext {
+ public:
+  /// Reserves at once: growing would leave copies behind that nobody wipes.
+  explicit Plaintext(size_t capacity) { bytes_.reserve(capacity); }
+  Plaintext(const Plaintext&) = delete;
+  Plaintext& operator=(const Plaintext&) = delete;
+  ~Plaintext() {
+    if (!bytes_.empty()) sodium_memzero(bytes_.data(), bytes_.size());
+  }
+
+  std::span<std::byte> extend(size_t count) {
+    assert(bytes_.size() + count <= bytes_.capacity());
+    bytes_.resize(bytes_.size() + count);
+    return std::span(bytes_).last(count);
+  }
+  [[nodiscard]] size_t size() const { return bytes_.size(); }
+  Bytes hand_over() { return std::exchange(bytes_, {}); }
+
+ private:
+  Bytes bytes_;
+};
+
+/// Checks everything of the header that can be checked without the key. Leaves `reader` at the first chunk.
+/// @returns the secretstream header.
+std::span<const std::byte> read_header(ByteReader& reader, const SecretKey& key, std::string_view kind) {
+  const std::string& source = reader.source();
+  if (reader.left() < kMagic.size() || reader.text(kMagic.size()) != kMagic)
+    throw InputError(fmt::format("{}: not a sealed file; expected it to begin with {}", source, kMagic));
+  if (const uint32_t version = reader.u32(); version != kVersion)
+    throw InputError(fmt::format("{}: sealed file of version {}, expected {}", source, version, kVersion));
+  if (const uint32_t chunk = reader.u32(); chunk != kChunkBytes)
+    throw InputError(fmt::format("{}: sealed in chunks of {} bytes, expected {}", source, chunk, kChunkBytes));
+  const auto id = reader.bytes(kKeyIdBytes);
+  const uint32_t kind_bytes = reader.u32();
+  if (kind_bytes == 0 || kind_bytes > kMaxKindBytes)
+    throw InputError(
+        fmt::format("{}: kind of {} bytes in the header, expected 1 to {}", source, kind_bytes, kMaxKindBytes));
+  if (const std::string found = reader.text(kind_bytes); found != kind)
+    throw InputError(
+        fmt::format("{}: sealed as {}, expected {}", source, quote_untrusted(found), quote_untrusted(kind)));
+  std::array<char, 2 * kKeyIdBytes + 1> id_hex{};
+  sodium_bin2hex(id_hex.data(), id_hex.size(), as_sodium(id), id.size());
+  if (const std::string given = key_id(key); given != id_hex.data())
+    throw InputError(fmt::format("{}: sealed under key {}, the key given is {}", source, id_hex.data(), given));
+  return reader.bytes(kStreamHeaderBytes);
+}
+
+/// The ciphertext of the next chunk.
+std::span<const std::byte> read_chunk(ByteReader& reader, size_t number) {
+  const std::string& source = reader.source();
+  if (reader.left() == 0)
+    throw InputError(
+        fmt::format("{}: cut short: it ends after chunk {}, no final chunk was found", source, number - 1));
+  if (reader.left() < 4)
+    throw InputError(fmt::format("{}: cut short: {} bytes left of the length of chunk {}, no final chunk was found",
+                                 source, reader.left(), number));
+  const uint32_t length = reader.u32();
+  if (length < kTagBytes || length > kTagBytes + kChunkBytes)
+    throw InputError(fmt::format("{}: chunk {} was altered: its length is {}, expected {} to {}", source, number,
+                                 length, kTagBytes, kTagBytes + kChunkBytes));
+  if (length > reader.left())
+    throw InputError(fmt::format("{}: cut short: chunk {} has {} bytes, {} left, no final chunk was found", source,
+                                 number, length, reader.left()));
+  return reader.bytes(length);
+}
+
+}  // namespace
+
+struct SealedWriter::State {
+  AtomicFile file;
+  Stream stream;
+  Bytes header;   // additional data of the first chunk; empty once that is written
+  Bytes pending;  // plaintext of the chunk being filled; never reallocated
+  Bytes sealed = Bytes(kChunkBytes + kTagBytes);
+
+  explicit State(std::filesystem::path path) : file(std::move(path)) { pending.reserve(kChunkBytes); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { sodium_memzero(pending.data(), pending.size()); }
+
+  void flush(unsigned char tag) {
+    unsigned long long length = 0;
+    if (crypto_secretstream_xchacha20poly1305_push(&stream.state, as_sodium_out(sealed), &length, as_sodium(pending),
+                                                   pending.size(), as_sodium(header), header.size(), tag) != 0)
+      throw RunError("seal: libsodium could not encrypt a chunk");
+    Bytes prefix;
+    append_u32(prefix, static_cast<uint32_t>(length));
+    file.write(prefix);
+    file.write(std::span(sealed).first(length));
+    sodium_memzero(pending.data(), pending.size());
+    pending.clear();
+    header.clear();
+  }
+};
+
+SealedWriter::SealedWriter(std::filesystem::path path, const SecretKey& key, std::string_view kind) {
+  if (kind.empty() || kind.size() > kMaxKindBytes)
+    throw InputError(
+        fmt::format("seal: kind {} has {} bytes, expected 1 to {}", quote_untrusted(kind), kind.size(), kMaxKindBytes));
+  state_ = std::make_unique<State>(std::move(path));
+  std::array<unsigned char, kStreamHeaderBytes> stream_header{};
+  if (crypto_secretstream_xchacha20poly1305_init_push(&state_->stream.state, stream_header.data(),
+                                                      stream_key(key, kind).data()) != 0)
+    throw RunError("seal: libsodium could not start a stream");
+
+  std::array<unsigned char, kKeyIdBytes> id{};
+  const std::string id_hex = key_id(key);
+  sodium_hex2bin(id.data(), id.size(), id_hex.data(), id_hex.size(), nullptr, nullptr, nullptr);
+
+  Bytes& header = state_->header;
+  header.reserve(kMaxHeaderBytes);
+  append(header, kMagic);
+  append_u32(header, kVersion);
+  append_u32(header, kChunkBytes);
+  append(header, std::as_bytes(std::span(id)));
+  append_u32(header, static_cast<uint32_t>(kind.size()));
+  append(header, kind);
+  append(header, std::as_bytes(std::span(stream_header)));
+  state_->file.write(header);
+}
+
+SealedWriter::~SealedWriter() = default;
+
+void SealedWriter::write(std::span<const std::byte> bytes) {
+  // A full chunk waits for the next byte, since only then is it known not to be the final one.
+  while (!bytes.empty()) {
+    if (state_->pending.size() == kChunkBytes) state_->flush(kMessageTag);
+    const size_t count = std::min(bytes.size(), kChunkBytes - state_->pending.size());
+    append(state_->pending, bytes.first(count));
+    bytes = bytes.subspan(count);
+  }
+}
+
+void SealedWriter::commit() {
+  state_->flush(kFinalTag);
+  state_->file.commit();
+}
+
+std::vector<std::byte> unseal(std::span<const std::byte> sealed, const std::string& source, const SecretKey& key,
+                              std::string_view kind, size_t max_bytes) {
+  ByteReader reader(sealed, source);
+  const auto stream_header = read_header(reader, key, kind);
+  auto additional = sealed.first(reader.offset());
+  Stream stream;
+  if (crypto_secretstream_xchacha20poly1305_init_pull(&stream.state, as_sodium(stream_header),
+                                                      stream_key(key, kind).data()) != 0)
+    throw InputError(fmt::format("{}: the stream header in it was altered", source));
+
+  Plaintext plain(std::min(reader.left(), max_bytes));
+  for (size_t number = 1;; ++number) {
+    const auto chunk = read_chunk(reader, number);
+    const size_t length = chunk.size() - kTagBytes;
+    if (length > max_bytes - plain.size())
+      throw InputError(
+          fmt::format("{}: more than {} bytes are sealed in it, expected at most that", source, max_bytes));
+    unsigned char tag = 0;
+    if (crypto_secretstream_xchacha20poly1305_pull(&stream.state, as_sodium_out(plain.extend(length)), nullptr, &tag,
+                                                   as_sodium(chunk), chunk.size(), as_sodium(additional),
+                                                   additional.size()) != 0)
+      throw InputError(fmt::format("{}: chunk {} was altered: it does not authenticate", source, number));
+    additional = {};
+    if (tag == kFinalTag) break;
+    if (tag != kMessageTag || length != kChunkBytes)
+      throw InputError(fmt::format("{}: chunk {} has tag {} and {} bytes, expected tag {} and {} bytes", source, number,
+                                   tag, length, kMessageTag, kChunkBytes));
+  }
+  if (reader.left() != 0)
+    throw InputError(fmt::format("{}: {} bytes after the final chunk, expected none", source, reader.left()));
+  return plain.hand_over();
+}
+
+std::vector<std::byte> unseal_file(const std::filesystem::path& path, const SecretKey& key, std::string_view kind,
+                                   size_t max_bytes) {
+  // Without care for overflow: no file has 2^60 bytes.
+  const size_t accepted = std::min(max_bytes, size_t{1} << 60U);
+  const size_t chunks = accepted / kChunkBytes + 1;
+  const size_t overhead = kMaxHeaderBytes + chunks * (4 + kTagBytes);
+  return unseal(read_file(path, accepted + overhead), path.string(), key, kind, accepted);
+}
+
+}  // namespace tempo::seal

@@ -1,0 +1,51 @@
+/// Everything a run needs to go on, in one sealed file: docs/formats/checkpoint.md.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "base/secret.h"
+#include "nn/model.h"
+
+namespace tempo::train {
+
+/// Names of the tensors: "model.NAME", "optimiser.STATE.NAME", "resident.LAYER.weight" and "...velocity".
+struct Checkpoint {
+  nn::ModelOptions model;
+  int64_t step = 0;         ///< steps done
+  std::string blinding;     ///< `describe(BlindingOptions)`: resident state is valid under this alone
+  std::string data;         ///< data set it was trained on
+  std::string class_names;  ///< newline-separated
+  std::map<std::string, torch::Tensor> tensors;
+  std::map<std::string, int64_t> numbers;  ///< "resident.LAYER.epoch", "optimiser.steps"
+  SecretKey root;                          ///< initial weights and data order follow from it
+  SecretKey master;                        ///< blinding keys follow from it
+};
+
+/// Where a run directory keeps its checkpoint.
+std::filesystem::path checkpoint_path(const std::filesystem::path& run);
+
+/// Replaces the file as a whole, or not at all. @throws RunError
+void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& file, const SecretKey& key);
+/// @throws InputError if it is missing, sealed under another key, altered, cut short, or of another version.
+Checkpoint load_checkpoint(const std::filesystem::path& file, const SecretKey& key);
+
+/// Copies the checkpoint's weights and buffers into the model.
+/// @throws InputError naming the first tensor that is missing, left over or of another shape; the model is unchanged.
+void restore_model(nn::Model& model, const Checkpoint& checkpoint, const std::string& source);
+/// Copies tensors by name into the model, with the same checks. `prefix` stands before every name in `tensors`.
+void load_state(nn::Model& model, const std::map<std::string, torch::Tensor>& tensors, const std::string& prefix,
+                const std::string& source);
+
+/// Parameters and buffers by name.
+std::map<std::string, torch::Tensor> state_of(const nn::Model& model);
+
+/// Plain safetensors files, for `export` and `--init`.
+void write_plain_safetensors(const std::map<std::string, torch::Tensor>& tensors,
+                             const std::map<std::string, std::string>& metadata, const std::filesystem::path& file);
+std::map<std::string, torch::Tensor> read_plain_safetensors(const std::filesystem::path& file);
+
+}  // namespace tempo::train

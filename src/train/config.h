@@ -1,0 +1,48 @@
+/// RunConfig as text: one table serves the command line, the TOML file and the resolved config.toml of a run.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tempo/run.h"
+
+namespace tempo::train {
+
+/// One setting by its name, e.g. "batch-size".
+struct Field {
+  std::string name;
+  std::string help;
+  bool is_switch = false;                                   ///< may stand alone on the command line
+  bool is_text = false;                                     ///< always quoted in TOML
+  std::function<void(RunConfig&, const std::string&)> set;  ///< @throws InputError naming the field
+  std::function<std::string(const RunConfig&)> get;         ///< "" if unset
+};
+const std::vector<Field>& fields();
+
+/// Settings as given, by field name.
+using Settings = std::map<std::string, std::string>;
+
+/// Reads a TOML file of top-level keys. @throws InputError with file and line for bad TOML, unknown keys, tables.
+Settings read_settings(const std::filesystem::path& file);
+/// @throws InputError for a bad value. `origin` starts the message: "--lr", "a.toml: lr".
+void apply_settings(RunConfig& config, const Settings& settings, const std::string& origin);
+std::string to_toml(const RunConfig& config);
+
+/// Checks everything that can be checked without data or model, and fills in what depends on other settings
+/// (weights, tee-threads). @throws InputError
+void resolve(RunConfig& config);
+
+/// The names of the enumerations, as on the command line.
+std::string to_string(Protection value);
+std::string to_string(Coefficients value);
+std::string to_string(Reuse value);
+std::string to_string(WeightPlacement value);
+std::string to_string(WirePrecision value);
+std::string to_string(Optimizer value);
+/// Every setting that changes keys: a run resumes bit for bit only under the same.
+std::string describe(const BlindingOptions& options);
+
+}  // namespace tempo::train

@@ -1,0 +1,45 @@
+#include "train/deployment.h"
+
+#include <thread>
+
+#include "offload/worker_factory.h"
+
+namespace tempo::train {
+
+void Deployment::fetch_resident_weights() {
+  for (const auto& item : model->named_parameters())
+    if (auto* layer = resident_layer_of(item.key()); layer != nullptr && layer->resident()->is_on_worker()) {
+      torch::Tensor weight = item.value();
+      nn::fetch_resident(*layer, weight);
+    }
+}
+
+nn::BlindedLayer* Deployment::resident_layer_of(const std::string& parameter) const {
+  for (const auto& layer : layers)
+    if (layer->resident() != nullptr && parameter == layer->product()->layer() + ".weight") return layer.get();
+  return nullptr;
+}
+
+nn::MachineModel machine_model(const RunConfig& config) {
+  nn::MachineModel machine;
+  machine.tee_threads = config.tee_threads;
+  return machine;
+}
+
+Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master) {
+  Deployment deployment;
+  deployment.options = options;
+  deployment.model = nn::make_model(options);
+  const bool is_local = config.workers == "local";
+  const auto all_or_auto = config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll : nn::OffloadPolicy::kAuto;
+  deployment.plan = nn::make_plan(*deployment.model, options, config.batch_size, config.blinding,
+                                  is_local ? nn::OffloadPolicy::kNone : all_or_auto, machine_model(config));
+  if (is_local) return deployment;
+  const int worker_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  deployment.session = std::make_unique<offload::Session>(
+      config.blinding, std::move(master), offload::make_worker(config.workers, worker_threads), config.tee_threads);
+  deployment.layers = nn::apply_plan(*deployment.model, deployment.plan, *deployment.session);
+  return deployment;
+}
+
+}  // namespace tempo::train

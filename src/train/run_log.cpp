@@ -1,0 +1,124 @@
+#include "train/run_log.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "tempo/error.h"
+
+namespace tempo::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Keeps the lines of steps up to `last_step`; a line that is not ours, or torn by a crash, ends what is kept.
+void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
+  std::ifstream in(file);
+  if (!in) return;
+  std::string kept, text;
+  while (std::getline(in, text)) {
+    const Json line = Json::parse(text, nullptr, false);
+    if (line.is_discarded() || !line.contains("step") || line["step"].get<int64_t>() > last_step) break;
+    kept += text + "\n";
+  }
+  in.close();
+  AtomicFile out(file);
+  out.write(kept);
+  out.commit();
+}
+
+}  // namespace
+
+RunLog::RunLog(const std::filesystem::path& run, int64_t first_step)
+    : path_(run / "metrics.jsonl"), events_(run / "tensorboard") {
+  cut_metrics(path_, first_step);
+  file_.reset(std::fopen(path_.c_str(), "a"));
+  if (!file_) throw RunError(path_.string() + ": cannot be opened for appending");
+}
+
+void RunLog::line(const std::string& text) {
+  if (std::fputs((text + "\n").c_str(), file_.get()) < 0) throw RunError(path_.string() + ": cannot be written");
+}
+
+void RunLog::step(const StepMetrics& m) {
+  const Json json{{"step", m.step},
+                  {"epoch", m.epoch},
+                  {"loss", m.loss},
+                  {"learning_rate", m.learning_rate},
+                  {"gradient_norm", m.gradient_norm},
+                  {"seconds", m.seconds},
+                  {"tee_cpu_seconds", m.tee_cpu_seconds},
+                  {"samples_per_second", m.samples_per_second}};
+  line(json.dump());
+  events_.scalar("train/loss", m.loss, m.step);
+  events_.scalar("train/learning_rate", m.learning_rate, m.step);
+  events_.scalar("train/gradient_norm", m.gradient_norm, m.step);
+  events_.scalar("speed/samples_per_second", m.samples_per_second, m.step);
+}
+
+void RunLog::evaluation(int64_t step, int64_t epoch, double accuracy, double loss) {
+  const Json json{{"step", step}, {"epoch", epoch}, {"test_accuracy", accuracy}, {"test_loss", loss}};
+  line(json.dump());
+  events_.scalar("test/accuracy", accuracy, step);
+  events_.scalar("test/loss", loss, step);
+  flush();
+}
+
+void RunLog::flush() {
+  std::fflush(file_.get());
+  events_.flush();
+}
+
+void write_summary(const RunSummary& s, const std::filesystem::path& run) {
+  const Json json{{"model", s.model},
+                  {"protection", s.protection},
+                  {"reuse", s.reuse},
+                  {"weights", s.weights},
+                  {"workers", s.workers},
+                  {"optimizer", s.optimizer},
+                  {"parameters", s.parameters},
+                  {"steps", s.steps},
+                  {"epochs", s.epochs},
+                  {"batch_size", s.batch_size},
+                  {"completed", s.completed},
+                  {"samples_per_second", s.samples_per_second},
+                  {"step_seconds_median", s.step_seconds_median},
+                  {"tee_cpu_seconds_per_sample", s.tee_cpu_seconds_per_sample},
+                  {"bytes_to_workers_per_sample", s.bytes_to_workers_per_sample},
+                  {"bytes_from_workers_per_sample", s.bytes_from_workers_per_sample},
+                  {"offloaded_layers", s.offloaded_layers},
+                  {"encryptions_per_step", s.encryptions_per_step},
+                  {"rekey_encryptions_per_step", s.rekey_encryptions_per_step},
+                  {"offloaded_flop_fraction", s.offloaded_flop_fraction},
+                  {"integrity", {{"checks", s.integrity_checks}, {"failures", s.integrity_failures}}},
+                  {"peak_resident_bytes", s.peak_resident_bytes},
+                  {"wall_seconds",
+                   {{"keys", s.key_seconds},
+                    {"blind", s.blind_seconds},
+                    {"unblind", s.unblind_seconds},
+                    {"wait_for_workers", s.wait_seconds}}},
+                  {"final_train_loss", s.final_train_loss},
+                  {"test_accuracy", s.test_accuracy}};
+  AtomicFile out(run / "summary.json");
+  out.write(json.dump(2) + "\n");
+  out.commit();
+}
+
+std::string to_text(const RunSummary& s) {
+  std::string text = fmt::format("{} on {}: {} steps, train loss {:.4f}, test accuracy {:.2f}%\n", s.model,
+                                 s.workers == "local" ? "local (wholly in the TEE)" : s.workers, s.steps,
+                                 s.final_train_loss, 100 * s.test_accuracy);
+  text += fmt::format("{:.0f} samples/s, {:.4f} s a step, {:.5f} TEE CPU seconds a sample\n", s.samples_per_second,
+                      s.step_seconds_median, s.tee_cpu_seconds_per_sample);
+  if (s.offloaded_layers > 0)
+    text += fmt::format(
+        "{} layers offloaded under {} (weights {}, reuse {}): {:.1f}% of the FLOPs, {:.0f} encryptions a step, "
+        "{:.1f} kB to and {:.1f} kB from workers a sample\n",
+        s.offloaded_layers, s.protection, s.weights, s.reuse, 100 * s.offloaded_flop_fraction, s.encryptions_per_step,
+        s.bytes_to_workers_per_sample * 1e-3, s.bytes_from_workers_per_sample * 1e-3);
+  return text;
+}
+
+}  // namespace tempo::train

@@ -1,0 +1,215 @@
+// The functions of include/tempo/run.h: configuration in, run directory out.
+#include "tempo/run.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "base/file.h"
+#include "seal/key_file.h"
+#include "tempo/error.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/data/cifar.h"
+#include "train/data/synthetic.h"
+#include "train/deployment.h"
+#include "train/trainer.h"
+
+namespace tempo {
+namespace {
+
+using namespace train;  // NOLINT: this file is the bridge between the two namespaces
+namespace fs = std::filesystem;
+
+constexpr uint64_t kSyntheticSeed = 1;  // generated images are no secret
+
+DataSplits load_data(const RunConfig& config) {
+  if (config.data == "synthetic")
+    return make_synthetic(config.train_size, config.test_size, kSyntheticSeed, config.image_size);
+  return load_cifar10(config.data);
+}
+
+fs::path key_path(const std::string& given) { return given.empty() ? seal::default_key_path() : fs::path(given); }
+
+/// A key given by name must exist; the user's own is made at first use.
+SecretKey sealing_key_for_writing(const std::string& given, bool quiet) {
+  if (!given.empty()) return seal::load_key(given);
+  bool created = false;
+  SecretKey key = seal::load_or_create_key(seal::default_key_path(), &created);
+  if (created && !quiet)
+    fmt::print(stderr, "made the sealing key {}; checkpoints cannot be opened without it\n",
+               seal::default_key_path().string());
+  return key;
+}
+
+nn::ModelOptions model_options(const RunConfig& config, const Dataset& dataset) {
+  if (dataset.height != dataset.width)
+    throw InputError(fmt::format("data: images of {}x{}, expected square ones", dataset.height, dataset.width));
+  return {.name = config.model,
+          .classes = static_cast<int64_t>(dataset.class_names.size()),
+          .image_side = dataset.height,
+          .image_channels = dataset.channels};
+}
+
+void refuse_occupied(const fs::path& out) {
+  for (const char* name : {"checkpoint.tempo", "summary.json", "metrics.jsonl"})
+    if (fs::exists(out / name))
+      throw InputError(fmt::format("{}: already holds a run ({}), expected an empty folder, or --resume {}",
+                                   out.string(), name, out.string()));
+}
+
+void make_run_directory(const fs::path& out, const RunConfig& config) {
+  std::error_code error;
+  fs::create_directories(out, error);
+  if (error) throw RunError(fmt::format("{}: cannot be made: {}", out.string(), error.message()));
+  AtomicFile file(out / "config.toml");
+  file.write(to_toml(config));
+  file.commit();
+}
+
+void check_matches(const Checkpoint& checkpoint, const nn::ModelOptions& options, const std::string& source) {
+  const auto describe_model = [](const nn::ModelOptions& o) {
+    return fmt::format("{} for {} classes of {}x{} images", o.name, o.classes, o.image_side, o.image_side);
+  };
+  if (describe_model(checkpoint.model) != describe_model(options))
+    throw InputError(
+        fmt::format("{}: holds {}, expected {}", source, describe_model(checkpoint.model), describe_model(options)));
+}
+
+void warn_of_public_weights(const RunConfig& config, bool quiet) {
+  if (config.init.empty() || config.workers == "local" || quiet) return;
+  fmt::print(
+      stderr,
+      "warning: --init starts from given weights. If they are public, blinding does not hide what is trained from "
+      "them: a worker that knows the start can solve for the keys.\n");
+}
+
+/// A checkpoint's model, wholly in the TEE, for evaluation and export.
+struct LoadedRun {
+  RunConfig config;
+  Checkpoint checkpoint;
+  Deployment deployment;
+};
+
+LoadedRun load_run(const fs::path& run, const std::string& key) {
+  LoadedRun loaded;
+  if (fs::exists(run / "config.toml"))
+    apply_settings(loaded.config, read_settings(run / "config.toml"), (run / "config.toml").string() + ": ");
+  loaded.config.workers = "local";
+  const fs::path file = checkpoint_path(run);
+  loaded.checkpoint = load_checkpoint(file, seal::load_key(key_path(key.empty() ? loaded.config.key : key)));
+  resolve(loaded.config);
+  loaded.config.model = loaded.checkpoint.model.name;
+  at::set_num_threads(loaded.config.tee_threads);
+  loaded.deployment = deploy(loaded.config, loaded.checkpoint.model, SecretKey());
+  restore_model(*loaded.deployment.model, loaded.checkpoint, file.string());
+  loaded.deployment.model->eval();
+  return loaded;
+}
+
+}  // namespace
+
+RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
+  RunConfig config = given;
+  resolve(config);
+  if (config.out.empty()) throw InputError("out: got nothing, expected a run directory to make");
+  const bool resuming = !config.resume.empty();
+  if (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)) refuse_occupied(config.out);
+
+  at::set_num_threads(config.tee_threads);
+  SecretKey sealing_key = sealing_key_for_writing(config.key, hooks.quiet);
+  std::optional<Checkpoint> checkpoint;
+  const fs::path resumed_file = checkpoint_path(config.resume);
+  if (resuming) checkpoint = load_checkpoint(resumed_file, sealing_key);
+
+  const DataSplits data = load_data(config);
+  const nn::ModelOptions options = model_options(config, data.train);
+  SecretKey root = checkpoint    ? checkpoint->root.duplicate()
+                   : config.seed ? key_from_seed_insecure(*config.seed)
+                                 : SecretKey::random();
+  // Keys are never a function of the seed. Another scheme under the same secret would draw related keys.
+  const bool same_keys = checkpoint && checkpoint->blinding == describe(config.blinding);
+  SecretKey master = same_keys ? checkpoint->master.duplicate() : SecretKey::random();
+  if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
+
+  Deployment deployment = deploy(config, options, master.duplicate());
+  if (checkpoint) {
+    restore_model(*deployment.model, *checkpoint, resumed_file.string());
+  } else if (!config.init.empty()) {
+    warn_of_public_weights(config, hooks.quiet);
+    load_state(*deployment.model, read_plain_safetensors(config.init), "", config.init);
+  } else {
+    Csprng random(derive_key(root, "initial-weights"));
+    deployment.model->initialise(random);
+  }
+  Trainer trainer(config, deployment, data, std::move(root), std::move(master), std::move(sealing_key));
+  if (checkpoint) trainer.restore(*checkpoint);
+  make_run_directory(config.out, config);
+  return trainer.run(hooks);
+}
+
+Evaluation run_evaluation(const fs::path& run, const std::string& data, const std::string& key) {
+  LoadedRun loaded = load_run(run, key);
+  if (!data.empty()) loaded.config.data = data;
+  const DataSplits splits = load_data(loaded.config);
+  check_matches(loaded.checkpoint, model_options(loaded.config, splits.test), checkpoint_path(run).string());
+  ThreadPool threads(loaded.config.tee_threads);
+  return evaluate_model(loaded.deployment, splits.test, loaded.config.batch_size, 0, threads);
+}
+
+std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key) {
+  constexpr size_t kMaxImageBytes = size_t{1} << 32;
+  LoadedRun loaded = load_run(run, key);
+  Dataset dataset = empty_cifar10(images.string());
+  append_cifar10_records(read_file(images, kMaxImageBytes), images.string(), dataset);
+  check_matches(loaded.checkpoint, model_options(loaded.config, dataset), checkpoint_path(run).string());
+  std::vector<std::string> names;
+  std::istringstream lines(loaded.checkpoint.class_names);
+  for (std::string name; std::getline(lines, name);) names.push_back(name);
+
+  const torch::NoGradGuard no_grad;
+  ThreadPool threads(loaded.config.tee_threads);
+  const Batches batches(dataset, loaded.config.batch_size);
+  std::vector<Prediction> predictions;
+  for (int64_t i = 0; i < batches.count(); ++i) {
+    const BatchTensors batch = make_batch(batches, i, dataset, threads);
+    const torch::Tensor probabilities = torch::softmax(loaded.deployment.model->forward(batch.images), 1);
+    const auto [best, index] = probabilities.max(1);
+    for (int64_t row = 0; row < best.numel(); ++row) {
+      const auto label = static_cast<size_t>(index[row].item<int64_t>());
+      predictions.push_back({.image = static_cast<int64_t>(predictions.size()),
+                             .label = label < names.size() ? names[label] : fmt::format("class {}", label),
+                             .probability = best[row].item<double>()});
+    }
+  }
+  return predictions;
+}
+
+std::string plan_run(const RunConfig& given, const PlanRates& rates) {
+  RunConfig config = given;
+  resolve(config);
+  at::set_num_threads(config.tee_threads);
+  nn::MachineModel machine = machine_model(config);
+  if (rates.tee_gflops > 0) machine.tee_flops_per_second = rates.tee_gflops * 1e9;
+  if (rates.worker_gflops > 0) machine.worker_flops_per_second = rates.worker_gflops * 1e9;
+  if (rates.link_gbytes_per_second > 0) machine.link_bytes_per_second = rates.link_gbytes_per_second * 1e9;
+  const nn::ModelOptions options{.name = config.model, .classes = 10, .image_side = config.image_size};
+  const auto policy = config.workers == "local"               ? nn::OffloadPolicy::kNone
+                      : config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll
+                                                              : nn::OffloadPolicy::kAuto;
+  const auto model = nn::make_model(options);
+  return to_table(nn::make_plan(*model, options, config.batch_size, config.blinding, policy, machine), machine);
+}
+
+void export_run(const fs::path& run, const fs::path& file, const std::string& key) {
+  const LoadedRun loaded = load_run(run, key);
+  const nn::ModelOptions& model = loaded.checkpoint.model;
+  write_plain_safetensors(
+      state_of(*loaded.deployment.model),
+      {{"format", "pt"}, {"model", model.name}, {"steps", fmt::format("{}", loaded.checkpoint.step)}}, file);
+}
+
+}  // namespace tempo

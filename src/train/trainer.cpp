@@ -1,0 +1,357 @@
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "base/cpu_time.h"
+#include "nn/probe.h"
+#include "tempo/error.h"
+#include "train/config.h"
+#include "train/formats/progress.h"
+
+namespace tempo::train {
+namespace {
+
+namespace F = torch::nn::functional;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+offload::Counters operator-(const offload::Counters& a, const offload::Counters& b) {
+  return {.encryptions = a.encryptions - b.encryptions,
+          .rekey_encryptions = a.rekey_encryptions - b.rekey_encryptions,
+          .bytes_to_workers = a.bytes_to_workers - b.bytes_to_workers,
+          .bytes_from_workers = a.bytes_from_workers - b.bytes_from_workers,
+          .flops = a.flops - b.flops,
+          .key_seconds = a.key_seconds - b.key_seconds,
+          .blind_seconds = a.blind_seconds - b.blind_seconds,
+          .unblind_seconds = a.unblind_seconds - b.unblind_seconds,
+          .wait_seconds = a.wait_seconds - b.wait_seconds};
+}
+
+offload::Counters operator+(const offload::Counters& a, const offload::Counters& b) {
+  return a - (offload::Counters{} - b);
+}
+
+void begin_pass(Deployment& deployment, const obfuscation::Pass& pass) {
+  if (deployment.is_offloaded()) deployment.session->begin_pass(pass);
+}
+
+offload::Counters counters_of(Deployment& deployment) {
+  return deployment.is_offloaded() ? deployment.session->counters() : offload::Counters{};
+}
+
+// Batch number under which a failed step is looked at again; no evaluation has so many batches.
+constexpr uint64_t kDiagnosis = uint64_t{1} << 40;
+
+}  // namespace
+
+BatchTensors make_batch(const Batches& batches, int64_t index, const Dataset& dataset, ThreadPool& threads) {
+  const int64_t rows = batches.rows(index);
+  torch::Tensor images = torch::empty({rows, dataset.height, dataset.width, dataset.channels});
+  torch::Tensor labels = torch::empty({rows}, torch::kInt64);
+  batches.fill(index, images.data_ptr<float>(), labels.data_ptr<int64_t>(), &threads);
+  return {images.permute({0, 3, 1, 2}), labels};
+}
+
+Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_t batch_size, uint64_t number,
+                          ThreadPool& threads) {
+  const torch::NoGradGuard no_grad;
+  deployment.model->eval();
+  Evaluation result;
+  const Batches batches(dataset, batch_size);
+  for (int64_t i = 0; i < batches.count(); ++i) {
+    begin_pass(deployment, {obfuscation::Period::kEvaluation, number, static_cast<uint64_t>(i)});
+    const BatchTensors batch = make_batch(batches, i, dataset, threads);
+    const torch::Tensor logits = deployment.model->forward(batch.images);
+    result.loss +=
+        F::cross_entropy(logits, batch.labels, F::CrossEntropyFuncOptions().reduction(torch::kSum)).item<double>();
+    result.accuracy += static_cast<double>(logits.argmax(1).eq(batch.labels).sum().item<int64_t>());
+    result.images += batch.labels.numel();
+  }
+  deployment.model->train();
+  result.loss /= static_cast<double>(result.images);
+  result.accuracy /= static_cast<double>(result.images);
+  return result;
+}
+
+Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSplits& data, SecretKey root,
+                 SecretKey master, SecretKey sealing_key)
+    : config_(config),
+      deployment_(deployment),
+      data_(data),
+      root_(std::move(root)),
+      master_(std::move(master)),
+      sealing_key_(std::move(sealing_key)),
+      threads_(config.tee_threads) {
+  for (const auto& item : deployment.model->named_parameters())
+    if (deployment.resident_layer_of(item.key()) == nullptr) tee_parameters_.push_back({item.key(), item.value()});
+  optimiser_ = make_optimiser(config, tee_parameters_);
+  steps_per_epoch_ = Batches(data.train, config.batch_size).count();
+  total_steps_ = config.steps > 0 ? config.steps : config.epochs * steps_per_epoch_;
+}
+
+RunSummary Trainer::run(const RunHooks& hooks) {
+  log_ = std::make_unique<RunLog>(config_.out, first_step_);
+  deployment_.model->train();
+  std::optional<Progress> progress;
+  if (!hooks.quiet) progress.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
+
+  offload::Counters training;
+  double tee_seconds = 0, wall_seconds = 0;
+  int64_t samples = 0, step = first_step_, saved_at = first_step_;
+  std::optional<Batches> batches;
+  bool stopped = false;
+  for (; step < total_steps_ && !stopped; ++step) {
+    const int64_t epoch = step / steps_per_epoch_, index = step % steps_per_epoch_;
+    if (!batches || index == 0)
+      batches.emplace(data_.train, root_, static_cast<uint64_t>(epoch), config_.batch_size, config_.augment);
+    const auto start = Clock::now();
+    const double cpu_before = process_cpu_seconds().tee;
+    const offload::Counters before = counters_of(deployment_);
+    const BatchTensors batch = make_batch(*batches, index, data_.train, threads_);
+    const StepResult result = train_step(batch, step);
+    const double cpu = process_cpu_seconds().tee - cpu_before, seconds = seconds_since(start);
+
+    training = training + (counters_of(deployment_) - before);
+    tee_seconds += cpu;
+    wall_seconds += seconds;
+    samples += batch.labels.numel();
+    step_seconds_.push_back(seconds);
+    summary_.losses.push_back(result.loss);
+    const double rate = static_cast<double>(batch.labels.numel()) / seconds;
+    log_->step({.step = step + 1,
+                .epoch = epoch,
+                .loss = result.loss,
+                .learning_rate = learning_rate(config_, step, total_steps_),
+                .gradient_norm = result.gradient_norm,
+                .seconds = seconds,
+                .tee_cpu_seconds = cpu,
+                .samples_per_second = rate});
+    if (progress) progress->step(step + 1, result.loss, static_cast<double>(samples) / wall_seconds);
+
+    stopped = hooks.stop != nullptr && hooks.stop->load();
+    const bool is_last = step + 1 == total_steps_;
+    const bool ends_epoch = index + 1 == steps_per_epoch_ || is_last;
+    if (ends_epoch && !stopped) {
+      evaluate_and_log(step + 1, epoch);
+      if (progress)
+        progress->note(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * summary_.test_accuracy));
+    }
+    const bool is_due = config_.checkpoint_interval > 0 && (step + 1) % config_.checkpoint_interval == 0;
+    if (ends_epoch || is_due || stopped) {
+      save(step + 1);
+      saved_at = step + 1;
+    }
+  }
+  if (saved_at < step) save(step);
+  summary_.completed = step == total_steps_;
+  summary_.steps = step;
+  summary_.samples_per_second = wall_seconds > 0 ? static_cast<double>(samples) / wall_seconds : 0;
+  summary_.tee_cpu_seconds_per_sample = samples > 0 ? tee_seconds / static_cast<double>(samples) : 0;
+  fill_summary(step - first_step_, samples, training);
+  log_->flush();
+  write_summary(summary_, config_.out);
+  return summary_;
+}
+
+Trainer::StepResult Trainer::train_step(const BatchTensors& batch, int64_t step) {
+  begin_pass(deployment_, {obfuscation::Period::kStep, static_cast<uint64_t>(step), 0});
+  for (auto& p : tee_parameters_) p.tensor.mutable_grad().reset();
+  StepResult result;
+  {
+    const torch::Tensor logits = deployment_.model->forward(batch.images);
+    const torch::Tensor loss =
+        F::cross_entropy(logits, batch.labels, F::CrossEntropyFuncOptions().label_smoothing(config_.label_smoothing));
+    result.loss = loss.item<double>();
+    if (!std::isfinite(result.loss)) stop_not_finite(batch, step);
+    loss.backward();
+  }
+  result.gradient_norm = global_gradient_norm();
+  const double scale =
+      config_.clip_norm > 0 && result.gradient_norm > config_.clip_norm ? config_.clip_norm / result.gradient_norm : 1;
+  const double rate = learning_rate(config_, step, total_steps_);
+  for (const auto& layer : deployment_.layers)
+    if (layer->resident() != nullptr)
+      layer->resident()->update({.step = static_cast<uint64_t>(step) + 1,
+                                 .learning_rate = rate,
+                                 .momentum = config_.momentum,
+                                 .weight_decay = config_.weight_decay,
+                                 .gradient_scale = scale});
+  optimiser_->step(rate, scale);
+  return result;
+}
+
+double Trainer::global_gradient_norm() {
+  const auto check = [](double squared, const std::string& name) {
+    if (!std::isfinite(squared))
+      throw RunError(fmt::format(
+          "gradient of {} is not finite; the update was not made and the last checkpoint stands: try a lower --lr or "
+          "--clip-norm",
+          name));
+    return squared;
+  };
+  double sum = 0;
+  for (const auto& p : tee_parameters_)
+    if (p.tensor.grad().defined()) {
+      const double norm = p.tensor.grad().norm().item<double>();
+      sum += check(norm * norm, p.name);
+    }
+  for (const auto& layer : deployment_.layers)
+    if (layer->resident() != nullptr)
+      if (const auto squared = layer->resident()->gradient_squared_norm())
+        sum += check(*squared, layer->product()->layer() + ".weight");
+  return std::sqrt(sum);
+}
+
+void Trainer::stop_not_finite(const BatchTensors& batch, int64_t step) {
+  std::string first;
+  {
+    const torch::NoGradGuard no_grad;
+    std::map<const torch::nn::Module*, std::string> names;
+    for (const auto& item : deployment_.model->named_modules("", false)) names[item.value().get()] = item.key();
+    begin_pass(deployment_, {obfuscation::Period::kEvaluation, static_cast<uint64_t>(step), kDiagnosis});
+    const nn::ScopedProbe probe([&](const nn::LayerCall& call) {
+      if (first.empty() && !call.output.isfinite().all().item<bool>()) first = names[&call.module];
+    });
+    deployment_.model->forward(batch.images);
+  }
+  throw RunError(fmt::format(
+      "step {}: the loss is not finite; the first layer with a value that is not finite is {}; nothing was saved, the "
+      "last checkpoint stands: try a lower --lr or --clip-norm",
+      step + 1, first.empty() ? "the loss itself" : first));
+}
+
+void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
+  const Evaluation result =
+      evaluate_model(deployment_, data_.test, config_.batch_size, static_cast<uint64_t>(step), threads_);
+  summary_.test_accuracy = result.accuracy;
+  log_->evaluation(step, epoch, result.accuracy, result.loss);
+}
+
+Checkpoint Trainer::capture(int64_t step) {
+  Checkpoint checkpoint;
+  checkpoint.model = deployment_.options;
+  checkpoint.step = step;
+  checkpoint.blinding = describe(config_.blinding);
+  checkpoint.data = config_.data;
+  for (const auto& name : data_.train.class_names)
+    checkpoint.class_names += (checkpoint.class_names.empty() ? "" : "\n") + name;
+  checkpoint.root = root_.duplicate();
+  checkpoint.master = master_.duplicate();
+  checkpoint.numbers["optimiser.steps"] = optimiser_->steps();
+  for (const auto& [name, tensor] : optimiser_->state()) checkpoint.tensors["optimiser." + name] = tensor;
+  for (const auto& item : deployment_.model->named_parameters()) {
+    auto* layer = deployment_.resident_layer_of(item.key());
+    if (layer == nullptr || !layer->resident()->is_on_worker()) continue;
+    torch::Tensor weight = item.value(), velocity = torch::empty_like(weight);
+    nn::fetch_resident(*layer, weight, velocity);
+    checkpoint.tensors["optimiser.velocity." + item.key()] = velocity;
+    const offload::ResidentState state = layer->resident()->save();
+    const std::string prefix = "resident." + layer->product()->layer();
+    const auto to_tensor = [](const offload::Buffer& buffer) {
+      return torch::from_blob(buffer.data(), buffer.spec().shape, torch::kFloat32).clone();
+    };
+    checkpoint.tensors[prefix + ".weight"] = to_tensor(state.weight);
+    checkpoint.tensors[prefix + ".velocity"] = to_tensor(state.velocity);
+    checkpoint.numbers[prefix + ".epoch"] = static_cast<int64_t>(state.epoch);
+  }
+  for (const auto& [name, tensor] : state_of(*deployment_.model)) checkpoint.tensors["model." + name] = tensor;
+  return checkpoint;
+}
+
+void Trainer::save(int64_t step) { save_checkpoint(capture(step), checkpoint_path(config_.out), sealing_key_); }
+
+void Trainer::restore(const Checkpoint& checkpoint) {
+  const torch::NoGradGuard no_grad;
+  first_step_ = checkpoint.step;
+  if (first_step_ >= total_steps_)
+    throw InputError(fmt::format("resume: the run has done {} steps, expected fewer than the {} asked for", first_step_,
+                                 total_steps_));
+  for (auto& [name, tensor] : optimiser_->state()) {
+    const auto found = checkpoint.tensors.find("optimiser." + name);
+    if (found == checkpoint.tensors.end() || found->second.sizes() != tensor.sizes())
+      throw InputError(
+          fmt::format("resume: the checkpoint has no optimiser state \"{}\", expected that of --optimizer {}", name,
+                      to_string(config_.optimizer)));
+    torch::Tensor target = tensor;
+    target.copy_(found->second);
+  }
+  if (const auto steps = checkpoint.numbers.find("optimiser.steps"); steps != checkpoint.numbers.end())
+    optimiser_->set_steps(steps->second);
+  restore_resident(checkpoint);
+}
+
+void Trainer::restore_resident(const Checkpoint& checkpoint) {
+  begin_pass(deployment_, {obfuscation::Period::kStep, static_cast<uint64_t>(first_step_), 0});
+  const bool same_keys = checkpoint.blinding == describe(config_.blinding);
+  for (const auto& item : deployment_.model->named_parameters()) {
+    auto* layer = deployment_.resident_layer_of(item.key());
+    if (layer == nullptr) continue;
+    const std::string prefix = "resident." + layer->product()->layer();
+    const auto weight = checkpoint.tensors.find(prefix + ".weight");
+    const auto velocity = checkpoint.tensors.find(prefix + ".velocity");
+    const auto epoch = checkpoint.numbers.find(prefix + ".epoch");
+    if (same_keys && weight != checkpoint.tensors.end() && velocity != checkpoint.tensors.end() &&
+        epoch != checkpoint.numbers.end()) {
+      // The very bits that were on the worker: going on is exact.
+      const auto to_buffer = [](torch::Tensor tensor) {
+        return offload::Buffer({.type = offload::ElementType::kFloat32, .shape = tensor.sizes().vec()},
+                               {static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {}});
+      };
+      layer->resident()->restore({.epoch = static_cast<uint64_t>(epoch->second),
+                                  .weight = to_buffer(weight->second),
+                                  .velocity = to_buffer(velocity->second)});
+      continue;
+    }
+    const auto plain = checkpoint.tensors.find("optimiser.velocity." + item.key());
+    if (plain == checkpoint.tensors.end() || plain->second.sizes() != item.value().sizes())
+      throw InputError(
+          fmt::format("resume: the checkpoint has no velocity of {}, expected --optimizer sgd", item.key()));
+    nn::start_resident(*layer, item.value(), plain->second);
+  }
+}
+
+void Trainer::fill_summary(int64_t steps_run, int64_t samples, const offload::Counters& training) {
+  RunSummary& s = summary_;
+  s.model = config_.model;
+  s.workers = config_.workers;
+  s.protection = deployment_.is_offloaded() ? to_string(config_.blinding.protection) : "none";
+  s.reuse = to_string(config_.blinding.reuse);
+  s.weights = to_string(config_.blinding.weights);
+  s.optimizer = to_string(config_.optimizer);
+  s.parameters = deployment_.plan.parameters;
+  s.epochs = (s.steps + steps_per_epoch_ - 1) / steps_per_epoch_;
+  s.batch_size = config_.batch_size;
+  s.step_seconds_median = median(step_seconds_);
+  s.offloaded_layers = deployment_.plan.offloaded_layers();
+  s.offloaded_flop_fraction = deployment_.plan.offloaded_flop_fraction();
+  s.final_train_loss = s.losses.empty() ? 0 : s.losses.back();
+  const auto per = [](double total, int64_t count) { return count > 0 ? total / static_cast<double>(count) : 0; };
+  s.bytes_to_workers_per_sample = per(static_cast<double>(training.bytes_to_workers), samples);
+  s.bytes_from_workers_per_sample = per(static_cast<double>(training.bytes_from_workers), samples);
+  s.encryptions_per_step = per(static_cast<double>(training.encryptions), steps_run);
+  s.rekey_encryptions_per_step = per(static_cast<double>(training.rekey_encryptions), steps_run);
+  s.key_seconds = training.key_seconds;
+  s.blind_seconds = training.blind_seconds;
+  s.unblind_seconds = training.unblind_seconds;
+  s.wait_seconds = training.wait_seconds;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  s.peak_resident_bytes = static_cast<double>(usage.ru_maxrss) * 1024;
+}
+
+}  // namespace tempo::train

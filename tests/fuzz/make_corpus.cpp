@@ -1,0 +1,80 @@
+// Writes the seed inputs of the fuzz targets:  make_corpus FOLDER
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/csprng.h"
+#include "base/file.h"
+#include "seal/sealed_file.h"
+#include "train/formats/safetensors.h"
+
+namespace {
+
+using tempo::train::TensorEntry;
+using Bytes = std::vector<std::byte>;
+
+void save(const std::filesystem::path& path, const std::string& text) {
+  std::filesystem::create_directories(path.parent_path());
+  tempo::AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+void save_tensors(const std::filesystem::path& path, const std::vector<TensorEntry>& entries,
+                  const tempo::train::SafetensorsMetadata& metadata) {
+  std::string out;
+  write_safetensors(
+      [&](std::span<const std::byte> piece) { out.append(reinterpret_cast<const char*>(piece.data()), piece.size()); },
+      entries, metadata);
+  save(path, out);
+}
+
+void make_safetensors(const std::filesystem::path& folder) {
+  const Bytes data(32, std::byte{0x3F});
+  const auto first = [&](size_t bytes) { return std::span(data).first(bytes); };
+  save_tensors(folder / "empty", {}, {});
+  save_tensors(folder / "one", {{"w", "F32", {2, 2}, first(16)}}, {{"format", "tempo"}});
+  save_tensors(folder / "types",
+               {{"a", "F64", {}, first(8)},
+                {"b", "I64", {1}, first(8)},
+                {"c", "BF16", {3}, first(6)},
+                {"d", "U8", {5}, first(5)},
+                {"e", "BOOL", {0, 7}, {}}},
+               {});
+}
+
+void make_sealed_file(const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  const tempo::SecretKey key = tempo::key_from_seed_insecure(1);
+  for (const size_t size : {0, 100}) {
+    tempo::seal::SealedWriter writer(folder / (std::to_string(size) + "_bytes"), key, "checkpoint");
+    writer.write(Bytes(size));
+    writer.commit();
+  }
+  tempo::seal::SealedWriter other_kind(folder / "other_kind", key, "dataset");
+  other_kind.commit();
+}
+
+void make_cifar(const std::filesystem::path& folder) {
+  using std::string_literals::operator""s;
+  save(folder / "names", "\0airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n"s);
+  save(folder / "names_windows", "\0a\r\nb\r\nc\r\nd\r\ne\r\nf\r\ng\r\nh\r\ni\r\nj"s);
+  save(folder / "records", "\1\0\5\x09\0"s);
+  save(folder / "cut_record", "\1\1\2\x0A"s);
+  save(folder / "bad_label", "\1\1\x0A\0"s);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: make_corpus FOLDER\n");
+    return 2;
+  }
+  const std::filesystem::path folder = argv[1];
+  make_safetensors(folder / "safetensors");
+  make_sealed_file(folder / "sealed_file");
+  make_cifar(folder / "cifar");
+  return 0;
+}

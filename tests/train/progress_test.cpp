@@ -1,0 +1,144 @@
+#include "train/formats/progress.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+namespace tempo::train {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::StartsWith;
+
+/// A Progress that writes to memory and whose time the test sets.
+class ProgressTest : public ::testing::Test {
+ protected:
+  ~ProgressTest() override {
+    progress_.reset();
+    if (stream_ != nullptr) std::fclose(stream_);
+    std::free(text_);
+  }
+  Progress& start(int64_t total_steps, bool terminal) {
+    stream_ = ::open_memstream(&text_, &size_);
+    progress_ = std::make_unique<Progress>(total_steps, terminal, stream_, [this] { return now_; });
+    return *progress_;
+  }
+  std::string output() {
+    std::fflush(stream_);
+    return {text_, size_};
+  }
+  std::vector<std::string> lines() {
+    std::vector<std::string> found;
+    const std::string text = output();
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = text.find('\n', begin);
+      found.push_back(text.substr(begin, end - begin));
+      begin = end == std::string::npos ? text.size() : end + 1;
+    }
+    return found;
+  }
+
+  double now_ = 100;
+  std::FILE* stream_ = nullptr;
+  char* text_ = nullptr;
+  size_t size_ = 0;
+  std::unique_ptr<Progress> progress_;
+};
+
+TEST_F(ProgressTest, PlainLinesEveryFivePercent) {
+  Progress& progress = start(1000, false);
+  for (int64_t step = 1; step <= 1000; ++step) {
+    now_ += 0.01;
+    progress.step(step, 1.5, 512);
+  }
+  const auto found = lines();
+  ASSERT_EQ(found.size(), 21U);
+  EXPECT_EQ(found.front(), "  0% 1/1000  loss 1.5000  512 samples/s  ETA --:--");
+  EXPECT_EQ(found[10], " 50% 500/1000  loss 1.5000  512 samples/s  ETA 0:05");
+  EXPECT_EQ(found.back(), "100% 1000/1000  loss 1.5000  512 samples/s  ETA 0:00");
+  EXPECT_EQ(output().find('\x1b'), std::string::npos);
+}
+
+TEST_F(ProgressTest, PlainLinesEveryTenSecondsOfASlowRun) {
+  Progress& progress = start(1'000'000, false);
+  for (int64_t step = 1; step <= 100; ++step) {
+    now_ += 1;
+    progress.step(step, 0.25, 1.234);
+  }
+  EXPECT_EQ(lines().size(), 10U);  // steps 1, 11, ..., 91
+  EXPECT_EQ(lines()[1], "  0% 11/1000000  loss 0.2500  1.23 samples/s  ETA 277:46:29");
+}
+
+TEST_F(ProgressTest, NotesAlwaysAppear) {
+  Progress& progress = start(100, false);
+  progress.note("before");
+  progress.step(1, 1, 1);
+  progress.note("epoch 1: accuracy 50%");
+  EXPECT_EQ(lines().front(), "before");
+  EXPECT_EQ(lines().back(), "epoch 1: accuracy 50%");
+}
+
+TEST_F(ProgressTest, TerminalRedrawsOneLineAtMostTenTimesASecond) {
+  Progress& progress = start(1000, true);
+  for (int64_t step = 1; step <= 500; ++step) {
+    now_ += 0.01;
+    progress.step(step, 1.5, 512);
+  }
+  const std::string text = output();
+  EXPECT_THAT(text, StartsWith("\r\x1b[K  0% [...."));
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  const auto draws = std::count(text.begin(), text.end(), '\r');
+  EXPECT_GE(draws, 40);
+  EXPECT_LE(draws, 51);
+
+  progress.note("epoch 1 done");
+  EXPECT_THAT(output(), HasSubstr("\r\x1b[Kepoch 1 done\n\r\x1b[K 50% ["));
+  progress_.reset();
+  EXPECT_TRUE(output().ends_with("ETA 0:05\n"));
+}
+
+TEST_F(ProgressTest, TerminalLineFitsEightyColumnsIfTheWidthIsUnknown) {
+  Progress& progress = start(123456789, true);
+  progress.step(1234567, 12345.6789, 123456);
+  EXPECT_LE(output().size() - 4, 79U);  // without "\r\x1b[K"
+}
+
+TEST_F(ProgressTest, NothingIsDrawnBeforeTheFirstStep) {
+  start(10, true);
+  progress_.reset();
+  EXPECT_EQ(output(), "");
+}
+
+TEST_F(ProgressTest, AResumedRunEstimatesFromItsOwnSteps) {
+  Progress& progress = start(1000, false);
+  progress.step(900, 1, 1);
+  now_ += 10;
+  progress.step(950, 1, 1);
+  EXPECT_THAT(lines().back(), HasSubstr("950/1000  loss 1.0000  1.00 samples/s  ETA 0:10"));
+}
+
+TEST_F(ProgressTest, ALossThatIsNotFiniteIsShownAsSuch) {
+  Progress& progress = start(10, false);
+  progress.step(1, std::nan(""), 1);
+  EXPECT_THAT(output(), HasSubstr("loss nan"));
+}
+
+TEST(FitProgressLine, ShrinksTheBarThenDropsItThenCuts) {
+  const std::string text = "5/10  loss 1.0";
+  EXPECT_EQ(fit_progress_line(0.5, text, 120), " 50% [####################....................] " + text);
+  EXPECT_EQ(fit_progress_line(0.5, text, 32), " 50% [#####.....] " + text);
+  EXPECT_EQ(fit_progress_line(0.5, text, 29), " 50% " + text);
+  EXPECT_EQ(fit_progress_line(0.5, text, 10), " 50% 5/10 ");
+  EXPECT_EQ(fit_progress_line(0.5, text, 0), "");
+  EXPECT_EQ(fit_progress_line(0.5, text, -3), "");
+  for (int width = 0; width < 100; ++width)
+    for (const double fraction : {-1.0, 0.0, 0.999, 1.0, 7.0})
+      EXPECT_LE(fit_progress_line(fraction, text, width).size(), static_cast<size_t>(width));
+  EXPECT_THAT(fit_progress_line(1.0, text, 32), HasSubstr("100% [##########]"));
+}
+
+}  // namespace
+}  // namespace tempo::train
