@@ -15,10 +15,14 @@ namespace {
 
 const char* form_name(Form form) {
   switch (form) {
-    case Form::kDirect: return "direct";
-    case Form::kInverseTranspose: return "inverse-transpose";
-    case Form::kInverse: return "inverse";
-    case Form::kTranspose: return "transpose";
+    case Form::kDirect:
+      return "direct";
+    case Form::kInverseTranspose:
+      return "inverse-transpose";
+    case Form::kInverse:
+      return "inverse";
+    case Form::kTranspose:
+      return "transpose";
   }
   return "unknown";
 }
@@ -27,10 +31,11 @@ void check_geometry(const char* where, const TileGeometry& g) {
   const bool sound = g.images >= 0 && g.height > 0 && g.width > 0 && g.channels > 0 && g.tiles_y > 0 && g.tiles_x > 0 &&
                      g.tile_h > 0 && g.tile_w > 0 && g.step_y > 0 && g.step_x > 0 && g.pitch_y > 0 && g.pitch_x > 0;
   if (!sound)
-    throw InputError(fmt::format("{}: images [{}, {}, {}, {}] cut into {} x {} tiles of {} x {} pixels, steps {} x {}, "
-                                 "pitches {} x {}; expected positive sizes",
-                                 where, g.images, g.height, g.width, g.channels, g.tiles_y, g.tiles_x, g.tile_h,
-                                 g.tile_w, g.step_y, g.step_x, g.pitch_y, g.pitch_x));
+    throw InputError(
+        fmt::format("{}: images [{}, {}, {}, {}] cut into {} x {} tiles of {} x {} pixels, steps {} x {}, "
+                    "pitches {} x {}; expected positive sizes",
+                    where, g.images, g.height, g.width, g.channels, g.tiles_y, g.tiles_x, g.tile_h, g.tile_w, g.step_y,
+                    g.step_x, g.pitch_y, g.pitch_x));
 }
 
 /// @param what the dimension: "row" or "channel"
@@ -44,8 +49,8 @@ void check_key(const char* where, const char* what, KeyUse use, bool gathering, 
   for (size_t i = 0; i < use.key->rounds.size(); ++i) {
     const KeyRound& round = use.key->rounds[i];
     if (round.source.size() != use.key->size || round.scale.size() != use.key->size)
-      throw InputError(fmt::format("{}: round {} of the {} key has {} sources and {} scales, expected {} of each", where,
-                                   i, what, round.source.size(), round.scale.size(), size));
+      throw InputError(fmt::format("{}: round {} of the {} key has {} sources and {} scales, expected {} of each",
+                                   where, i, what, round.source.size(), round.scale.size(), size));
     if (round.block == 0 || round.block > kernels::kGroup || (round.block & (round.block - 1)) != 0)
       throw InputError(fmt::format("{}: round {} of the {} key mixes blocks of {}, expected 1, 2, 4, 8 or 16", where, i,
                                    what, round.block));
@@ -106,6 +111,7 @@ class Call {
     walk_.kernels = &kernels;
     walk_.wire = further_rounds_ ? nullptr : wire;
     walk_.wire_bf16 = bf16;
+    walk_.stream = exceeds_caches(geometry.elements() * static_cast<int64_t>(sizeof(T)));
     if (!further_rounds_) return;
     walk_.panels = Panels::of(geometry.rows(), geometry.positions(), geometry.channels, sizeof(T));
     rounds_ = {.key = rows,
@@ -114,7 +120,8 @@ class Call {
                .channels = geometry.channels,
                .wire = wire,
                .wire_bf16 = bf16,
-               .kernels = &kernels};
+               .kernels = &kernels,
+               .stream = walk_.stream};
   }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "hwy/cache_control.h"
+
 namespace tempo::obfuscation {
 namespace {
 
@@ -28,11 +30,14 @@ Panels Panels::of(int64_t rows, int64_t positions, int64_t channels, size_t elem
   return panels;
 }
 
-/// Panels that are mixed by one thread, and the two scratch buffers they move between.
+/// Panels that are mixed together.
 template <typename T>
 struct RowRounds<T>::Group {
   int64_t position = 0, first = 0, count = 0;  ///< panels of the position
-  T* buffer[2] = {};                           ///< where the first panel lies
+  T* mixed = nullptr;                          ///< where the first panel lies
+  /// Room between passes, in turns: [0] for what the pass on the wire reads or writes, a panel each; [1] for the rest.
+  T* spare[2] = {};
+  int64_t spare_stride[2] = {};  ///< between panels
 };
 
 template <typename T>
@@ -49,56 +54,71 @@ int64_t RowRounds<T>::groups() const {
 template <typename T>
 int64_t RowRounds<T>::spare_elements(int threads) const {
   if (passes() < 2) return 0;
-  return whole_groups(threads) ? threads * panels_per_group() * panels.stride : panels.elements();
+  return whole_groups(threads) ? threads * (panels_per_group() + 1) * panels.stride : panels.elements();
 }
 
 template <typename T>
-typename RowRounds<T>::Group RowRounds<T>::group(int64_t index, T* mixed, T* spare) const {
+typename RowRounds<T>::Group RowRounds<T>::group(int64_t index, T* mixed) const {
   const int64_t per_position = divide_up(panels.per_position, panels_per_group());
   Group g;
   g.position = index / per_position;
   g.first = index % per_position * panels_per_group();
   g.count = std::min(panels_per_group(), panels.per_position - g.first);
-  g.buffer[0] = mixed + (g.position * panels.per_position + g.first) * panels.stride;
-  g.buffer[1] = spare;
+  g.mixed = mixed + (g.position * panels.per_position + g.first) * panels.stride;
   return g;
+}
+
+/// A pass from scratch memory to scratch memory.
+template <typename T>
+kernels::RowPass RowRounds<T>::scratch_pass(const Group& group, int pass, int64_t panel) const {
+  const KeyRound& round = key.key->rounds[static_cast<size_t>(gathering() ? pass + 1 : passes() - pass)];
+  const bool from_mixed = gathering() && pass == 0, to_mixed = !gathering() && pass == passes() - 1;
+  const int to = (gathering() ? passes() - pass : pass) % 2, from = 1 - to;
+  kernels::RowPass p;
+  p.src_panel_stride = from_mixed ? panels.stride : group.spare_stride[from];
+  p.dst_panel_stride = to_mixed ? panels.stride : group.spare_stride[to];
+  p.src = (from_mixed ? group.mixed : group.spare[from]) + panel * p.src_panel_stride;
+  p.dst = (to_mixed ? group.mixed : group.spare[to]) + panel * p.dst_panel_stride;
+  p.src_pitch = p.dst_pitch = p.width = panels.width;
+  p.rows = key.key->size;
+  p.source = round.source.data();
+  p.scale = round.scale.data();
+  p.divide = divides_by_scale(key.form) && !key.key->orthogonal;
+  p.block = round.block;
+  p.stream = stream && to_mixed && panels.whole_lines();
+  return p;
+}
+
+/// Lets one end of a pass lie on the wire instead.
+template <typename T>
+void RowRounds<T>::put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const {
+  const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
+  std::byte* start = wire + (group.position * channels + column) * element;
+  if (gathering()) {
+    pass.dst = start;
+    pass.dst_bf16 = wire_bf16;
+    pass.dst_pitch = positions * channels;
+    pass.dst_panel_stride = panels.width;
+    pass.stream = stream && !wire_bf16 && aligned_runs<T>(wire, channels);
+  } else {
+    pass.src = start;
+    pass.src_bf16 = wire_bf16;
+    pass.src_pitch = positions * channels;
+    pass.src_panel_stride = panels.width;
+  }
 }
 
 /// Panels [first_panel, first_panel + panel_count) of the group, groups of rows [begin, end).
 template <typename T>
 void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
                             int64_t end) const {
-  const int round_index = gathering() ? pass + 1 : passes() - pass;
-  const KeyRound& round = key.key->rounds[static_cast<size_t>(round_index)];
-  // Buffers take turns. Gathering starts in buffer 0, scattering must end there.
-  const int from = gathering() ? pass % 2 : (passes() - pass) % 2;
-  kernels::RowPass p;
-  p.src = group.buffer[from] + first_panel * panels.stride;
-  p.dst = group.buffer[1 - from] + first_panel * panels.stride;
-  p.src_pitch = p.dst_pitch = panels.width;
-  p.src_panel_stride = p.dst_panel_stride = panels.stride;
   const int64_t column = (group.first + first_panel) * panels.width;
-  if (on_wire(pass)) {
-    const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
-    std::byte* start = wire + (group.position * channels + column) * element;
-    if (gathering()) {
-      p.dst = start;
-    } else {
-      p.src = start;
-    }
-    (gathering() ? p.dst_bf16 : p.src_bf16) = wire_bf16;
-    (gathering() ? p.dst_pitch : p.src_pitch) = positions * channels;
-    (gathering() ? p.dst_panel_stride : p.src_panel_stride) = panels.width;
-  }
+  kernels::RowPass p = scratch_pass(group, pass, first_panel);
+  if (on_wire(pass)) put_on_wire(group, column, p);
   p.panels = panel_count;
-  p.width = panels.width;
   p.last_width = std::min(panels.width, channels - column - (panel_count - 1) * panels.width);
-  p.rows = key.key->size;
-  p.source = round.source.data();
-  p.scale = round.scale.data();
-  p.divide = divides_by_scale(key.form) && !key.key->orthogonal;
-  p.block = round.block;
   (gathering() ? kernels->gather_rows : kernels->scatter_rows)(p, begin, end);
+  if (p.stream) hwy::FlushStream();
 }
 
 /// All passes: those within scratch memory panel by panel, the one that touches the wire for all panels together.
@@ -116,19 +136,31 @@ template <typename T>
 void RowRounds<T>::run(T* mixed, T* spare, ThreadPool& threads) const {
   if (whole_groups(threads.threads())) {
     Tickets tickets(threads.threads());
+    const int64_t room = passes() < 2 ? 0 : (panels_per_group() + 1) * panels.stride;
     threads.parallel_for(groups(), 1, [&](int64_t begin, int64_t end) {
       const Tickets::Held ticket(tickets);
-      T* own = spare + static_cast<int64_t>(ticket.number()) * panels_per_group() * panels.stride;
-      for (int64_t i = begin; i < end; ++i) run_group(group(i, mixed, own));
+      T* own = spare + static_cast<int64_t>(ticket.number()) * room;
+      for (int64_t i = begin; i < end; ++i) {
+        Group g = group(i, mixed);
+        g.spare[1] = own;  // one panel, which stays in cache
+        g.spare[0] = passes() < 2 ? own : own + panels.stride;
+        g.spare_stride[0] = panels.stride;
+        run_group(g);
+      }
     });
     return;
   }
-  // Fewer groups than threads: share the rows of each pass, and wait between passes.
+  // Fewer groups than threads: share the rows of each pass, and wait between passes. `mixed` then takes the turns of
+  // one spare buffer: it is free once the first pass has read it (gathering), or until the last pass, which reads the
+  // other.
+  const int own_turn = passes() % 2;
   for (int pass = 0; pass < passes(); ++pass)
     threads.parallel_for(divide_up(key.key->size, kGroup), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = 0; i < groups(); ++i) {
-        Group g = group(i, mixed, spare);
-        g.buffer[1] = spare + (g.buffer[0] - mixed);
+        Group g = group(i, mixed);
+        g.spare[own_turn] = passes() < 2 ? nullptr : spare + (g.mixed - mixed);
+        g.spare[1 - own_turn] = g.mixed;
+        g.spare_stride[0] = g.spare_stride[1] = panels.stride;
         run_pass(g, pass, 0, g.count, begin, end);
       }
     });

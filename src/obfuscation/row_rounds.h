@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "base/thread_pool.h"
-#include "obfuscation/key.h"
 #include "obfuscation/kernels/kernels.h"
+#include "obfuscation/key.h"
 #include "obfuscation/scratch.h"
 
 namespace tempo::obfuscation {
@@ -21,7 +21,18 @@ struct Panels {
 
   [[nodiscard]] static Panels of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes);
   [[nodiscard]] int64_t elements() const { return count * stride; }
+  /// Whether whole cache lines make up a row of a panel of elements of type T.
+  [[nodiscard]] bool whole_lines() const { return width % kernels::kGroup == 0; }
 };
+
+/// Whether every run of so many elements, one after the other from `base` on, consists of whole cache lines.
+template <typename T>
+bool aligned_runs(const void* base, int64_t elements) {
+  return reinterpret_cast<uintptr_t>(base) % 64 == 0 && elements * static_cast<int64_t>(sizeof(T)) % 64 == 0;
+}
+
+/// Whether an operand is so large that its result had better go past the caches, which it would only sweep clean.
+constexpr bool exceeds_caches(int64_t bytes) { return bytes >= int64_t{8} << 20; }
 
 /// Everything that the row rounds need to know of the call.
 template <typename T>
@@ -32,6 +43,8 @@ struct RowRounds {
   std::byte* wire = nullptr;  ///< rows of positions * channels elements; read if scattering, written if gathering
   bool wire_bf16 = false;
   const kernels::Kernels<T>* kernels = nullptr;
+
+  bool stream = false;  ///< results go past the caches
 
   /// Elements of `spare` for so many threads.
   [[nodiscard]] int64_t spare_elements(int threads) const;
@@ -46,8 +59,10 @@ struct RowRounds {
   [[nodiscard]] int64_t panels_per_group() const;
   [[nodiscard]] int64_t groups() const;
   [[nodiscard]] bool whole_groups(int threads) const { return groups() >= threads; }
-  [[nodiscard]] Group group(int64_t index, T* mixed, T* spare) const;
+  [[nodiscard]] Group group(int64_t index, T* mixed) const;
   [[nodiscard]] bool on_wire(int pass) const { return pass == (gathering() ? passes() - 1 : 0); }
+  [[nodiscard]] kernels::RowPass scratch_pass(const Group& group, int pass, int64_t panel) const;
+  void put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const;
   void run_group(const Group& group) const;
   void run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
                 int64_t end) const;

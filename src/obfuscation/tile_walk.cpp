@@ -1,7 +1,9 @@
 #include "obfuscation/tile_walk.h"
 
 #include <algorithm>
+#include <span>
 
+#include "hwy/cache_control.h"
 #include "obfuscation/scratch.h"
 
 namespace tempo::obfuscation {
@@ -45,6 +47,13 @@ int64_t TileWalk<T>::run_elements() const {
   return round_up(geometry.channels);
 }
 
+template <typename T>
+bool TileWalk<T>::streams() const {
+  if (!stream) return false;
+  if (!gathering()) return aligned_runs<T>(target, geometry.channels);
+  return wire == nullptr ? panels.whole_lines() : !wire_bf16 && aligned_runs<T>(wire, geometry.channels);
+}
+
 /// A run of channels that stands for the padding, and the kernels' work space.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
@@ -78,35 +87,33 @@ template <typename T>
 void TileWalk<T>::set_addresses(int64_t group, int64_t position, const Origins& origins, T* void_run,
                                 kernels::BlockPass<T>& pass) const {
   const TileGeometry& g = geometry;
-  const int64_t dy = position / g.tile_w * g.pitch_y, dx = position % g.tile_w * g.pitch_x;
-  const int64_t delta = (dy * g.width + dx) * g.channels;
-  const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
-  for (int i = 0; i < pass.rows; ++i) {
-    const int64_t y = origins.y[i] + dy, x = origins.x[i] + dx;
-    const bool inside = y >= 0 && y < g.height && x >= 0 && x < g.width;
-    const int64_t row = group * kGroup + i;
-    void* other = wire != nullptr
-                      ? static_cast<void*>(wire + (row * g.positions() + position) * g.channels * element)
-                      : mixed + position * panels.per_position * panels.stride + row * panels.width;
-    if (gathering()) {
-      pass.src[i] = inside ? source + origins.offset[i] + delta : void_run;
-      pass.dst[i] = other;
-    } else {
-      pass.src[i] = other;
-      pass.dst[i] = inside ? target + origins.offset[i] + delta : void_run;
-    }
+  const auto py = static_cast<int64_t>(narrow(position) / narrow(g.tile_w));
+  const int64_t dy = py * g.pitch_y, dx = (position - py * g.tile_w) * g.pitch_x;
+  T* image = const_cast<T*>(gathering() ? source : target) + (dy * g.width + dx) * g.channels;
+  const auto height = static_cast<uint64_t>(g.height), width = static_cast<uint64_t>(g.width);
+  const int64_t run_bytes = g.channels * (wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
+  const int64_t pitch = wire != nullptr ? g.positions() * run_bytes : panels.width * int64_t{sizeof(T)};
+  std::byte* other = wire != nullptr
+                         ? wire + position * run_bytes
+                         : reinterpret_cast<std::byte*>(mixed + position * panels.per_position * panels.stride);
+  other += group * kGroup * pitch;
+  for (int i = 0; i < pass.rows; ++i, other += pitch) {
+    const bool inside = static_cast<uint64_t>(origins.y[i] + dy) < height &&  // negative ones become huge
+                        static_cast<uint64_t>(origins.x[i] + dx) < width;
+    T* run = inside ? image + origins.offset[i] : void_run;
+    pass.src[i] = gathering() ? static_cast<const void*>(run) : other;
+    pass.dst[i] = gathering() ? static_cast<void*>(other) : run;
   }
 }
 
-/// Items are (group of rows, position), positions fastest.
+/// What all passes of one walk share.
 template <typename T>
-void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
-  kernels::BlockPass<T> pass = {}, next;
-  Origins origins;
-  T* void_run = work;
-  if (gathering()) std::fill(void_run, void_run + geometry.channels, T(0));
+kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
+  kernels::BlockPass<T> pass = {};
+  std::fill(pass.src, pass.src + kGroup, work);  // for `ahead`, where there are fewer rows
   pass.work = work + run_elements();
   pass.channels = geometry.channels;
+  pass.stream = streams();
   pass.rounds = channels->data();
   pass.round_count = channels->size();
   const kernels::Columns image = {geometry.channels, 0};
@@ -114,21 +121,41 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   pass.src_columns = gathering() ? image : other;
   pass.dst_columns = gathering() ? other : image;
   (gathering() ? pass.dst_bf16 : pass.src_bf16) = wire != nullptr && wire_bf16;
+  return pass;
+}
+
+/// Items are (group of rows, position), positions fastest. Each pass is prepared while there is one before it, so that
+/// the kernel can fetch its rows ahead.
+template <typename T>
+void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
+  kernels::BlockPass<T> passes[2] = {common_pass(work), common_pass(work)};
+  if (gathering()) std::fill(work, work + geometry.channels, T(0));
   const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
   const int64_t positions = geometry.positions();
-  const auto prepare = [&](int64_t item) {
-    const int64_t group = item / positions, position = item % positions;
-    if (item == begin || position == 0) start_group(group, origins, next);
-    set_addresses(group, position, origins, void_run, next);
+  Origins origins;
+  int64_t group = begin / positions, position = begin % positions;
+  const auto prepare = [&](kernels::BlockPass<T>& pass, const kernels::BlockPass<T>* same_group) {
+    if (same_group == nullptr) {
+      start_group(group, origins, pass);
+    } else {
+      pass.rows = same_group->rows;
+      pass.row_block = same_group->row_block;
+      std::copy(same_group->coefficient, same_group->coefficient + kGroup, pass.coefficient);
+    }
+    set_addresses(group, position, origins, work, pass);
   };
-  next = pass;
-  prepare(begin);
+  prepare(passes[begin % 2], nullptr);
   for (int64_t item = begin; item < end; ++item) {
-    pass = next;
-    if (item + 1 < end) prepare(item + 1);
-    for (int i = 0; i < kGroup; ++i) pass.ahead[i] = gathering() ? next.src[i] : next.dst[i];
+    kernels::BlockPass<T>&pass = passes[item % 2], &next = passes[1 - item % 2];
+    if (item + 1 < end) {
+      position = position + 1 == positions ? 0 : position + 1;
+      group += position == 0 ? 1 : 0;
+      prepare(next, position == 0 ? nullptr : &pass);
+    }
+    pass.ahead = next.src;
     kernel(pass);
   }
+  if (streams()) hwy::FlushStream();
 }
 
 template <typename T>

@@ -39,7 +39,8 @@ struct TileWalk {
   std::byte* wire = nullptr;  ///< the other side, or nullptr: it is `mixed`
   bool wire_bf16 = false;
   T* mixed = nullptr;
-  Panels panels;  ///< of `mixed`
+  Panels panels;        ///< of `mixed`
+  bool stream = false;  ///< results go past the caches
 
   /// Elements of `work` for so many threads.
   [[nodiscard]] int64_t work_elements(int threads) const { return threads * work_per_thread(); }
@@ -47,12 +48,14 @@ struct TileWalk {
 
  private:
   [[nodiscard]] bool gathering() const { return is_gathering(rows.form); }
+  [[nodiscard]] bool streams() const;
   [[nodiscard]] int64_t run_elements() const;
   [[nodiscard]] int64_t work_per_thread() const;
   struct Origins;
   void start_group(int64_t group, Origins& origins, kernels::BlockPass<T>& pass) const;
   void set_addresses(int64_t group, int64_t position, const Origins& origins, T* void_run,
                      kernels::BlockPass<T>& pass) const;
+  [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
   void walk(int64_t begin, int64_t end, T* work) const;
 };
 

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "nn/layers.h"
 #include "seal/key_file.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
@@ -68,6 +69,14 @@ void make_run_directory(const fs::path& out, const RunConfig& config) {
   AtomicFile file(out / "config.toml");
   file.write(to_toml(config));
   file.commit();
+}
+
+/// Statistics of a single image are no statistics; LibTorch's own message would come from deep inside a step.
+void refuse_single_images(const nn::Model& model, int64_t batch_size) {
+  if (batch_size > 1) return;
+  for (const auto& module : model.modules())
+    if (dynamic_cast<const nn::BatchNorm2dImpl*>(module.get()) != nullptr)
+      throw InputError("batch-size: got 1 for a model with batch norm, expected at least 2");
 }
 
 void check_matches(const Checkpoint& checkpoint, const nn::ModelOptions& options, const std::string& source) {
@@ -136,6 +145,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
 
   Deployment deployment = deploy(config, options, master.duplicate());
+  refuse_single_images(*deployment.model, config.batch_size);
   if (checkpoint) {
     restore_model(*deployment.model, *checkpoint, resumed_file.string());
   } else if (!config.init.empty()) {

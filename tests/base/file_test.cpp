@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -8,6 +9,10 @@
 
 namespace tempo {
 namespace {
+
+using testing::message_of;
+using testing::TempFolder;
+using testing::write_text;
 
 TEST(AtomicFile, AppearsWholeAtCommit) {
   const TempFolder folder;
@@ -27,7 +32,7 @@ TEST(AtomicFile, AppearsWholeAtCommit) {
 TEST(AtomicFile, LeavesTheOldFileWithoutCommit) {
   const TempFolder folder;
   const auto path = folder.path() / "a";
-  write_bytes(path, "old");
+  write_text(path, "old");
   {
     AtomicFile file(path);
     file.write("new");
@@ -38,11 +43,12 @@ TEST(AtomicFile, LeavesTheOldFileWithoutCommit) {
 
 TEST(ReadFile, SaysWhatIsWrong) {
   const TempFolder folder;
-  write_bytes(folder.path() / "a", "12345");
+  write_text(folder.path() / "a", "12345");
   EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path() / "a", 4); }),
-              testing::HasSubstr("5 bytes, expected at most 4"));
-  EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path() / "b", 4); }), testing::HasSubstr("cannot be read"));
-  EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path(), 4); }), testing::HasSubstr("is a folder"));
+              ::testing::HasSubstr("5 bytes, expected at most 4"));
+  EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path() / "b", 4); }),
+              ::testing::HasSubstr("cannot be read"));
+  EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path(), 4); }), ::testing::HasSubstr("is a folder"));
 }
 
 }  // namespace

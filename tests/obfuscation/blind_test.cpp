@@ -28,7 +28,8 @@ constexpr ElementType kOwnType = std::is_same_v<T, float> ? ElementType::kFloat3
 struct Wire {
   ElementType type;
   std::vector<std::byte> bytes;
-  Wire(ElementType t, int64_t elements) : type(t), bytes(static_cast<size_t>(elements + 1) * offload::element_bytes(t)) {}
+  Wire(ElementType t, int64_t elements)
+      : type(t), bytes(static_cast<size_t>(elements + 1) * offload::element_bytes(t)) {}
   std::byte* data() { return bytes.data() + offload::element_bytes(type); }
   [[nodiscard]] const std::byte* data() const { return bytes.data() + offload::element_bytes(type); }
   [[nodiscard]] Values values() const {
@@ -62,6 +63,16 @@ std::vector<T> unblinded(const Wire& wire, const TileGeometry& g, KeyUse rows, K
   return x;
 }
 
+/// The same in 64-byte aligned memory.
+template <typename T>
+struct TensorBuffers {
+  offload::Buffer x, wire;
+  explicit TensorBuffers(const TileGeometry& g)
+      : x(offload::Buffer::allocate({kOwnType<T>, {image_elements(g)}})),
+        wire(offload::Buffer::allocate({kOwnType<T>, {g.elements()}})) {}
+  [[nodiscard]] T* image() const { return reinterpret_cast<T*>(x.data()); }
+};
+
 /// A channels-last convolution with equal kernel, stride, padding and dilation on both axes.
 struct Conv {
   int64_t height, width, kernel, stride, padding, dilation, tile;
@@ -70,8 +81,8 @@ struct Conv {
                             {width, kernel, stride, padding, dilation}, in, out, tile);
   }
   [[nodiscard]] std::string name() const {
-    return fmt::format("{}x{} kernel={} stride={} padding={} dilation={} tile={} seed={}", height, width, kernel, stride,
-                       padding, dilation, tile, kSeed);
+    return fmt::format("{}x{} kernel={} stride={} padding={} dilation={} tile={} seed={}", height, width, kernel,
+                       stride, padding, dilation, tile, kSeed);
   }
 };
 
@@ -175,7 +186,8 @@ TEST(Blind, TilesAreCutMixedAndSummedAsTheDefinitionSays) {
       SCOPED_TRACE(fmt::format("{} rounds={}", conv.name(), rounds));
       const ConvTiling cut = conv.cut(2, 6, 6);
       for (const TileGeometry& g : {cut.input, cut.output}) {
-        const Key left = random_key(g.rows(), rounds, kRotated, random), inner = random_key(6, rounds, kPermuted, random);
+        const Key left = random_key(g.rows(), rounds, kRotated, random),
+                  inner = random_key(6, rounds, kPermuted, random);
         const auto x = random_values<double>(image_elements(g), random);
         const KeyUse rows = {&left, Form::kDirect}, channels = {&inner, Form::kDirect};
         const Wire wire = blinded(x, g, rows, channels);
@@ -197,7 +209,8 @@ TEST(Blind, UnblindingBringsDisjointTilesBack) {
     const Key left = random_key(g.rows(), 2, kRotated, random), inner = random_key(24, 2, kPermuted, random);
     const auto x = random_values<double>(image_elements(g), random);
     const Wire wire = blinded(x, g, {&left, Form::kDirect}, {&inner, Form::kInverseTranspose});
-    EXPECT_LT(relative_error(unblinded<double>(wire, g, {&left, Form::kInverse}, {&inner, Form::kTranspose}), x), 1e-12);
+    EXPECT_LT(relative_error(unblinded<double>(wire, g, {&left, Form::kInverse}, {&inner, Form::kTranspose}), x),
+              1e-12);
   }
 }
 
@@ -221,8 +234,8 @@ TEST(Blind, PixelsThatNoTileCoversBecomeZero) {
   Random random(kSeed);
   const TileGeometry g = Conv{5, 5, 1, 2, 0, 1, 4}.cut(2, 16, 16).input;
   const Key left = random_key(g.rows(), 1, kRotated, random), inner = random_key(16, 1, kRotated, random);
-  const Wire wire = blinded(random_values<float>(image_elements(g), random), g, {&left, Form::kDirect},
-                            {&inner, Form::kDirect});
+  const Wire wire =
+      blinded(random_values<float>(image_elements(g), random), g, {&left, Form::kDirect}, {&inner, Form::kDirect});
   const auto x = unblinded<float>(wire, g, {&left, Form::kInverse}, {&inner, Form::kInverse});
   for (size_t i = 0; i < x.size(); ++i) {
     const size_t column = i / 16 % 5, row = i / 80 % 5;
@@ -232,8 +245,18 @@ TEST(Blind, PixelsThatNoTileCoversBecomeZero) {
 
 TEST(Blind, BFloat16RoundsToNearestEven) {
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> x = {1.0f, 0x1.01p0f, 0x1.03p0f, 0x1.010002p0f, -0x1.01p0f, 0x1.ffp127f, inf, -inf, nan, 0x1p-133f,
-                                std::bit_cast<float>(0x7f800001u), -0.0f};
+  const std::vector<float> x = {1.0f,
+                                0x1.01p0f,
+                                0x1.03p0f,
+                                0x1.010002p0f,
+                                -0x1.01p0f,
+                                0x1.ffp127f,
+                                inf,
+                                -inf,
+                                nan,
+                                0x1p-133f,
+                                std::bit_cast<float>(0x7f800001u),
+                                -0.0f};
   const std::vector<uint16_t> expected = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x7f80,
                                           0x7f80, 0xff80, 0x7fc0, 0x0001, 0x7fc0, 0x8000};
   // Sixteen equal rows, so that the vector code and not its tail is at work.
@@ -244,8 +267,8 @@ TEST(Blind, BFloat16RoundsToNearestEven) {
   for (const Isa isa : supported_isas()) {
     SCOPED_TRACE(isa.name);
     const ScopedIsa forced(isa);
-    const Wire wire = blinded(rows, matrix_geometry(16, 16), {&identity_rows, Form::kDirect}, {&identity, Form::kDirect},
-                              ElementType::kBFloat16);
+    const Wire wire = blinded(rows, matrix_geometry(16, 16), {&identity_rows, Form::kDirect},
+                              {&identity, Form::kDirect}, ElementType::kBFloat16);
     for (size_t i = 0; i < rows.size(); ++i) {
       uint16_t bits = 0;
       std::memcpy(&bits, wire.data() + 2 * i, 2);
@@ -276,6 +299,38 @@ TEST(Blind, ResultsDoNotDependOnThreads) {
       const ScopedIsa reference(supported_isas().back());
       EXPECT_TRUE(wire.bytes == blinded(x, g, there, inner_there, ElementType::kFloat32, three).bytes);
     }
+}
+
+/// Operands too large for caches, and aligned: the stores that go past the caches.
+template <typename T>
+void check_large(const TileGeometry& g, int row_rounds, Random& random) {
+  ThreadPool two(2);
+  const Key left = random_key(g.rows(), row_rounds, kRotated, random);
+  const Key inner = random_key(g.channels, 1, kRotated, random);
+  const auto noise = random_values<T>(image_elements(g), random);
+  const TensorBuffers<T> fast(g), slow(g);
+  std::copy(noise.begin(), noise.end(), fast.image());
+  std::copy(noise.begin(), noise.end(), slow.image());
+  const auto there_and_back = [&](const TensorBuffers<T>& b, ThreadPool& pool) {
+    blind(b.image(), g, {&left, Form::kDirect}, {&inner, Form::kDirect}, kOwnType<T>, b.wire.data(), pool);
+    std::fill(b.image(), b.image() + image_elements(g), T(12345));
+    unblind(b.wire.data(), kOwnType<T>, g, {&left, Form::kTranspose}, {&inner, Form::kTranspose}, b.image(), pool);
+  };
+  there_and_back(fast, two);
+  const ScopedIsa reference(supported_isas().back());
+  there_and_back(slow, one_thread());
+  EXPECT_EQ(std::memcmp(fast.wire.data(), slow.wire.data(), fast.wire.bytes()), 0);
+  EXPECT_EQ(std::memcmp(fast.x.data(), slow.x.data(), fast.x.bytes()), 0);
+}
+
+TEST(Blind, LargeOperandsMatchTheReference) {
+  Random random(kSeed);
+  for (const int rounds : {0, 1, 2, 3, 4}) {
+    SCOPED_TRACE(fmt::format("rounds={} seed={}", rounds, kSeed));
+    check_large<float>(matrix_geometry(16400, 144), rounds, random);
+  }
+  check_large<double>(matrix_geometry(16400, 72), 3, random);
+  check_large<float>(Conv{16, 16, 3, 1, 1, 1, 4}.cut(64, 64, 64).input, 2, random);
 }
 
 TEST(Blind, AnEmptyBatchIsNothingToDo) {
@@ -313,7 +368,9 @@ TEST(Blind, RefusesWhatDoesNotFit) {
   EXPECT_EQ(message_of([&] { blinded(x_double, matrix_geometry(8, 4), rows, channels, ElementType::kBFloat16); }),
             "blind: wire type bfloat16 for a float64 tensor, expected float64");
   const Wire wire(ElementType::kFloat32, 32);
-  EXPECT_EQ(message_of([&] { unblinded<float>(wire, matrix_geometry(8, 4), {&eight, Form::kInverse}, channels); }),
+  EXPECT_EQ(message_of([&] {
+              unblinded<float>(wire, matrix_geometry(8, 4), {&eight, Form::kInverse}, channels);
+            }),
             "unblind: channel key in form direct, expected inverse or transpose");
 
   Key odd = four;
@@ -326,7 +383,8 @@ TEST(Blind, RefusesWhatDoesNotFit) {
             "blind: round 0 of the row key has 8 sources and 7 scales, expected 8 of each");
   std::vector<std::byte> room(160);
   EXPECT_THAT(message_of([&] {
-                blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data() + 1, one_thread());
+                blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data() + 1,
+                      one_thread());
               }),
               HasSubstr("blind: wire memory is not aligned to its float32 elements, expected a multiple of 4 bytes"));
   TileGeometry flat = matrix_geometry(8, 4);

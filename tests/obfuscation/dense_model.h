@@ -118,10 +118,14 @@ inline Matrix matrix_of(KeyUse use) {
     k = multiply(multiply(hadamard(k.size, round.block), permuted), k);
   }
   switch (use.form) {
-    case Form::kDirect: return k;
-    case Form::kInverseTranspose: return transpose(inverse(k));
-    case Form::kInverse: return inverse(k);
-    case Form::kTranspose: return transpose(k);
+    case Form::kDirect:
+      return k;
+    case Form::kInverseTranspose:
+      return transpose(inverse(k));
+    case Form::kInverse:
+      return inverse(k);
+    case Form::kTranspose:
+      return transpose(k);
   }
   return k;
 }

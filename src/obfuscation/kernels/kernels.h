@@ -59,11 +59,11 @@ struct BlockPass {
   uint32_t row_block = 1;  ///< block of the row round
   bool src_bf16 = false;   ///< elements of src (scattering, T = float only); T otherwise
   bool dst_bf16 = false;   ///< elements of dst (gathering, T = float only); T otherwise
+  bool stream = false;     ///< write past the caches; every run of kGroup channels at dst is 64-byte aligned, of type T
   T coefficient[kGroup];
   const void* src[kGroup];
   void* dst[kGroup];
-  /// Rows that the next pass will read (gathering) or write (scattering), to be fetched meanwhile; all null: none.
-  const void* ahead[kGroup];
+  const void* const* ahead = nullptr;  ///< kGroup rows that the next pass will read, fetched meanwhile; only hints
   Columns src_columns, dst_columns;
   int64_t channels = 0;
   const ChannelRound<T>* rounds = nullptr;
@@ -93,10 +93,11 @@ struct RowPass {
   const float* scale = nullptr;      ///< the round's, [rows]
   bool divide = false;               ///< coefficients are 1 / scale
   uint32_t block = 1;
+  bool stream = false;  ///< as in BlockPass
 };
 
-/// Coefficients of entries [first, first + count) of a round over `size` entries: the scale, or its reciprocal, times the
-/// Hadamard norm. At most one group, which must start at a multiple of kGroup.
+/// Coefficients of entries [first, first + count) of a round over `size` entries: the scale, or its reciprocal, times
+/// the Hadamard norm. At most one group, which must start at a multiple of kGroup.
 template <typename T>
 void round_coefficients(const float* scale, bool divide, uint32_t block, int64_t first, int64_t size, T* coefficient) {
   const int64_t count = std::min<int64_t>(kGroup, size - first);

@@ -18,6 +18,9 @@ HWY_BEFORE_NAMESPACE();
 namespace tempo::obfuscation::kernels {
 namespace HWY_NAMESPACE {
 
+template <typename T>
+constexpr int kLanesOf = static_cast<int>(hn::MaxLanes(TagOf<T>()));
+
 /// Walks the groups of kGroup channels of a row and knows where each starts.
 class ColumnWalk {
  public:
@@ -35,65 +38,108 @@ class ColumnWalk {
   int64_t start_ = 0, within_ = 0;
 };
 
+/// Columns [0, lanes) of the rows at `src`, row round applied; lane l of v[i] is column l of row i.
+template <bool kGather, int kBlock, class D, typename T, typename In>
+HWY_INLINE void load_rows(D d, const BlockPass<T>& pass, const In* const* src, int64_t c, VecOf<D> (&v)[kGroup]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kGroup; ++i) {
+    v[i] = load(d, src[i] + c);
+    if (kGather) v[i] = hn::Mul(v[i], hn::Set(d, pass.coefficient[i]));
+  }
+  butterfly<kBlock>(v, pass.rows, pass.row_block);
+#pragma GCC unroll 16
+  for (int i = 0; i < kGroup; ++i)
+    if (!kGather) v[i] = hn::Mul(v[i], hn::Set(d, pass.coefficient[i]));
+}
+
 /// Columns [0, kGroup) of the rows at `src`, row round applied, into work[channel][row].
 template <bool kGather, int kBlock, typename T, typename In>
 HWY_INLINE void load_tile(const BlockPass<T>& pass, const In* const* src, T* HWY_RESTRICT work) {
   const TagOf<T> d;
-  using V = VecOf<decltype(d)>;
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(decltype(d)()));
 #pragma GCC unroll 1
-  for (int c = 0; c < kGroup; c += kLanes) {
-    V v[kGroup];
+  for (int c = 0; c < kGroup; c += kLanesOf<T>) {
+    VecOf<decltype(d)> v[kGroup];
+    load_rows<kGather, kBlock>(d, pass, src, c, v);
 #pragma GCC unroll 16
-    for (int i = 0; i < kGroup; ++i) {
-      v[i] = load(d, src[i] + c);
-      if (kGather) v[i] = hn::Mul(v[i], hn::Set(d, pass.coefficient[i]));
-    }
-    butterfly<kBlock>(v, pass.rows, pass.row_block);
-#pragma GCC unroll 16
-    for (int i = 0; i < kGroup; ++i)
-      if (!kGather) v[i] = hn::Mul(v[i], hn::Set(d, pass.coefficient[i]));
-#pragma GCC unroll 16
-    for (int row = 0; row < kGroup; row += kLanes) {
+    for (int row = 0; row < kGroup; row += kLanesOf<T>) {
       transpose(d, v + row);
 #pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) hn::Store(v[row + i], d, work + (c + i) * kGroup + row);
+      for (int i = 0; i < kLanesOf<T>; ++i) hn::Store(v[row + i], d, work + (c + i) * kGroup + row);
     }
   }
 }
 
-/// Starts fetching columns [c, c + kGroup) of the rows that the next pass needs.
-template <bool kWrite, typename T>
-HWY_INLINE void prefetch_ahead(const BlockPass<T>& pass, int64_t c) {
+/// Channels from c on, at most a group.
+template <typename T>
+HWY_INLINE int group_size(const BlockPass<T>& pass, int64_t c) {
+  return static_cast<int>(std::min<int64_t>(kGroup, pass.channels - c));
+}
+
+/// One group of channels of a scattering round, from registers.
+template <int kBlock, class D, typename T>
+HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, int size, VecOf<D> (&v)[kGroup],
+                                 T* HWY_RESTRICT to) {
+  butterfly<kBlock>(v, size, round.block);
 #pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i) {
-    if (kWrite)
-      __builtin_prefetch(static_cast<const T*>(pass.ahead[i]) + c, 1);
-    else
-      __builtin_prefetch(static_cast<const T*>(pass.ahead[i]) + c, 0);
+  for (int i = 0; i < kGroup; ++i)
+    hn::Store(hn::Mul(v[i], hn::Set(d, round.coefficient[c + i])), d, to + size_t{round.source[c + i]} * kGroup);
+}
+
+/// Starts fetching columns [c, c + kGroup) of the rows that the next pass reads.
+template <typename In, typename T>
+HWY_INLINE void prefetch_ahead(const BlockPass<T>& pass, int64_t offset) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kGroup; ++i) __builtin_prefetch(static_cast<const In*>(pass.ahead[i]) + offset);
+}
+
+/// Calls `tile(c, src)` for every group of channels; src are the addresses of sixteen rows of sixteen columns.
+/// Rows and channels that do not fill a group come through a zeroed tile.
+template <typename In, typename T, class Tile>
+HWY_INLINE void for_each_loaded_tile(const BlockPass<T>& pass, const Tile& tile) {
+  ColumnWalk walk(pass.src_columns);
+  for (int64_t c = 0; c < pass.channels; c += kGroup, walk.next()) {
+    const In* src[kGroup];
+    const int columns = group_size(pass, c);
+    prefetch_ahead<In>(pass, walk.offset());
+    if (pass.rows == kGroup && columns == kGroup) {
+      for (int i = 0; i < kGroup; ++i) src[i] = static_cast<const In*>(pass.src[i]) + walk.offset();
+      tile(c, src);
+    } else {
+      alignas(64) In part[kGroup][kGroup] = {};
+      for (int i = 0; i < kGroup; ++i) src[i] = part[i];
+      for (int i = 0; i < pass.rows; ++i)
+        std::memcpy(part[i], static_cast<const In*>(pass.src[i]) + walk.offset(),
+                    static_cast<size_t>(columns) * sizeof(In));
+      tile(c, src);
+    }
   }
 }
 
-/// src -> work[channel][row]. Rows and channels that do not fill a group come through a zeroed tile.
-template <bool kGather, typename T, typename In>
+/// src -> work[channel][row].
+template <bool kGather, typename In, typename T>
 void load_block(const BlockPass<T>& pass, T* HWY_RESTRICT work) {
   with_block(pass.rows, pass.row_block, [&](auto kind) HWY_ATTR {
-    ColumnWalk walk(pass.src_columns);
-    for (int64_t c = 0; c < pass.channels; c += kGroup, walk.next()) {
-      const In* src[kGroup];
-      const auto columns = static_cast<size_t>(std::min<int64_t>(kGroup, pass.channels - c));
-      if (kGather) prefetch_ahead<!kGather>(pass, c);
-      if (pass.rows == kGroup && columns == kGroup) {
-        for (int i = 0; i < kGroup; ++i) src[i] = static_cast<const In*>(pass.src[i]) + walk.offset();
-        load_tile<kGather, kind>(pass, src, work + c * kGroup);
-      } else {
-        alignas(64) In tile[kGroup][kGroup] = {};
-        for (int i = 0; i < kGroup; ++i) src[i] = tile[i];
-        for (int i = 0; i < pass.rows; ++i)
-          std::memcpy(tile[i], static_cast<const In*>(pass.src[i]) + walk.offset(), columns * sizeof(In));
-        load_tile<kGather, kind>(pass, src, work + c * kGroup);
-      }
-    }
+    for_each_loaded_tile<In>(pass, [&](int64_t c, const In* const* src)
+                                       HWY_ATTR { load_tile<kGather, kind>(pass, src, work + c * kGroup); });
+  });
+}
+
+/// As load_block, with the first scattering round on the way: where a vector holds a whole group, its channels are in
+/// registers already.
+template <typename In, typename T>
+void load_and_scatter(const BlockPass<T>& pass, const ChannelRound<T>& round, T* HWY_RESTRICT to) {
+  static_assert(kLanesOf<T> == kGroup);
+  const TagOf<T> d;
+  with_block(pass.rows, pass.row_block, [&](auto row_kind) HWY_ATTR {
+    for_each_loaded_tile<In>(pass, [&](int64_t c, const In* const* src) HWY_ATTR {
+      const int size = group_size(pass, c);
+      with_block(size, round.block, [&](auto kind) HWY_ATTR {
+        VecOf<decltype(d)> v[kGroup];
+        load_rows<false, row_kind>(d, pass, src, 0, v);
+        transpose(d, v);
+        scatter_channels<kind>(d, round, c, size, v, to);
+      });
+    });
   });
 }
 
@@ -107,22 +153,16 @@ HWY_INLINE void gather_channels(D d, const ChannelRound<T>& round, int64_t c, in
   butterfly<kBlock>(v, size, round.block);
 }
 
-template <typename T>
-HWY_INLINE int group_size(const BlockPass<T>& pass, int64_t c) {
-  return static_cast<int>(std::min<int64_t>(kGroup, pass.channels - c));
-}
-
 /// A gathering channel round from one work buffer to the other.
 template <typename T>
 void gather_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const T* HWY_RESTRICT from,
                   T* HWY_RESTRICT to) {
   const TagOf<T> d;
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(decltype(d)()));
   for (int64_t c = 0; c < pass.channels; c += kGroup) {
     const int size = group_size(pass, c);
     with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
-      for (int row = 0; row < kGroup; row += kLanes) {
+      for (int row = 0; row < kGroup; row += kLanesOf<T>) {
         VecOf<decltype(d)> v[kGroup];
         gather_channels<kind>(d, round, c, size, from + row, v);
 #pragma GCC unroll 16
@@ -137,20 +177,15 @@ template <typename T>
 void scatter_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const T* HWY_RESTRICT from,
                    T* HWY_RESTRICT to) {
   const TagOf<T> d;
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(decltype(d)()));
   for (int64_t c = 0; c < pass.channels; c += kGroup) {
     const int size = group_size(pass, c);
     with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
-      for (int row = 0; row < kGroup; row += kLanes) {
+      for (int row = 0; row < kGroup; row += kLanesOf<T>) {
         VecOf<decltype(d)> v[kGroup];
 #pragma GCC unroll 16
         for (int i = 0; i < kGroup; ++i) v[i] = hn::Load(d, from + (c + i) * kGroup + row);
-        butterfly<kind>(v, size, round.block);
-#pragma GCC unroll 16
-        for (int i = 0; i < kGroup; ++i)
-          hn::Store(hn::Mul(v[i], hn::Set(d, round.coefficient[c + i])), d,
-                    to + size_t{round.source[c + i]} * kGroup + row);
+        scatter_channels<kind>(d, round, c, size, v, to + row);
       }
     });
   }
@@ -158,13 +193,12 @@ void scatter_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const
 
 /// Lanes [row, row + lanes) of one group of channels, transposed back, to columns [0, kGroup) of the rows at `dst`.
 template <class D, typename Out>
-HWY_INLINE void store_tile(D d, VecOf<D> (&v)[kGroup], Out* const* dst) {
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+HWY_INLINE void store_tile(D d, VecOf<D> (&v)[kGroup], Out* const* dst, bool stream) {
 #pragma GCC unroll 16
-  for (int c = 0; c < kGroup; c += kLanes) {
+  for (int c = 0; c < kGroup; c += kLanesOf<hn::TFromD<D>>) {
     transpose(d, v + c);
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) { if constexpr(sizeof(Out)==sizeof(hn::TFromD<D>)) hn::Stream(v[c+i], d, dst[i] + c); else store(d, v[c + i], dst[i] + c);}
+    for (int i = 0; i < kLanesOf<hn::TFromD<D>>; ++i) store(d, v[c + i], dst[i] + c, stream);
   }
 }
 
@@ -184,7 +218,8 @@ HWY_INLINE void for_each_stored_tile(const BlockPass<T>& pass, const Tile& tile)
       for (int i = 0; i < kGroup; ++i) dst[i] = part[i];
       tile(c, dst);
       for (int i = 0; i < pass.rows; ++i)
-        std::memcpy(static_cast<Out*>(pass.dst[i]) + walk.offset(), part[i], static_cast<size_t>(columns) * sizeof(Out));
+        std::memcpy(static_cast<Out*>(pass.dst[i]) + walk.offset(), part[i],
+                    static_cast<size_t>(columns) * sizeof(Out));
     }
   }
 }
@@ -193,15 +228,14 @@ HWY_INLINE void for_each_stored_tile(const BlockPass<T>& pass, const Tile& tile)
 template <typename Out, typename T>
 void gather_and_store(const BlockPass<T>& pass, const ChannelRound<T>& round, const T* HWY_RESTRICT from) {
   const TagOf<T> d;
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(decltype(d)()));
   for_each_stored_tile<Out>(pass, [&](int64_t c, Out* const* dst) HWY_ATTR {
     const int size = group_size(pass, c);
     with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
-      for (int row = 0; row < kGroup; row += kLanes) {
+      for (int row = 0; row < kGroup; row += kLanesOf<T>) {
         VecOf<decltype(d)> v[kGroup];
         gather_channels<kind>(d, round, c, size, from + row, v);
-        store_tile(d, v, dst + row);
+        store_tile(d, v, dst + row, pass.stream);
       }
     });
   });
@@ -210,14 +244,13 @@ void gather_and_store(const BlockPass<T>& pass, const ChannelRound<T>& round, co
 template <typename T>
 void store_block(const BlockPass<T>& pass, const T* HWY_RESTRICT from) {
   const TagOf<T> d;
-  constexpr int kLanes = static_cast<int>(hn::MaxLanes(decltype(d)()));
   for_each_stored_tile<T>(pass, [&](int64_t c, T* const* dst) HWY_ATTR {
 #pragma GCC unroll 1
-    for (int row = 0; row < kGroup; row += kLanes) {
+    for (int row = 0; row < kGroup; row += kLanesOf<T>) {
       VecOf<decltype(d)> v[kGroup];
 #pragma GCC unroll 16
       for (int i = 0; i < kGroup; ++i) v[i] = hn::Load(d, from + (c + i) * kGroup + row);
-      store_tile(d, v, dst + row);
+      store_tile(d, v, dst + row, pass.stream);
     }
   });
 }
@@ -235,7 +268,8 @@ void mix_block(const BlockPass<T>& pass) {
       src[i] = static_cast<const In*>(pass.src[i]) + in;
       dst[i] = static_cast<Out*>(pass.dst[i]) + out;
     }
-    mix_group<kGather>(ListedRows<const In>{src}, ListedRows<Out>{dst}, pass.coefficient, pass.rows, pass.row_block, std::min(width, pass.channels - c));
+    mix_group<kGather>(ListedRows<const In>{src}, ListedRows<Out>{dst}, pass.coefficient, pass.rows, pass.row_block,
+                       std::min(width, pass.channels - c), pass.stream);
     in += a.width > width ? width : a.stride;
     out += b.width > width ? width : b.stride;
   }
@@ -246,7 +280,7 @@ void gather_block_as(const BlockPass<T>& pass) {
   if (pass.round_count == 0) return mix_block<true, T, Out>(pass);
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
-  load_block<true, T, T>(pass, from);
+  load_block<true, T>(pass, from);
   for (int r = 0; r + 1 < pass.round_count; ++r) {
     gather_round(pass, pass.rounds[r], from, to);
     std::swap(from, to);
@@ -259,8 +293,12 @@ void scatter_block_as(const BlockPass<T>& pass) {
   if (pass.round_count == 0) return mix_block<false, In, T>(pass);
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
-  load_block<false, T, In>(pass, from);
-  for (int r = 0; r < pass.round_count; ++r) {
+  int r = 0;
+  if constexpr (kLanesOf<T> == kGroup)
+    load_and_scatter<In>(pass, pass.rounds[r++], from);
+  else
+    load_block<false, In>(pass, from);
+  for (; r < pass.round_count; ++r) {
     scatter_round(pass, pass.rounds[r], from, to);
     std::swap(from, to);
   }

@@ -1,5 +1,5 @@
-// Sixteen vectors at a time: load, butterfly, transpose, store. Compiled once per instruction set (Highway's idiom, hence
-// the toggled guard and no #pragma once).
+// Sixteen vectors at a time: load, butterfly, transpose, store. Compiled once per instruction set (Highway's idiom,
+// hence the toggled guard and no #pragma once).
 #include <cstring>
 #include <type_traits>
 
@@ -39,11 +39,15 @@ HWY_INLINE VecOf<D> load(D d, const In* from) {
   }
 }
 
+/// @param stream past the caches; `to` is aligned, and the caller fences.
 template <class D, typename Out>
-HWY_INLINE void store(D d, VecOf<D> v, Out* to) {
+HWY_INLINE void store(D d, VecOf<D> v, Out* to, bool stream) {
   using T = hn::TFromD<D>;
   if constexpr (sizeof(Out) == sizeof(T)) {
-    hn::StoreU(v, d, to);
+    if (stream)
+      hn::Stream(v, d, to);
+    else
+      hn::StoreU(v, d, to);
   } else {
     // Round to nearest even; a NaN is made quiet instead, so that rounding cannot carry it into infinity.
     const hn::Rebind<uint32_t, D> d32;
@@ -89,7 +93,8 @@ HWY_INLINE void butterfly_stage(V (&v)[kGroup]) {
 /// Butterfly blocks that get code of their own: none, whole groups, and everything else.
 constexpr int kNoBlock = 1, kWholeBlock = kGroup, kAnyBlock = 0;
 
-/// `size` and `block` matter for kAnyBlock only. A pair of halves lies within one block exactly where it fits below size.
+/// `size` and `block` matter for kAnyBlock only. A pair of halves lies within one block exactly where it fits below
+/// size.
 template <int kBlock, class V>
 HWY_INLINE void butterfly(V (&v)[kGroup], int size, uint32_t block) {
   if constexpr (kBlock == kWholeBlock) {
@@ -124,6 +129,18 @@ HWY_INLINE void with_block(int size, uint32_t block, const Body& body) {
 template <class D>
 HWY_INLINE void transpose(D, VecOf<D>*) {}
 #else
+#if HWY_TARGET <= HWY_AVX3
+/// Blocks (x, y) of a, then (x, y) of b: 0x88 for the even ones, 0xdd for the odd ones.
+template <int kChoice>
+HWY_INLINE hn::Vec512<float> shuffle_blocks(hn::Vec512<float> a, hn::Vec512<float> b) {
+  return hn::Vec512<float>{_mm512_shuffle_f32x4(a.raw, b.raw, kChoice)};
+}
+template <int kChoice>
+HWY_INLINE hn::Vec512<double> shuffle_blocks(hn::Vec512<double> a, hn::Vec512<double> b) {
+  return hn::Vec512<double>{_mm512_shuffle_f64x2(a.raw, b.raw, kChoice)};
+}
+#endif
+
 /// Transposes 128-bit blocks: vectors i, i + kStep, i + 2 kStep.. of v (as many as a vector has blocks), in place.
 template <int kBlocks, int kStep, class D>
 HWY_INLINE void transpose_blocks(D d, VecOf<D>* v) {
@@ -134,6 +151,16 @@ HWY_INLINE void transpose_blocks(D d, VecOf<D>* v) {
     v[kStep] = hn::ConcatUpperUpper(d, b, a);
   } else if constexpr (kBlocks == 4) {
     const V a = v[0], b = v[kStep], c = v[2 * kStep], e = v[3 * kStep];
+#if HWY_TARGET <= HWY_AVX3
+    // Two shuffles for each result, where the portable way below takes three instructions.
+    const V ab_even = shuffle_blocks<0x88>(a, b), ab_odd = shuffle_blocks<0xdd>(a, b);
+    const V ce_even = shuffle_blocks<0x88>(c, e), ce_odd = shuffle_blocks<0xdd>(c, e);
+    v[0] = shuffle_blocks<0x88>(ab_even, ce_even);
+    v[kStep] = shuffle_blocks<0x88>(ab_odd, ce_odd);
+    v[2 * kStep] = shuffle_blocks<0xdd>(ab_even, ce_even);
+    v[3 * kStep] = shuffle_blocks<0xdd>(ab_odd, ce_odd);
+    return;
+#endif
     const V ac_low = hn::ConcatLowerLower(d, c, a), be_low = hn::ConcatLowerLower(d, e, b);
     const V ac_high = hn::ConcatUpperUpper(d, c, a), be_high = hn::ConcatUpperUpper(d, e, b);
     v[0] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(be_low), ac_low);

@@ -30,8 +30,8 @@ struct ConsecutiveRows {
   int64_t pitch;
   HWY_INLINE E* at(int i) const { return base + i * pitch; }
 };
-/// Rows a pitch apart, in the order of a permutation. Addresses are worked out where they are used: kept in an array they
-/// would cost more than the butterfly.
+/// Rows a pitch apart, in the order of a permutation. Addresses are worked out where they are used: kept in an array
+/// they would cost more than the butterfly.
 template <typename E>
 struct PermutedRows {
   E* base;
@@ -43,7 +43,7 @@ struct PermutedRows {
 /// Columns [c, c + lanes) of dst = row round of those of src.
 template <bool kGather, int kBlock, bool kFull, class D, typename T, class Src, class Dst>
 HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                            int64_t c) {
+                            int64_t c, bool stream) {
   VecOf<D> v[kGroup];
 #pragma GCC unroll 16
   for (int i = 0; i < kGroup; ++i) {
@@ -54,47 +54,55 @@ HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coeffic
 #pragma GCC unroll 16
   for (int i = 0; i < kGroup; ++i) {
     if (!kGather) v[i] = hn::Mul(v[i], hn::Set(d, coefficient[i]));
-    if (kFull || i < rows) store(d, v[i], dst.at(i) + c);
+    if (kFull || i < rows) store(d, v[i], dst.at(i) + c, stream);
   }
 }
 
 /// Columns [0, width) of up to sixteen rows.
 template <bool kGather, int kBlock, bool kFull, typename T, class Src, class Dst>
 HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                            int64_t width) {
+                            int64_t width, bool stream) {
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t c = 0;
   for (; c + lanes <= width; c += lanes)
-    mix_vectors<kGather, kBlock, kFull>(d, src, dst, coefficient, rows, block, c);
+    mix_vectors<kGather, kBlock, kFull>(d, src, dst, coefficient, rows, block, c, stream);
   for (; c < width; ++c)
-    mix_vectors<kGather, kBlock, kFull>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c);
+    mix_vectors<kGather, kBlock, kFull>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c, stream);
 }
 
 template <bool kGather, typename T, class Src, class Dst>
-HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                          int64_t width) {
+HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block, int64_t width,
+                          bool stream) {
   if (block == kGroup && rows == kGroup)
-    mix_columns<kGather, kWholeBlock, true>(src, dst, coefficient, rows, block, width);
+    mix_columns<kGather, kWholeBlock, true>(src, dst, coefficient, rows, block, width, stream);
   else if (block == 1 && rows == kGroup)
-    mix_columns<kGather, kNoBlock, true>(src, dst, coefficient, rows, block, width);
+    mix_columns<kGather, kNoBlock, true>(src, dst, coefficient, rows, block, width, stream);
   else
-    mix_columns<kGather, kAnyBlock, false>(src, dst, coefficient, rows, block, width);
+    mix_columns<kGather, kAnyBlock, false>(src, dst, coefficient, rows, block, width, stream);
 }
 
-/// How far ahead the scattered rows of a pass are fetched, in groups.
-constexpr int64_t kPrefetchGroups = 2;
+/// How far ahead rows are fetched, in groups.
+constexpr int64_t kPrefetchGroups = 4;
 
+/// Starts fetching what the hardware will not guess: permuted rows, and rows of which a panel is only a piece.
+/// Memory that is written past the caches needs no fetching.
 template <bool kGather, typename In, typename Out>
 HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row) {
   if (row + kGroup > pass.rows) return;
   const uint32_t* source = pass.source + row;
+  if (kGather) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i) {
-    if (kGather)
-      __builtin_prefetch(src + int64_t{source[i]} * pass.src_pitch, 0);
-    else
-      __builtin_prefetch(dst + int64_t{source[i]} * pass.dst_pitch, 1);
+    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + int64_t{source[i]} * pass.src_pitch);
+    return;
+  }
+  if (!pass.stream) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(dst + int64_t{source[i]} * pass.dst_pitch, 1);
+  }
+  if (pass.src_pitch != pass.width) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row + i) * pass.src_pitch);
   }
 }
 
@@ -117,10 +125,11 @@ HWY_INLINE void mix_rows_as(const RowPass& pass, int64_t first, int64_t last) {
       if constexpr (kGather)
         mix_group<kGather>(PermutedRows<const In>{src, pass.src_pitch, source},
                            ConsecutiveRows<Out>{dst + row * pass.dst_pitch, pass.dst_pitch}, coefficient, rows,
-                           pass.block, width);
+                           pass.block, width, pass.stream);
       else
         mix_group<kGather>(ConsecutiveRows<const In>{src + row * pass.src_pitch, pass.src_pitch},
-                           PermutedRows<Out>{dst, pass.dst_pitch, source}, coefficient, rows, pass.block, width);
+                           PermutedRows<Out>{dst, pass.dst_pitch, source}, coefficient, rows, pass.block, width,
+                           pass.stream);
     }
   }
 }

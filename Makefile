@@ -1,0 +1,37 @@
+# The two commands of the README, and the pieces they are made of. Each target does the set-up it needs, once.
+BUILD := build/release
+JOBS ?= $(shell nproc)
+# Settings that slow OpenBLAS down where a shell exports them.
+unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+
+.PHONY: all demo test check format setup build clean
+
+all: build
+
+setup:
+	@tools/setup.sh
+
+$(BUILD)/build.ninja: CMakePresets.json
+	@cmake --preset release
+
+build: setup $(BUILD)/build.ninja
+	@cmake --build $(BUILD) -j $(JOBS)
+
+demo: setup $(BUILD)/build.ninja
+	@cmake --build $(BUILD) -j $(JOBS) --target tempo
+	@tools/demo.sh $(BUILD)/apps/tempo
+
+test: build
+	@ctest --test-dir $(BUILD) --output-on-failure
+
+check:
+	@tools/check_format.sh
+	@tools/check_layering.py
+	@cmake --build $(BUILD) -j $(JOBS) --target public_headers
+	@tools/check_worker_symbols.sh $(BUILD)
+
+format:
+	@git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i
+
+clean:
+	rm -rf build

@@ -1,0 +1,332 @@
+// Whole runs on tiny networks: loss curves, counts, resuming, and what happens when something is wrong.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "base/file.h"
+#include "nn/blinding_cases.h"
+#include "seal/key_file.h"
+#include "support/temp_folder.h"
+#include "tempo/error.h"
+#include "tempo/run.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/optimiser.h"
+
+namespace tempo::train {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::message_of;
+using testing::TempFolder;
+
+/// Runs of one folder share a key.
+class Runs : public ::testing::Test {
+ protected:
+  void SetUp() override { seal::create_key(folder_ / "key"); }
+
+  RunConfig config(const std::string& name, const std::string& model = "resnet20") const {
+    RunConfig c;
+    c.model = model;
+    c.out = (folder_ / name).string();
+    c.key = (folder_ / "key").string();
+    c.steps = 10;
+    c.batch_size = 16;
+    c.image_size = 16;
+    c.train_size = 83;  // the last batch of an epoch is short: 3 images
+    c.test_size = 20;
+    c.seed = 5;
+    c.lr = 0.02;
+    c.schedule = Schedule::kConstant;
+    c.tee_threads = 1;
+    c.offload = OffloadChoice::kAll;
+    c.allow_unprotected = true;
+    return c;
+  }
+  static RunSummary run(const RunConfig& c) { return run_training(c, {.quiet = true}); }
+  Checkpoint checkpoint(const std::string& name) const {
+    return load_checkpoint(checkpoint_path(folder_ / name), seal::load_key(folder_ / "key"));
+  }
+
+  void expect_follows_plain(RunConfig base) {
+    base.out = (folder_ / "plain").string();
+    base.workers = "local";
+    const RunSummary plain = run(base);
+    int number = 0;
+    for (const BlindingOptions& options : testing::blinding_cases()) {
+      if (base.optimizer == Optimizer::kAdamW && options.weights == WeightPlacement::kResident) continue;
+      SCOPED_TRACE(describe(options));
+      RunConfig blinded = base;
+      blinded.workers = "inprocess:cpu";
+      blinded.blinding = options;
+      blinded.weights = options.weights;
+      blinded.blinding.rekey_interval = 4;
+      blinded.out = (folder_ / fmt::format("blinded{}", number++)).string();
+      const RunSummary got = run(blinded);
+      ASSERT_EQ(got.losses.size(), plain.losses.size());
+      for (size_t i = 0; i < plain.losses.size(); ++i)
+        EXPECT_NEAR(got.losses[i], plain.losses[i], 1e-3) << "step " << i;
+      const double per_layer = options.weights == WeightPlacement::kResident ? 2
+                               : options.reuse == Reuse::kFull               ? 3
+                               : options.reuse == Reuse::kFresh              ? 4
+                                                                             : 6;
+      EXPECT_EQ(got.encryptions_per_step, per_layer * static_cast<double>(got.offloaded_layers));
+      EXPECT_GT(got.offloaded_flop_fraction, 0.9);
+    }
+  }
+
+  /// Resumed twice from one checkpoint: the same bits. Against a run of other keys that was never broken: the same
+  /// weights but for rounding.
+  void expect_repeatable_resume(RunConfig base) {
+    base.steps = 8;
+    base.out = (folder_ / "unbroken").string();
+    run(base);
+    RunConfig broken = base;
+    broken.out = (folder_ / "broken").string();
+    broken.steps = 5;
+    run(broken);
+    ASSERT_EQ(checkpoint("broken").step, 5);
+    RunConfig again = base;
+    again.out = (folder_ / "again").string();
+    again.steps = 8;
+    again.resume = broken.out;
+    run(again);
+    RunConfig twice = again;
+    twice.out = (folder_ / "twice").string();
+    run(twice);
+    const Checkpoint a = checkpoint("again"), b = checkpoint("twice"), plain = checkpoint("unbroken");
+    ASSERT_EQ(a.step, 8);
+    for (const auto& [name, tensor] : a.tensors) {
+      EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name << " differs between two resumed runs";
+      if (!name.starts_with("model.") || !tensor.is_floating_point()) continue;
+      EXPECT_LT((tensor - plain.tensors.at(name)).norm().item<double>(),
+                1e-4 * plain.tensors.at(name).norm().item<double>() + 1e-5)
+          << name << " differs from the unbroken run";
+    }
+  }
+
+  TempFolder folder_;
+};
+
+TEST_F(Runs, SmallResNetFollowsThePlainLossCurve) { expect_follows_plain(config("plain")); }
+
+TEST_F(Runs, SmallViTFollowsThePlainLossCurve) {
+  RunConfig c = config("plain", "vit_tiny");
+  c.optimizer = Optimizer::kAdamW;
+  c.lr = 1e-4;
+  c.batch_size = 8;
+  expect_follows_plain(c);
+}
+
+TEST_F(Runs, ShortLastBatchesTrain) {
+  RunConfig c = config("short", "lenet");
+  c.steps = 0;
+  c.epochs = 2;
+  c.image_size = 32;
+  const RunSummary summary = run(c);
+  EXPECT_EQ(summary.steps, 12);
+  EXPECT_TRUE(summary.completed);
+}
+
+TEST_F(Runs, ResumesRepeatablyWithResidentWeights) {
+  RunConfig c = config("x");
+  c.blinding.rekey_interval = 3;
+  expect_repeatable_resume(c);
+}
+
+TEST_F(Runs, ResumesRepeatablyWithAdamW) {
+  RunConfig c = config("x");
+  c.optimizer = Optimizer::kAdamW;
+  c.lr = 1e-3;
+  expect_repeatable_resume(c);
+}
+
+// Stopped by the user in one and the same run: an unbroken run is one that is stopped and resumed at every step.
+TEST_F(Runs, StoppingSavesAndResumingReachesTheSameBits) {
+  RunConfig c = config("base");
+  c.steps = 2;
+  run(c);  // both continue from here, under one master secret
+  const auto continue_in = [&](const std::string& name, bool interrupted) {
+    RunConfig next = c;
+    next.steps = 6;
+    next.resume = c.out;
+    next.out = (folder_ / name).string();
+    if (!interrupted) return run(next);
+    std::atomic<bool> stop{true};
+    RunSummary summary;
+    do {
+      summary = run_training(next, {.stop = &stop, .quiet = true});
+      next.resume = next.out;
+    } while (!summary.completed);
+    return summary;
+  };
+  EXPECT_TRUE(continue_in("unbroken", false).completed);
+  EXPECT_TRUE(continue_in("interrupted", true).completed);
+  const Checkpoint a = checkpoint("unbroken"), b = checkpoint("interrupted");
+  for (const auto& [name, tensor] : a.tensors) EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+}
+
+TEST_F(Runs, ResumesUnderOtherBlinding) {
+  RunConfig c = config("first");
+  c.steps = 3;
+  run(c);
+  RunConfig next = c;
+  next.resume = c.out;
+  next.steps = 6;
+  next.out = (folder_ / "returned").string();
+  next.weights = WeightPlacement::kReturned;
+  EXPECT_EQ(run(next).steps, 6);
+  next.resume = next.out;
+  next.steps = 8;
+  next.out = (folder_ / "resident").string();
+  next.weights = WeightPlacement::kResident;
+  EXPECT_EQ(run(next).steps, 8);
+}
+
+TEST_F(Runs, ANonFiniteLossNamesTheLayerAndSavesNothing) {
+  RunConfig c = config("good");
+  c.steps = 1;
+  run(c);
+  export_run(c.out, folder_ / "w.safetensors", c.key);
+  auto weights = read_plain_safetensors(folder_ / "w.safetensors");
+  weights.at("layer2.1.conv1.weight").fill_(std::nan(""));
+  write_plain_safetensors(weights, {}, folder_ / "bad.safetensors");
+  RunConfig bad = config("bad");
+  bad.init = (folder_ / "bad.safetensors").string();
+  for (const char* workers : {"local", "inprocess:cpu"}) {
+    bad.workers = workers;
+    bad.out = (folder_ / fmt::format("bad-{}", workers[0])).string();
+    EXPECT_THAT(message_of<RunError>([&] { run(bad); }), HasSubstr("not finite is layer2.1.conv1"));
+    EXPECT_FALSE(std::filesystem::exists(checkpoint_path(bad.out)));
+  }
+}
+
+TEST_F(Runs, AWeightThatCannotBeHeldIsNotWritten) {
+  RunConfig c = config("run");
+  c.steps = 3;
+  run(c);
+  const auto before = read_file(checkpoint_path(c.out), size_t{1} << 30);
+  RunConfig next = c;
+  next.resume = c.out;
+  next.steps = 9;
+  next.lr = 1000;
+  next.momentum = 0.99;
+  next.weight_decay = 1;
+  next.checkpoint_interval = 100;
+  EXPECT_THAT(message_of<RunError>([&] { run(next); }), HasSubstr("not finite"));
+  EXPECT_EQ(read_file(checkpoint_path(c.out), size_t{1} << 30), before);
+}
+
+TEST_F(Runs, RefusesCheckpointsThatAreNotItsOwn) {
+  RunConfig c = config("run", "lenet");
+  c.steps = 1;
+  c.image_size = 32;
+  run(c);
+  const auto file = checkpoint_path(c.out);
+  RunConfig other = c;
+  other.resume = c.out;
+  other.out = (folder_ / "other").string();
+  other.steps = 2;
+  other.model = "mlp";
+  EXPECT_THAT(message_of<InputError>([&] { run(other); }),
+              HasSubstr("holds lenet for 10 classes of 32x32 images, expected mlp for 10 classes of 32x32 images"));
+  other.model = "lenet";
+  seal::create_key(folder_ / "key2");
+  other.key = (folder_ / "key2").string();
+  EXPECT_THAT(message_of<InputError>([&] { run(other); }), HasSubstr("sealed under key"));
+  other.key = c.key;
+  const auto size = std::filesystem::file_size(file);
+  std::filesystem::resize_file(file, size - 10);
+  EXPECT_THROW(run(other), InputError);
+  EXPECT_THROW(run_evaluation(c.out, "", c.key), InputError);
+  EXPECT_FALSE(std::filesystem::exists(other.out)) << "a refused run left a folder behind";
+}
+
+TEST_F(Runs, RefusesWhatCannotWork) {
+  const auto refusal = [&](auto change) {
+    RunConfig c = config("refused");
+    change(c);
+    const std::string message = message_of<InputError>([&] { run(c); });
+    EXPECT_FALSE(std::filesystem::exists(c.out)) << message;
+    return message;
+  };
+  EXPECT_THAT(refusal([](RunConfig& c) { c.model = "resnet51"; }), HasSubstr("got \"resnet51\", expected one of"));
+  EXPECT_THAT(refusal([](RunConfig& c) { c.batch_size = 1; }), HasSubstr("got 1 for a model with batch norm"));
+  EXPECT_THAT(refusal([](RunConfig& c) { c.workers = "grpc://a:1"; }), HasSubstr("expected local, inprocess:"));
+  EXPECT_THAT(refusal([](RunConfig& c) { c.integrity = "always"; }), HasSubstr("expected off"));
+  EXPECT_THAT(refusal([](RunConfig& c) {
+                c.blinding.protection = Protection::kNone;
+                c.allow_unprotected = false;
+              }),
+              HasSubstr("--allow-unprotected"));
+  EXPECT_THAT(refusal([](RunConfig& c) {
+                c.blinding.protection = Protection::kPermuted;
+                c.weights = WeightPlacement::kResident;
+              }),
+              HasSubstr("orthogonal"));
+  EXPECT_THAT(refusal([](RunConfig& c) {
+                c.optimizer = Optimizer::kAdamW;
+                c.weights = WeightPlacement::kResident;
+              }),
+              HasSubstr("elementwise"));
+}
+
+TEST_F(Runs, EvaluationAndPredictionUseTheCheckpoint) {
+  RunConfig c = config("run", "lenet");
+  c.steps = 12;
+  c.image_size = 32;
+  const RunSummary summary = run(c);
+  const Evaluation evaluation = run_evaluation(c.out, "", c.key);
+  EXPECT_EQ(evaluation.images, 20);
+  EXPECT_NEAR(evaluation.accuracy, summary.test_accuracy, 1e-9);
+  std::vector<std::byte> records(2 * 3073);
+  records[0] = std::byte{3};
+  testing::write_bytes(folder_ / "images.bin", records);
+  const auto predictions = run_prediction(c.out, folder_ / "images.bin", c.key);
+  ASSERT_EQ(predictions.size(), 2U);
+  EXPECT_EQ(predictions[0].label, predictions[1].label);  // both images are black
+  EXPECT_GT(predictions[0].probability, 0.1);
+}
+
+TEST(Optimiser, IsTorchsOwn) {
+  for (const Optimizer kind : {Optimizer::kSgd, Optimizer::kAdamW}) {
+    torch::manual_seed(1);
+    const torch::Tensor start = torch::randn({5, 7});
+    torch::Tensor ours = start.clone().requires_grad_(), theirs = start.clone().requires_grad_();
+    RunConfig config;
+    config.optimizer = kind;
+    const auto optimiser = make_optimiser(config, {{"w", ours}});
+    std::unique_ptr<torch::optim::Optimizer> reference;
+    if (kind == Optimizer::kSgd)
+      reference = std::make_unique<torch::optim::SGD>(
+          std::vector<torch::Tensor>{theirs},
+          torch::optim::SGDOptions(0.01).momentum(config.momentum).weight_decay(config.weight_decay));
+    else
+      reference = std::make_unique<torch::optim::AdamW>(
+          std::vector<torch::Tensor>{theirs}, torch::optim::AdamWOptions(0.01).weight_decay(config.weight_decay));
+    for (int i = 0; i < 20; ++i) {
+      const torch::Tensor gradient = torch::randn({5, 7});
+      ours.mutable_grad() = gradient.clone();
+      theirs.mutable_grad() = gradient.clone();
+      optimiser->step(0.01, 1);
+      reference->step();
+    }
+    EXPECT_LT((ours - theirs).abs().max().item<double>(), 1e-6);
+  }
+}
+
+TEST(LearningRate, WarmsUpThenFalls) {
+  RunConfig config;
+  config.lr = 1;
+  config.warmup_steps = 4;
+  EXPECT_DOUBLE_EQ(learning_rate(config, 0, 20), 0.25);
+  EXPECT_DOUBLE_EQ(learning_rate(config, 3, 20), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(config, 4, 20), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(config, 12, 20), 0.5);
+  EXPECT_LT(learning_rate(config, 19, 20), 0.02);
+}
+
+}  // namespace
+}  // namespace tempo::train

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Proves the trust boundary in the sources: which folder may include which, and which library may link which.
+
+The table below is the architecture. The worker is untrusted: it may see the shared contract and nothing else, so that
+no key, plain tensor or model can reach it by accident.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Folder of src/ -> folders it may include. Public headers (tempo/) are listed by name where the list must be short.
+MAY_INCLUDE = {
+    "base": {"base", "tempo"},
+    "obfuscation": {"base", "obfuscation", "tempo", "hwy"},  # Highway's headers go in quotes by its own convention
+    "integrity": {"base", "integrity", "tempo"},
+    "seal": {"base", "seal", "tempo"},
+    "worker": {"worker", "tempo/worker.h", "tempo/error.h"},
+    "offload": {"base", "obfuscation", "integrity", "offload", "worker", "tempo"},
+    "nn": {"base", "obfuscation", "offload", "nn", "tempo"},
+    "train": {"base", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo"},
+    "attest": {"base", "seal", "attest", "tempo"},
+    "service": {"base", "seal", "attest", "train", "service", "tempo"},
+    "audit": {"base", "obfuscation", "integrity", "offload", "nn", "train", "worker", "audit", "tempo"},
+}
+# The one file of offload/ that may touch the worker's code is the embedded transport, and the factory that names it.
+WORKER_CODE_ONLY_IN = {"src/offload/transport/inprocess.cpp", "src/offload/worker_factory.cpp"}
+# Library of the worker -> all it may link.
+WORKER_MAY_LINK = {"tempo_contract"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+LINK = re.compile(r"tempo_(?:torch_)?library\(\s*tempo_worker\b.*?LINK\s+([^)]*)\)", re.DOTALL)
+
+
+def folder_of(include: str, allowed: set) -> str:
+    return include if include in allowed else include.split("/")[0]
+
+
+def check_includes() -> list:
+    errors = []
+    for path in sorted((ROOT / "src").rglob("*")):
+        if path.suffix not in {".h", ".cpp"}:
+            continue
+        name = path.relative_to(ROOT).as_posix()
+        folder = path.relative_to(ROOT / "src").parts[0]
+        allowed = MAY_INCLUDE.get(folder)
+        if allowed is None:
+            errors.append(f"{name}: folder src/{folder} is not in the table of tools/check_layering.py")
+            continue
+        for include in INCLUDE.findall(path.read_text()):
+            if "/" not in include:
+                errors.append(f'{name}: include "{include}" has no folder, expected a path from src/ or include/')
+            elif folder_of(include, allowed) not in allowed:
+                errors.append(f'{name}: includes "{include}", expected only {", ".join(sorted(allowed))}')
+            elif folder == "offload" and include.startswith("worker/") and name not in WORKER_CODE_ONLY_IN:
+                errors.append(f'{name}: includes "{include}": only the embedded transport may')
+    return errors
+
+
+def check_links() -> list:
+    text = (ROOT / "src/worker/CMakeLists.txt").read_text()
+    match = LINK.search(text)
+    if match is None:
+        return ["src/worker/CMakeLists.txt: no tempo_worker library with a LINK list"]
+    extra = set(match.group(1).split()) - WORKER_MAY_LINK
+    return [f"src/worker/CMakeLists.txt: tempo_worker links {name}, expected only {WORKER_MAY_LINK}" for name in extra]
+
+
+def main() -> int:
+    errors = check_includes() + check_links()
+    for error in errors:
+        print(f"layering: {error}", file=sys.stderr)
+    if not errors:
+        print("layering: ok")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
