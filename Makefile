@@ -24,7 +24,7 @@ demo: setup $(BUILD)/build.ninja
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure
 
-check:
+check: build
 	@tools/check_format.sh
 	@tools/check_layering.py
 	@cmake --build $(BUILD) -j $(JOBS) --target public_headers

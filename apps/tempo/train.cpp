@@ -39,13 +39,12 @@ struct RunFlags {
     }
   }
 
-  /// Defaults, then the resumed run's config, then --config, then flags.
+  /// Defaults, or the resumed run's settings; then --config, then flags.
   RunConfig to_config() const {
     RunConfig config;
     if (!resume.empty()) {
-      const std::string file = resume + "/config.toml";
-      train::apply_settings(config, train::read_settings(file), file + ": ");
-      config.resume = config.out = resume;
+      const auto key = given.find("key");
+      config = resumed_config(resume, key == given.end() ? "" : key->second);
     }
     if (!config_file.empty()) train::apply_settings(config, train::read_settings(config_file), config_file + ": ");
     train::apply_settings(config, given, "--");

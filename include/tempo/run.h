@@ -35,7 +35,7 @@ struct RunConfig {
 
   std::string workers = "inprocess:";  ///< "local" (wholly in the TEE) or worker URIs
   OffloadChoice offload = OffloadChoice::kAuto;
-  BlindingOptions blinding;
+  BlindingOptions blinding;  ///< its `weights` is overwritten by the one below
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
   std::optional<WeightPlacement> weights;
   bool allow_unprotected = false;
@@ -69,7 +69,8 @@ struct RunSummary {
   double offloaded_flop_fraction = 0;
   int64_t integrity_checks = 0, integrity_failures = 0;
   double peak_resident_bytes = 0;
-  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, wait_seconds = 0;  ///< wall, whole run
+  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0,
+         wait_seconds = 0;  ///< wall, training steps of this process
   double final_train_loss = 0, test_accuracy = 0;
   std::vector<double> losses;  ///< of every step of this process; in metrics.jsonl, not in summary.json
 };
@@ -82,6 +83,10 @@ struct RunHooks {
 
 /// Trains, evaluates, writes the run directory. @throws InputError, RunError
 RunSummary run_training(const RunConfig& config, const RunHooks& hooks = {});
+
+/// The configuration to go on with a run: the one sealed in its checkpoint, with `resume` and `out` set to `run`.
+/// Not config.toml, which anyone who can write the directory can change.
+RunConfig resumed_config(const std::filesystem::path& run, const std::string& key);
 
 struct Evaluation {
   int64_t images = 0;

@@ -22,6 +22,7 @@ constexpr double kElementwiseBytesPerOutput = 4.0 * 14;
 struct OperandSizes {
   double x = 0, w = 0, y = 0;
   double rows = 0, weight_rows = 0;
+  double key_sets = 1;    // a batched product has keys of its own for every item
   bool is_weight = true;  // w is a weight, not an activation
 };
 
@@ -58,7 +59,7 @@ void add_costs(LayerPlan& layer, const OperandSizes& sizes, const BlindingOption
   const double left_keys = blinding.reuse == Reuse::kFull ? 1 : 2;
   layer.seconds_in_tee = layer.flops / machine.tee_flops_per_second;
   layer.seconds_to_blind = bytes / machine.blind_bytes_per_second +
-                           left_keys * sizes.rows * activation_passes * machine.key_seconds_per_entry;
+                           sizes.key_sets * left_keys * sizes.rows * activation_passes * machine.key_seconds_per_entry;
 }
 
 std::string kind_of(const ConvOptions& o) { return fmt::format("conv {}x{}/{}", o.kernel, o.kernel, o.stride); }
@@ -93,6 +94,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     sizes.w *= scale;
     sizes.is_weight = false;
     sizes.rows = static_cast<double>(call.input.size(1));
+    sizes.key_sets = scale * static_cast<double>(call.input.size(0));
     sizes.weight_rows = static_cast<double>(call.operand.size(1));
   } else {
     layer.kind = "linear";

@@ -111,7 +111,7 @@ class Call {
     walk_.kernels = &kernels;
     walk_.wire = further_rounds_ ? nullptr : wire;
     walk_.wire_bf16 = bf16;
-    walk_.stream = exceeds_caches(geometry.elements() * static_cast<int64_t>(sizeof(T)));
+    walk_.stream = should_stream<T>(geometry.elements(), geometry.channels);
     if (!further_rounds_) return;
     walk_.panels = Panels::of(geometry.rows(), geometry.positions(), geometry.channels, sizeof(T));
     rounds_ = {.key = rows,

@@ -99,7 +99,7 @@ void RowRounds<T>::put_on_wire(const Group& group, int64_t column, kernels::RowP
     pass.dst_bf16 = wire_bf16;
     pass.dst_pitch = positions * channels;
     pass.dst_panel_stride = panels.width;
-    pass.stream = stream && !wire_bf16 && aligned_runs<T>(wire, channels);
+    pass.stream = stream && !wire_bf16 && starts_cache_line(wire);
   } else {
     pass.src = start;
     pass.src_bf16 = wire_bf16;

@@ -21,18 +21,19 @@ struct Panels {
 
   [[nodiscard]] static Panels of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes);
   [[nodiscard]] int64_t elements() const { return count * stride; }
-  /// Whether whole cache lines make up a row of a panel of elements of type T.
+  /// Whether the rows of panels, which start aligned, stay aligned.
   [[nodiscard]] bool whole_lines() const { return width % kernels::kGroup == 0; }
 };
 
-/// Whether every run of so many elements, one after the other from `base` on, consists of whole cache lines.
-template <typename T>
-bool aligned_runs(const void* base, int64_t elements) {
-  return reinterpret_cast<uintptr_t>(base) % 64 == 0 && elements * static_cast<int64_t>(sizeof(T)) % 64 == 0;
-}
+inline bool starts_cache_line(const void* address) { return reinterpret_cast<uintptr_t>(address) % 64 == 0; }
 
-/// Whether an operand is so large that its result had better go past the caches, which it would only sweep clean.
-constexpr bool exceeds_caches(int64_t bytes) { return bytes >= int64_t{8} << 20; }
+/// Whether results should be written past the caches: an operand so large would only sweep them clean. Runs of channels
+/// must be whole cache lines, or half a line would be written at a time.
+template <typename T>
+constexpr bool should_stream(int64_t elements, int64_t channels) {
+  constexpr auto kBytes = static_cast<int64_t>(sizeof(T));
+  return elements * kBytes >= int64_t{8} << 20 && channels * kBytes % 64 == 0;
+}
 
 /// Everything that the row rounds need to know of the call.
 template <typename T>
@@ -43,8 +44,7 @@ struct RowRounds {
   std::byte* wire = nullptr;  ///< rows of positions * channels elements; read if scattering, written if gathering
   bool wire_bf16 = false;
   const kernels::Kernels<T>* kernels = nullptr;
-
-  bool stream = false;  ///< results go past the caches
+  bool stream = false;  ///< results go past the caches where they are aligned; channels make up whole cache lines
 
   /// Elements of `spare` for so many threads.
   [[nodiscard]] int64_t spare_elements(int threads) const;

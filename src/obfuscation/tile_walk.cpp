@@ -50,8 +50,8 @@ int64_t TileWalk<T>::run_elements() const {
 template <typename T>
 bool TileWalk<T>::streams() const {
   if (!stream) return false;
-  if (!gathering()) return aligned_runs<T>(target, geometry.channels);
-  return wire == nullptr ? panels.whole_lines() : !wire_bf16 && aligned_runs<T>(wire, geometry.channels);
+  if (!gathering()) return starts_cache_line(target);
+  return wire == nullptr ? panels.whole_lines() : !wire_bf16 && starts_cache_line(wire);
 }
 
 /// A run of channels that stands for the padding, and the kernels' work space.

@@ -40,7 +40,7 @@ struct TileWalk {
   bool wire_bf16 = false;
   T* mixed = nullptr;
   Panels panels;        ///< of `mixed`
-  bool stream = false;  ///< results go past the caches
+  bool stream = false;  ///< as in RowRounds
 
   /// Elements of `work` for so many threads.
   [[nodiscard]] int64_t work_elements(int threads) const { return threads * work_per_thread(); }

@@ -99,6 +99,11 @@ std::optional<double> ResidentWeight::gradient_squared_norm() {
         session_.receive(squared_norm_, {.type = ElementType::kFloat64, .shape = {1}}, "weight_gradient of " + layer_);
     double value = 0;
     std::memcpy(&value, reply.data(), sizeof value);
+    if (value < 0)
+      throw ProtocolError(
+          fmt::format("offload: weight_gradient of {} has a negative squared norm, expected at least 0; "
+                      "the step is abandoned",
+                      layer_));
     squared_norm_value_ = value;
   }
   return squared_norm_value_;

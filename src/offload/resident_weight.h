@@ -43,7 +43,8 @@ class ResidentWeight {
   [[nodiscard]] OperandId gradient_id() const { return gradient_id_; }
   void gradient_submitted(std::future<Buffer> squared_norm);
   /// Frobenius norm, squared, of the gradient of this step: keys are orthogonal, so the worker's figure is the plain
-  /// one. Nothing if there was no backward pass. @throws ProtocolError if it is not a finite number >= 0.
+  /// one. Nothing if there was no backward pass. It may be infinite or not a number.
+  /// @throws ProtocolError if it is negative.
   std::optional<double> gradient_squared_norm();
   /// Applies the gradient on the worker. Does nothing if there was no backward pass since the last update.
   void update(const SgdStep& step);

@@ -112,8 +112,7 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& 
                                {"model.image_side", fmt::format("{}", checkpoint.model.image_side)},
                                {"model.image_channels", fmt::format("{}", checkpoint.model.image_channels)},
                                {"step", fmt::format("{}", checkpoint.step)},
-                               {"blinding", checkpoint.blinding},
-                               {"data", checkpoint.data},
+                               {"config", checkpoint.config},
                                {"class_names", checkpoint.class_names}};
   for (const auto& [name, number] : checkpoint.numbers)
     metadata[std::string(kNumberPrefix) + name] = fmt::format("{}", number);
@@ -141,8 +140,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& file, const SecretKey& k
                       .image_side = metadata.number("model.image_side"),
                       .image_channels = metadata.number("model.image_channels")};
   checkpoint.step = metadata.number("step");
-  checkpoint.blinding = metadata.text("blinding");
-  checkpoint.data = metadata.text("data");
+  checkpoint.config = metadata.text("config");
   checkpoint.class_names = metadata.text("class_names");
   for (const auto& item : parsed.metadata())
     if (item.first.starts_with(kNumberPrefix))
@@ -185,7 +183,7 @@ void write_plain_safetensors(const std::map<std::string, torch::Tensor>& tensors
                              const std::map<std::string, std::string>& metadata, const std::filesystem::path& file) {
   Entries entries;
   for (const auto& [name, tensor] : tensors) entries.add(name, tensor);
-  AtomicFile out(file);
+  AtomicFile out(file, 0600);  // plain weights: for the owner alone
   write_safetensors([&](std::span<const std::byte> bytes) { out.write(bytes); }, entries.entries, metadata);
   out.commit();
 }

@@ -16,8 +16,7 @@ namespace tempo::train {
 struct Checkpoint {
   nn::ModelOptions model;
   int64_t step = 0;         ///< steps done
-  std::string blinding;     ///< `describe(BlindingOptions)`: resident state is valid under this alone
-  std::string data;         ///< data set it was trained on
+  std::string config;       ///< `to_toml(RunConfig)`: what resuming goes by; config.toml is for people to read
   std::string class_names;  ///< newline-separated
   std::map<std::string, torch::Tensor> tensors;
   std::map<std::string, int64_t> numbers;  ///< "resident.LAYER.epoch", "optimiser.steps"

@@ -210,20 +210,23 @@ const std::vector<Field>& fields() {
 
 Settings read_settings(const std::filesystem::path& file) {
   constexpr size_t kMaxConfigBytes = 1 << 20;
+  return parse_settings(read_text_file(file, kMaxConfigBytes), file.string());
+}
+
+Settings parse_settings(const std::string& toml, const std::string& source) {
   Settings settings;
   toml::table table;
   try {
-    table = toml::parse(read_text_file(file, kMaxConfigBytes), file.string());
+    table = toml::parse(toml, source);
   } catch (const toml::parse_error& error) {
     throw InputError(
-        fmt::format("{}: line {}: {}", file.string(), error.source().begin.line, std::string(error.description())));
+        fmt::format("{}: line {}: {}", source, error.source().begin.line, std::string(error.description())));
   }
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
     const auto known = std::any_of(fields().begin(), fields().end(), [&](const Field& f) { return f.name == name; });
-    if (!known)
-      throw InputError(fmt::format("{}: unknown key \"{}\", expected the name of a flag", file.string(), name));
-    if (!node.is_value()) throw InputError(fmt::format("{}: key \"{}\" is not a plain value", file.string(), name));
+    if (!known) throw InputError(fmt::format("{}: unknown key \"{}\", expected the name of a flag", source, name));
+    if (!node.is_value()) throw InputError(fmt::format("{}: key \"{}\" is not a plain value", source, name));
     settings[name] = scalar_text(node);
   }
   return settings;
@@ -282,7 +285,20 @@ void resolve(RunConfig& config) {
         "weights=resident with optimizer=adamw: AdamW is elementwise and does not commute with the keys; expected "
         "optimizer=sgd, or weights=returned");
   validate(blinding);
-  if (config.tee_threads == 0) config.tee_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+int tee_threads(const RunConfig& config) {
+  return config.tee_threads > 0 ? config.tee_threads
+                                : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+std::string operand_settings(const RunConfig& config) {
+  RunConfig copy = config;
+  copy.out = copy.key = copy.workers = "";
+  copy.tee_threads = 0;
+  copy.checkpoint_interval = 0;
+  copy.allow_unprotected = false;
+  return to_toml(copy);
 }
 
 std::string to_string(Protection value) { return name_of(kProtections, value); }

@@ -25,6 +25,8 @@ const std::vector<Field>& fields();
 /// Settings as given, by field name.
 using Settings = std::map<std::string, std::string>;
 
+/// Reads TOML text of top-level keys; `source` names it in messages.
+Settings parse_settings(const std::string& toml, const std::string& source);
 /// Reads a TOML file of top-level keys. @throws InputError with file and line for bad TOML, unknown keys, tables.
 Settings read_settings(const std::filesystem::path& file);
 /// @throws InputError for a bad value. `origin` starts the message: "--lr", "a.toml: lr".
@@ -35,6 +37,14 @@ std::string to_toml(const RunConfig& config);
 /// (weights, tee-threads). @throws InputError
 void resolve(RunConfig& config);
 
+/// Threads of the TEE: as set, or all cores.
+int tee_threads(const RunConfig& config);
+
+/// The settings that determine the operands of a step, as text. Two runs may share blinding keys only if these are
+/// equal: then a step that is done twice, after a crash, sends the same operands twice. Under other settings it would
+/// blind other operands with the same keys.
+std::string operand_settings(const RunConfig& config);
+
 /// The names of the enumerations, as on the command line.
 std::string to_string(Protection value);
 std::string to_string(Coefficients value);
@@ -42,7 +52,7 @@ std::string to_string(Reuse value);
 std::string to_string(WeightPlacement value);
 std::string to_string(WirePrecision value);
 std::string to_string(Optimizer value);
-/// Every setting that changes keys: a run resumes bit for bit only under the same.
+/// One line for messages and tests.
 std::string describe(const BlindingOptions& options);
 
 }  // namespace tempo::train

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "offload/worker_factory.h"
+#include "train/config.h"
 
 namespace tempo::train {
 
@@ -22,7 +23,7 @@ nn::BlindedLayer* Deployment::resident_layer_of(const std::string& parameter) co
 
 nn::MachineModel machine_model(const RunConfig& config) {
   nn::MachineModel machine;
-  machine.tee_threads = config.tee_threads;
+  machine.tee_threads = tee_threads(config);
   return machine;
 }
 
@@ -37,7 +38,7 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   if (is_local) return deployment;
   const int worker_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   deployment.session = std::make_unique<offload::Session>(
-      config.blinding, std::move(master), offload::make_worker(config.workers, worker_threads), config.tee_threads);
+      config.blinding, std::move(master), offload::make_worker(config.workers, worker_threads), tee_threads(config));
   deployment.layers = nn::apply_plan(*deployment.model, deployment.plan, *deployment.session);
   return deployment;
 }

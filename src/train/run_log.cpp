@@ -20,7 +20,8 @@ void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
   std::string kept, text;
   while (std::getline(in, text)) {
     const Json line = Json::parse(text, nullptr, false);
-    if (line.is_discarded() || !line.contains("step") || line["step"].get<int64_t>() > last_step) break;
+    const bool is_ours = line.is_object() && line.contains("step") && line["step"].is_number_integer();
+    if (!is_ours || line["step"].get<int64_t>() > last_step) break;
     kept += text + "\n";
   }
   in.close();

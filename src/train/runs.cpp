@@ -88,12 +88,24 @@ void check_matches(const Checkpoint& checkpoint, const nn::ModelOptions& options
         fmt::format("{}: holds {}, expected {}", source, describe_model(checkpoint.model), describe_model(options)));
 }
 
-void warn_of_public_weights(const RunConfig& config, bool quiet) {
-  if (config.init.empty() || config.workers == "local" || quiet) return;
+void warn_of_known_weights(const RunConfig& config, bool quiet) {
+  if (config.workers == "local" || quiet) return;
+  if (config.init.empty() && config.seed)
+    fmt::print(stderr,
+               "note: --seed makes the initial weights known to whoever knows the seed; leave it out to keep them "
+               "secret\n");
+  if (config.init.empty()) return;
   fmt::print(
       stderr,
       "warning: --init starts from given weights. If they are public, blinding does not hide what is trained from "
       "them: a worker that knows the start can solve for the keys.\n");
+}
+
+/// The configuration under which a checkpoint was made: sealed with it, so nobody can weaken it from outside.
+RunConfig sealed_config(const Checkpoint& checkpoint, const std::string& source) {
+  RunConfig config;
+  apply_settings(config, parse_settings(checkpoint.config, source), source + ": ");
+  return config;
 }
 
 /// A checkpoint's model, wholly in the TEE, for evaluation and export.
@@ -103,16 +115,22 @@ struct LoadedRun {
   Deployment deployment;
 };
 
+/// The key of a run: as given, else where its config.toml says (a path, not a secret), else the user's own.
+SecretKey sealing_key_of(const fs::path& run, const std::string& given) {
+  RunConfig named;
+  const fs::path file = run / "config.toml";
+  if (given.empty() && fs::exists(file)) apply_settings(named, read_settings(file), file.string() + ": ");
+  return seal::load_key(key_path(given.empty() ? named.key : given));
+}
+
 LoadedRun load_run(const fs::path& run, const std::string& key) {
   LoadedRun loaded;
-  if (fs::exists(run / "config.toml"))
-    apply_settings(loaded.config, read_settings(run / "config.toml"), (run / "config.toml").string() + ": ");
-  loaded.config.workers = "local";
   const fs::path file = checkpoint_path(run);
-  loaded.checkpoint = load_checkpoint(file, seal::load_key(key_path(key.empty() ? loaded.config.key : key)));
+  loaded.checkpoint = load_checkpoint(file, sealing_key_of(run, key));
+  loaded.config = sealed_config(loaded.checkpoint, file.string());
+  loaded.config.workers = "local";
   resolve(loaded.config);
-  loaded.config.model = loaded.checkpoint.model.name;
-  at::set_num_threads(loaded.config.tee_threads);
+  at::set_num_threads(tee_threads(loaded.config));
   loaded.deployment = deploy(loaded.config, loaded.checkpoint.model, SecretKey());
   restore_model(*loaded.deployment.model, loaded.checkpoint, file.string());
   loaded.deployment.model->eval();
@@ -128,7 +146,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   const bool resuming = !config.resume.empty();
   if (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)) refuse_occupied(config.out);
 
-  at::set_num_threads(config.tee_threads);
+  at::set_num_threads(tee_threads(config));
   SecretKey sealing_key = sealing_key_for_writing(config.key, hooks.quiet);
   std::optional<Checkpoint> checkpoint;
   const fs::path resumed_file = checkpoint_path(config.resume);
@@ -139,26 +157,35 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
                    : config.seed ? key_from_seed_insecure(*config.seed)
                                  : SecretKey::random();
-  // Keys are never a function of the seed. Another scheme under the same secret would draw related keys.
-  const bool same_keys = checkpoint && checkpoint->blinding == describe(config.blinding);
+  // Keys are never a function of the seed, and never serve two sets of operands.
+  const bool same_keys =
+      checkpoint && operand_settings(sealed_config(*checkpoint, resumed_file.string())) == operand_settings(config);
   SecretKey master = same_keys ? checkpoint->master.duplicate() : SecretKey::random();
   if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
 
   Deployment deployment = deploy(config, options, master.duplicate());
   refuse_single_images(*deployment.model, config.batch_size);
+  if (!checkpoint) warn_of_known_weights(config, hooks.quiet);
   if (checkpoint) {
     restore_model(*deployment.model, *checkpoint, resumed_file.string());
   } else if (!config.init.empty()) {
-    warn_of_public_weights(config, hooks.quiet);
     load_state(*deployment.model, read_plain_safetensors(config.init), "", config.init);
   } else {
     Csprng random(derive_key(root, "initial-weights"));
     deployment.model->initialise(random);
   }
   Trainer trainer(config, deployment, data, std::move(root), std::move(master), std::move(sealing_key));
-  if (checkpoint) trainer.restore(*checkpoint);
+  if (checkpoint) trainer.restore(*checkpoint, same_keys);
   make_run_directory(config.out, config);
   return trainer.run(hooks);
+}
+
+RunConfig resumed_config(const fs::path& run, const std::string& key) {
+  const fs::path file = checkpoint_path(run);
+  RunConfig config = sealed_config(load_checkpoint(file, sealing_key_of(run, key)), file.string());
+  config.resume = config.out = run.string();
+  if (!key.empty()) config.key = key;
+  return config;
 }
 
 Evaluation run_evaluation(const fs::path& run, const std::string& data, const std::string& key) {
@@ -166,7 +193,7 @@ Evaluation run_evaluation(const fs::path& run, const std::string& data, const st
   if (!data.empty()) loaded.config.data = data;
   const DataSplits splits = load_data(loaded.config);
   check_matches(loaded.checkpoint, model_options(loaded.config, splits.test), checkpoint_path(run).string());
-  ThreadPool threads(loaded.config.tee_threads);
+  ThreadPool threads(tee_threads(loaded.config));
   return evaluate_model(loaded.deployment, splits.test, loaded.config.batch_size, 0, threads);
 }
 
@@ -181,7 +208,7 @@ std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& imag
   for (std::string name; std::getline(lines, name);) names.push_back(name);
 
   const torch::NoGradGuard no_grad;
-  ThreadPool threads(loaded.config.tee_threads);
+  ThreadPool threads(tee_threads(loaded.config));
   const Batches batches(dataset, loaded.config.batch_size);
   std::vector<Prediction> predictions;
   for (int64_t i = 0; i < batches.count(); ++i) {
@@ -201,7 +228,7 @@ std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& imag
 std::string plan_run(const RunConfig& given, const PlanRates& rates) {
   RunConfig config = given;
   resolve(config);
-  at::set_num_threads(config.tee_threads);
+  at::set_num_threads(tee_threads(config));
   nn::MachineModel machine = machine_model(config);
   if (rates.tee_gflops > 0) machine.tee_flops_per_second = rates.tee_gflops * 1e9;
   if (rates.worker_gflops > 0) machine.worker_flops_per_second = rates.worker_gflops * 1e9;

@@ -96,7 +96,7 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
       root_(std::move(root)),
       master_(std::move(master)),
       sealing_key_(std::move(sealing_key)),
-      threads_(config.tee_threads) {
+      threads_(tee_threads(config)) {
   for (const auto& item : deployment.model->named_parameters())
     if (deployment.resident_layer_of(item.key()) == nullptr) tee_parameters_.push_back({item.key(), item.value()});
   optimiser_ = make_optimiser(config, tee_parameters_);
@@ -112,7 +112,7 @@ RunSummary Trainer::run(const RunHooks& hooks) {
 
   offload::Counters training;
   double tee_seconds = 0, wall_seconds = 0;
-  int64_t samples = 0, step = first_step_, saved_at = first_step_;
+  int64_t samples = 0, step = first_step_;
   std::optional<Batches> batches;
   bool stopped = false;
   for (; step < total_steps_ && !stopped; ++step) {
@@ -143,21 +143,17 @@ RunSummary Trainer::run(const RunHooks& hooks) {
                 .samples_per_second = rate});
     if (progress) progress->step(step + 1, result.loss, static_cast<double>(samples) / wall_seconds);
 
-    stopped = hooks.stop != nullptr && hooks.stop->load();
     const bool is_last = step + 1 == total_steps_;
+    stopped = hooks.stop != nullptr && hooks.stop->load() && !is_last;
     const bool ends_epoch = index + 1 == steps_per_epoch_ || is_last;
-    if (ends_epoch && !stopped) {
+    if (ends_epoch) {
       evaluate_and_log(step + 1, epoch);
       if (progress)
         progress->note(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * summary_.test_accuracy));
     }
     const bool is_due = config_.checkpoint_interval > 0 && (step + 1) % config_.checkpoint_interval == 0;
-    if (ends_epoch || is_due || stopped) {
-      save(step + 1);
-      saved_at = step + 1;
-    }
+    if (ends_epoch || is_due || stopped) save(step + 1);
   }
-  if (saved_at < step) save(step);
   summary_.completed = step == total_steps_;
   summary_.steps = step;
   summary_.samples_per_second = wall_seconds > 0 ? static_cast<double>(samples) / wall_seconds : 0;
@@ -246,8 +242,7 @@ Checkpoint Trainer::capture(int64_t step) {
   Checkpoint checkpoint;
   checkpoint.model = deployment_.options;
   checkpoint.step = step;
-  checkpoint.blinding = describe(config_.blinding);
-  checkpoint.data = config_.data;
+  checkpoint.config = to_toml(config_);
   for (const auto& name : data_.train.class_names)
     checkpoint.class_names += (checkpoint.class_names.empty() ? "" : "\n") + name;
   checkpoint.root = root_.duplicate();
@@ -273,9 +268,12 @@ Checkpoint Trainer::capture(int64_t step) {
   return checkpoint;
 }
 
-void Trainer::save(int64_t step) { save_checkpoint(capture(step), checkpoint_path(config_.out), sealing_key_); }
+void Trainer::save(int64_t step) {
+  log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
+  save_checkpoint(capture(step), checkpoint_path(config_.out), sealing_key_);
+}
 
-void Trainer::restore(const Checkpoint& checkpoint) {
+void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
   const torch::NoGradGuard no_grad;
   first_step_ = checkpoint.step;
   if (first_step_ >= total_steps_)
@@ -292,12 +290,11 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   }
   if (const auto steps = checkpoint.numbers.find("optimiser.steps"); steps != checkpoint.numbers.end())
     optimiser_->set_steps(steps->second);
-  restore_resident(checkpoint);
+  restore_resident(checkpoint, same_keys);
 }
 
-void Trainer::restore_resident(const Checkpoint& checkpoint) {
+void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
   begin_pass(deployment_, {obfuscation::Period::kStep, static_cast<uint64_t>(first_step_), 0});
-  const bool same_keys = checkpoint.blinding == describe(config_.blinding);
   for (const auto& item : deployment_.model->named_parameters()) {
     auto* layer = deployment_.resident_layer_of(item.key());
     if (layer == nullptr) continue;

@@ -38,7 +38,8 @@ class Trainer {
           SecretKey sealing_key);
 
   /// Takes over step, optimiser and resident weights; the model's own weights are restored by the caller.
-  void restore(const Checkpoint& checkpoint);
+  /// @param same_keys the master secret is the checkpoint's: resident weights go back as they were, bit for bit.
+  void restore(const Checkpoint& checkpoint, bool same_keys);
   /// Runs to the end, or until `hooks.stop`. @throws RunError for a loss or gradient that is not finite.
   RunSummary run(const RunHooks& hooks);
 
@@ -52,7 +53,7 @@ class Trainer {
   void evaluate_and_log(int64_t step, int64_t epoch);
   void save(int64_t step);
   Checkpoint capture(int64_t step);
-  void restore_resident(const Checkpoint& checkpoint);
+  void restore_resident(const Checkpoint& checkpoint, bool same_keys);
   void fill_summary(int64_t steps_run, int64_t samples, const offload::Counters& training);
 
   const RunConfig& config_;

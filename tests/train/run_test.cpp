@@ -77,33 +77,23 @@ class Runs : public ::testing::Test {
     }
   }
 
-  /// Resumed twice from one checkpoint: the same bits. Against a run of other keys that was never broken: the same
-  /// weights but for rounding.
-  void expect_repeatable_resume(RunConfig base) {
+  /// A run that was extended after step 5 against one of other keys that was never broken: equal but for rounding.
+  void expect_extended_run_agrees(RunConfig base) {
     base.steps = 8;
     base.out = (folder_ / "unbroken").string();
     run(base);
-    RunConfig broken = base;
-    broken.out = (folder_ / "broken").string();
-    broken.steps = 5;
-    run(broken);
-    ASSERT_EQ(checkpoint("broken").step, 5);
-    RunConfig again = base;
-    again.out = (folder_ / "again").string();
-    again.steps = 8;
-    again.resume = broken.out;
-    run(again);
-    RunConfig twice = again;
-    twice.out = (folder_ / "twice").string();
-    run(twice);
-    const Checkpoint a = checkpoint("again"), b = checkpoint("twice"), plain = checkpoint("unbroken");
-    ASSERT_EQ(a.step, 8);
+    RunConfig first = base;
+    first.out = (folder_ / "extended").string();
+    first.steps = 5;
+    run(first);
+    RunConfig next = resumed_config(first.out, first.key);
+    next.steps = 8;
+    EXPECT_EQ(run(next).steps, 8);
+    const Checkpoint a = checkpoint("extended"), b = checkpoint("unbroken");
     for (const auto& [name, tensor] : a.tensors) {
-      EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name << " differs between two resumed runs";
       if (!name.starts_with("model.") || !tensor.is_floating_point()) continue;
-      EXPECT_LT((tensor - plain.tensors.at(name)).norm().item<double>(),
-                1e-4 * plain.tensors.at(name).norm().item<double>() + 1e-5)
-          << name << " differs from the unbroken run";
+      const torch::Tensor& other = b.tensors.at(name);
+      EXPECT_LT((tensor - other).norm().item<double>(), 1e-4 * other.norm().item<double>() + 1e-5) << name;
     }
   }
 
@@ -130,42 +120,83 @@ TEST_F(Runs, ShortLastBatchesTrain) {
   EXPECT_TRUE(summary.completed);
 }
 
-TEST_F(Runs, ResumesRepeatablyWithResidentWeights) {
+TEST_F(Runs, ExtendsARunWithResidentWeights) {
   RunConfig c = config("x");
   c.blinding.rekey_interval = 3;
-  expect_repeatable_resume(c);
+  expect_extended_run_agrees(c);
 }
 
-TEST_F(Runs, ResumesRepeatablyWithAdamW) {
+TEST_F(Runs, ExtendsARunWithAdamW) {
   RunConfig c = config("x");
   c.optimizer = Optimizer::kAdamW;
   c.lr = 1e-3;
-  expect_repeatable_resume(c);
+  expect_extended_run_agrees(c);
 }
 
-// Stopped by the user in one and the same run: an unbroken run is one that is stopped and resumed at every step.
+// One step, then on in two ways: in one go, and stopped and resumed after every step. Both hold one master secret.
 TEST_F(Runs, StoppingSavesAndResumingReachesTheSameBits) {
-  RunConfig c = config("base");
-  c.steps = 2;
-  run(c);  // both continue from here, under one master secret
-  const auto continue_in = [&](const std::string& name, bool interrupted) {
-    RunConfig next = c;
-    next.steps = 6;
-    next.resume = c.out;
+  for (const bool resident : {true, false}) {
+    RunConfig c = config(resident ? "resident" : "returned");
+    c.steps = 6;
+    c.weights = resident ? WeightPlacement::kResident : WeightPlacement::kReturned;
+    c.blinding.rekey_interval = 2;
+    const std::atomic<bool> stop{true};
+    EXPECT_FALSE(run_training(c, {.stop = &stop, .quiet = true}).completed);
+    const auto fork = [&](const char* name) {
+      RunConfig next = resumed_config(c.out, c.key);
+      next.out += name;
+      return next;
+    };
+    EXPECT_TRUE(run(fork("-unbroken")).completed);
+    RunConfig next = fork("-broken");
+    int resumptions = 0;
+    while (!run_training(next, {.stop = &stop, .quiet = true}).completed) {
+      next = resumed_config(next.out, c.key);
+      ++resumptions;
+    }
+    EXPECT_EQ(resumptions, 4);
+    const std::string name = resident ? "resident" : "returned";
+    const Checkpoint a = checkpoint(name + "-unbroken"), b = checkpoint(name + "-broken");
+    for (const auto& [tensor_name, tensor] : a.tensors)
+      EXPECT_TRUE(torch::equal(tensor, b.tensors.at(tensor_name))) << name << " " << tensor_name;
+    EXPECT_TRUE(a.master.equals(b.master));
+  }
+}
+
+// Steps that are done again with other operands must not meet the keys of the first time.
+TEST_F(Runs, OtherSettingsGetOtherKeys) {
+  RunConfig c = config("first");
+  c.steps = 5;
+  const std::atomic<bool> stop{true};
+  run_training(c, {.stop = &stop, .quiet = true});
+  const auto survive = [&](const char* name, auto change) {
+    RunConfig next = resumed_config(c.out, c.key);
     next.out = (folder_ / name).string();
-    if (!interrupted) return run(next);
-    std::atomic<bool> stop{true};
-    RunSummary summary;
-    do {
-      summary = run_training(next, {.stop = &stop, .quiet = true});
-      next.resume = next.out;
-    } while (!summary.completed);
-    return summary;
+    change(next);
+    run_training(next, {.stop = &stop, .quiet = true});
+    return checkpoint(name).master.equals(checkpoint("first").master);
   };
-  EXPECT_TRUE(continue_in("unbroken", false).completed);
-  EXPECT_TRUE(continue_in("interrupted", true).completed);
-  const Checkpoint a = checkpoint("unbroken"), b = checkpoint("interrupted");
-  for (const auto& [name, tensor] : a.tensors) EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+  EXPECT_TRUE(survive("same", [](RunConfig&) {}));
+  EXPECT_TRUE(survive("threads", [](RunConfig& n) { n.tee_threads = 2; }));
+  EXPECT_FALSE(survive("steps", [](RunConfig& n) { n.steps = 6; }));
+  EXPECT_FALSE(survive("lr", [](RunConfig& n) { n.lr *= 2; }));
+  EXPECT_FALSE(survive("batch", [](RunConfig& n) { n.batch_size = 8; }));
+  EXPECT_FALSE(survive("augment", [](RunConfig& n) { n.augment = false; }));
+  EXPECT_FALSE(survive("protection", [](RunConfig& n) {
+    n.blinding.protection = Protection::kPermuted;
+    n.weights = WeightPlacement::kReturned;
+  }));
+}
+
+// Whoever can write the run directory can edit config.toml, but not what a resume goes by.
+TEST_F(Runs, ResumingIgnoresAnEditedConfigFile) {
+  RunConfig c = config("run");
+  c.steps = 1;
+  run(c);
+  testing::write_text(folder_ / "run/config.toml", "protection = \"none\"\nallow-unprotected = true\n");
+  const RunConfig resumed = resumed_config(c.out, c.key);
+  EXPECT_EQ(resumed.blinding.protection, Protection::kRotated);
+  EXPECT_EQ(resumed.steps, 1);
 }
 
 TEST_F(Runs, ResumesUnderOtherBlinding) {

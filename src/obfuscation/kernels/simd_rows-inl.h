@@ -68,7 +68,7 @@ HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient,
   for (; c + lanes <= width; c += lanes)
     mix_vectors<kGather, kBlock, kFull>(d, src, dst, coefficient, rows, block, c, stream);
   for (; c < width; ++c)
-    mix_vectors<kGather, kBlock, kFull>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c, stream);
+    mix_vectors<kGather, kBlock, kFull>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c, false);
 }
 
 template <bool kGather, typename T, class Src, class Dst>

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/cpu_time.h"
+#include "tempo/error.h"
 #include "worker/executor.h"
 
 namespace tempo::offload {
@@ -45,7 +46,14 @@ class InprocessWorker final : public Worker {
   Buffer allocate(const TensorSpec& spec) override { return Buffer::allocate(spec); }
 
   void put(OperandId id, Buffer operand) override {
-    enqueue([this, id, operand = std::move(operand)] { executor_->put(id, operand); });
+    enqueue([this, id, operand = std::move(operand)] {
+      try {
+        executor_->put(id, operand);
+      } catch (const std::exception& error) {
+        // Out of device memory, say. There is no reply to a put: the operations that need it will fail.
+        put_failure_ = error.what();
+      }
+    });
   }
 
   void free(std::vector<OperandId> ids) override {
@@ -53,8 +61,11 @@ class InprocessWorker final : public Worker {
   }
 
   std::future<Buffer> submit(Operation operation) override {
-    auto task = std::make_shared<std::packaged_task<Buffer()>>(
-        [this, operation = std::move(operation)] { return executor_->run(operation); });
+    auto task = std::make_shared<std::packaged_task<Buffer()>>([this, operation = std::move(operation)] {
+      if (!put_failure_.empty())
+        throw ProtocolError("inprocess: the worker could not store an operand: " + put_failure_);
+      return executor_->run(operation);
+    });
     auto future = task->get_future();
     enqueue([task] { (*task)(); });
     return future;
@@ -89,7 +100,8 @@ class InprocessWorker final : public Worker {
   std::condition_variable ready_;
   std::deque<std::function<void()>> jobs_;
   bool stopping_ = false;
-  std::thread thread_;  // last: it uses everything above
+  std::string put_failure_;  // of the worker's thread alone
+  std::thread thread_;       // last: it uses everything above
 };
 
 }  // namespace
