@@ -1,5 +1,9 @@
 # LibTorch: Debian's libtorch-dev by default, any 2.x through CMAKE_PREFIX_PATH.
 find_package(Torch REQUIRED)
+if(TORCH_CXX_FLAGS MATCHES "CXX11_ABI=0")
+  message(FATAL_ERROR "LibTorch ${Torch_VERSION} was built with the old C++ ABI, which Debian's libraries do not have; "
+                      "expected a cxx11-abi build (pip wheels: 2.7 and later)")
+endif()
 
 add_library(tempo_torch INTERFACE)
 target_link_libraries(tempo_torch INTERFACE ${TORCH_LIBRARIES})

@@ -16,7 +16,7 @@ struct UseFlags {
 
   void add_common(CLI::App& command) {
     command.add_option("--run", run, "run directory")->required()->type_name("DIR");
-    command.add_option("--key", key, "sealing key file; default: the run's, or the user's own")->type_name("FILE");
+    command.add_option("--key", key, "sealing key file; default: ~/.config/tempo/checkpoint.key")->type_name("FILE");
   }
 };
 

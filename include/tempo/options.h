@@ -7,7 +7,7 @@
 
 namespace tempo {
 
-/// Which secret keys protect operands; design notes in docs/architecture.md, guarantees in docs/threat-model.md.
+/// Which secret keys protect operands; equations in docs/blinding.md, guarantees in docs/threat-model.md.
 enum class Protection { kNone, kPermuted, kRotated };
 /// The diagonal of `permuted`: the paper's positive integers, or random signs with log-uniform magnitudes in [1/4, 4].
 enum class Coefficients { kPositiveInteger, kSignedReal };
@@ -25,9 +25,10 @@ struct BlindingOptions {
   WeightPlacement weights = WeightPlacement::kReturned;
   /// Side of a convolution tile in outputs, for kernels larger than 1x1; 0 means whole images. Range 0..1024.
   int64_t conv_tile = 4;
-  /// Rounds of row mixing under `rotated`; 0 means as many as mix all rows, ceil(log16 rows). Range 0..8.
+  /// Rounds of row mixing under `rotated`; 0 means ceil(log16 rows). Range 0..8.
   int row_rounds = 0;
-  /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31.
+  /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31. Orthogonal keys keep singular
+  /// vectors' relations, so a worker that held one weight under two keys can relate them: see docs/threat-model.md.
   int64_t rekey_interval = 10;
   WirePrecision wire = WirePrecision::kFloat32;
 };

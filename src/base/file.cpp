@@ -45,7 +45,8 @@ Container read_into(const std::filesystem::path& path, size_t max_bytes) {
 
 AtomicFile::AtomicFile(std::filesystem::path path, int mode)
     : path_(std::move(path)), temporary_(fmt::format("{}.tmp.{}", path_.string(), ::getpid())) {
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+  ::unlink(temporary_.c_str());  // what a crashed process of the same number left; never somebody else's open file
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
   if (descriptor_ < 0) fail(temporary_, "created");
 }
 

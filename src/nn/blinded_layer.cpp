@@ -1,6 +1,7 @@
 #include "nn/blinded_layer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "tempo/error.h"
 
@@ -48,6 +49,27 @@ c10::intrusive_ptr<Holder> saved_call(AutogradContext* ctx) {
   return c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["call"].toCapsule());
 }
 
+/// The state of a forward call that has not been differentiated yet.
+template <typename UniqueCall>
+auto& open_call(CallHolder<UniqueCall>& holder) {
+  if (torch::GradMode::is_enabled())
+    throw InputError(
+        "offload: backward with create_graph: gradients of blinded products cannot be differentiated again");
+  if (!holder.call)
+    throw InputError(
+        "offload: a second backward over one forward: its operands have left the worker; run forward again");
+  return *holder.call;
+}
+
+void check_operands(const std::string& layer, const Tensor& a, const Tensor& b, bool fit) {
+  if (fit && a.device().is_cpu() && b.device().is_cpu() && a.scalar_type() == b.scalar_type()) return;
+  throw InputError(
+      fmt::format("layer {}: operands {} [{}] and {} [{}] do not fit, expected CPU tensors of one type and of "
+                  "the layer's shape",
+                  layer, c10::toString(a.scalar_type()), fmt::join(a.sizes(), ", "), c10::toString(b.scalar_type()),
+                  fmt::join(b.sizes(), ", ")));
+}
+
 bool keeps_plain_operands(offload::Session& session) { return session.options().reuse == Reuse::kNone; }
 
 /// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case.
@@ -55,6 +77,10 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
                         const std::shared_ptr<BlindedLayer>& layer) {
     offload::BlindedProduct& product = *layer->product();
+    const auto& g = product.geometry();
+    check_operands(
+        product.layer(), x, w,
+        x.dim() == 4 && x.size(3) == g.in && w.sizes() == at::IntArrayRef({g.out, g.kernel_h, g.kernel_w, g.in}));
     const offload::ImageShape shape{x.size(0), x.size(1), x.size(2)};
     Tensor y = torch::empty(
         {x.size(0), product.out_height(x.size(1)), product.out_width(x.size(2)), product.geometry().out}, x.options());
@@ -79,7 +105,7 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     if (want_dw && product.resident() == nullptr)
       dw = torch::empty(ctx->saved_data["w_shape"].toIntVector(), dy.options());
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
-    product.backward(*holder->call, plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw);
+    product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw);
     holder->call.reset();  // the worker's copies are free from here on
     return {dx, dw, Variable()};
   }
@@ -89,6 +115,8 @@ struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b,
                         const std::shared_ptr<BlindedLayer>& layer) {
     offload::BlindedMatmul& product = *layer->matmul();
+    check_operands(product.layer(), a, b,
+                   a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0) && a.size(2) == b.size(1));
     Tensor c = torch::empty({a.size(0), a.size(1), b.size(2)}, a.options());
     auto call = product.forward({a.size(0), a.size(1), a.size(2), b.size(2)}, view(a), view(b), writable(c));
     ctx->saved_data["a_shape"] = a.sizes().vec();
@@ -105,7 +133,7 @@ struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
     Tensor da = torch::empty(ctx->saved_data["a_shape"].toIntVector(), dc.options());
     Tensor db = torch::empty(ctx->saved_data["b_shape"].toIntVector(), dc.options());
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
-    holder->layer->matmul()->backward(*holder->call, plain(0), plain(1), view(dc), writable(da), writable(db));
+    holder->layer->matmul()->backward(open_call(*holder), plain(0), plain(1), view(dc), writable(da), writable(db));
     holder->call.reset();
     return {da, db, Variable()};
   }
@@ -148,12 +176,13 @@ void fetch_resident(BlindedLayer& layer, Tensor& weight, Tensor velocity) {
   if (velocity.defined()) copy_back(plain_velocity, velocity);
 }
 
-void start_resident(BlindedLayer& layer, const Tensor& weight, const Tensor& velocity) {
+void start_resident(BlindedLayer& layer, const Tensor& weight, const Tensor& velocity, uint64_t step) {
   const torch::NoGradGuard no_grad;
   const auto dense = [](const Tensor& tensor) {
     return tensor.dim() == 4 ? channels_last(tensor) : tensor.contiguous();
   };
-  layer.resident()->start(view(dense(weight)), view(dense(velocity)));
+  const Tensor dense_weight = dense(weight), dense_velocity = dense(velocity);
+  layer.resident()->start(view(dense_weight), view(dense_velocity), step);
 }
 
 }  // namespace tempo::nn

@@ -44,7 +44,7 @@ torch::Tensor offloaded_matmul(const std::shared_ptr<BlindedLayer>& layer, const
 /// Un-blinds a resident weight into `weight` (and its velocity, if defined), in the parameter's own layout.
 void fetch_resident(BlindedLayer& layer, torch::Tensor& weight, torch::Tensor velocity = {});
 
-/// Sends a weight and its velocity to the worker, blinded under the keys of the session's current pass.
-void start_resident(BlindedLayer& layer, const torch::Tensor& weight, const torch::Tensor& velocity);
+/// Sends a weight and its velocity to the worker, blinded under the keys of training step `step`.
+void start_resident(BlindedLayer& layer, const torch::Tensor& weight, const torch::Tensor& velocity, uint64_t step);
 
 }  // namespace tempo::nn

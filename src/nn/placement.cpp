@@ -7,6 +7,7 @@
 
 #include "nn/layers.h"
 #include "nn/probe.h"
+#include "obfuscation/scheme.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -26,16 +27,9 @@ struct OperandSizes {
   bool is_weight = true;  // w is a weight, not an activation
 };
 
-int row_rounds(const BlindingOptions& blinding, double rows) {
-  switch (blinding.protection) {
-    case Protection::kNone:
-    case Protection::kPermuted:
-      return 1;
-    case Protection::kRotated:
-      break;
-  }
-  if (blinding.row_rounds > 0) return blinding.row_rounds;
-  return std::max(1, static_cast<int>(std::ceil(std::log(rows) / std::log(16.0) - 1e-9)));
+/// Passes over memory: a copy at least, then one for each round.
+double passes(const BlindingOptions& blinding, double rows) {
+  return std::max(1, obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows)));
 }
 
 void add_costs(LayerPlan& layer, const OperandSizes& sizes, const BlindingOptions& blinding,
@@ -51,8 +45,8 @@ void add_costs(LayerPlan& layer, const OperandSizes& sizes, const BlindingOption
   layer.bytes_to_worker = wire_bytes * (x_sent * sizes.x + dy_sent * sizes.y) + w_bytes * w_sent * sizes.w;
   layer.bytes_from_worker = wire_bytes * (sizes.x + sizes.y) + w_bytes * w_received * sizes.w;
 
-  const double activation_passes = row_rounds(blinding, sizes.rows);
-  const double weight_passes = row_rounds(blinding, sizes.weight_rows);
+  const double activation_passes = passes(blinding, sizes.rows);
+  const double weight_passes = passes(blinding, sizes.weight_rows);
   const double activations = (x_sent + 1) * sizes.x + (dy_sent + 1) * sizes.y;
   const double weights = (w_sent + w_received) * sizes.w;
   const double bytes = 2 * 4 * (activations * activation_passes + weights * weight_passes);
@@ -121,12 +115,6 @@ void place(LayerPlan& layer, OffloadPolicy policy) {
   } else {
     layer.reason = fmt::format("blinding costs {:.1f}x computing", layer.seconds_to_blind / layer.seconds_in_tee);
   }
-}
-
-std::unordered_map<const torch::nn::Module*, std::string> module_names(Model& model) {
-  std::unordered_map<const torch::nn::Module*, std::string> names;
-  for (const auto& item : model.named_modules("", false)) names[item.value().get()] = item.key();
-  return names;
 }
 
 template <typename Member>

@@ -13,7 +13,7 @@
 namespace tempo::nn {
 
 /// Rates of one core of the TEE and of the worker. Fixed numbers, not measured at run time: placement must not depend
-/// on how busy a machine was. Where they come from: docs/architecture.md.
+/// on how busy a machine was. Where they come from: docs/running.md.
 struct MachineModel {
   double tee_flops_per_second = 1.0e11;   ///< dense products inside the TEE, one core
   double tee_bytes_per_second = 1.2e10;   ///< element-wise passes, bytes read plus written, one core

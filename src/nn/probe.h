@@ -4,6 +4,8 @@
 #include <torch/torch.h>
 
 #include <functional>
+#include <map>
+#include <string>
 #include <string_view>
 
 namespace tempo::nn {
@@ -25,6 +27,9 @@ class ScopedProbe {
   ScopedProbe(const ScopedProbe&) = delete;
   ScopedProbe& operator=(const ScopedProbe&) = delete;
 };
+
+/// Every module's name in the state dictionary, to tell calls apart.
+std::map<const torch::nn::Module*, std::string> module_names(const torch::nn::Module& root);
 
 /// For layers: reports a call; costs one thread-local read when nobody looks.
 void report_call(const torch::nn::Module& module, std::string_view part, const torch::Tensor& input,

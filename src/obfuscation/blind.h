@@ -40,15 +40,16 @@ class ScopedIsa {
 /// @param out      receives [rows, tile_h, tile_w, channels] in `wire`: the element type of x, or bfloat16 where x is
 ///                 float32. May be memory that the worker sees: only finished values are ever written to it.
 ///                 Aligned to its elements at least; 64-byte aligned is fastest.
-/// An adversary learns the shape and (orthogonal keys) the Frobenius norm from one call, nothing else is claimed here.
+/// An adversary learns the shape, the rank, and (orthogonal keys) all singular values from one call; what else it can
+/// learn is for the audit to measure.
 /// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory per further row round.
 /// @throws InputError if a size, a form, a type or an alignment does not fit; RunError if scratch memory runs out.
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
            ThreadPool& threads);
 
-/// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles that
-/// overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
+/// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles
+/// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
              ThreadPool& threads);

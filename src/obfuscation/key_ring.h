@@ -40,7 +40,6 @@ class KeyRing {
 
   [[nodiscard]] Key derive(const KeyPath& path, KeyRole role, uint32_t size) const;
   [[nodiscard]] const Scheme& scheme() const { return *scheme_; }
-  [[nodiscard]] const SecretKey& master() const { return master_; }
 
  private:
   SecretKey master_;

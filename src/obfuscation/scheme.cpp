@@ -72,22 +72,16 @@ class Permuted final : public Scheme {
 /// Rounds of (permutation, random signs, blocks of 16 mixed by an orthonormal Hadamard matrix).
 class Rotated final : public Scheme {
  public:
-  explicit Rotated(int row_rounds) : row_rounds_(row_rounds) {}
+  explicit Rotated(const BlindingOptions& options) : options_(options) {}
   [[nodiscard]] bool is_orthogonal() const override { return true; }
   [[nodiscard]] Key row_key(Csprng& random, uint32_t size) const override {
-    return draw(random, size, row_rounds_ > 0 ? row_rounds_ : rounds_to_mix(size));
+    return draw(random, size, row_rounds(options_, size));
   }
   [[nodiscard]] Key channel_key(Csprng& random, uint32_t size) const override {
     return draw(random, size, kRotatedChannelRounds);
   }
 
  private:
-  /// ceil(log16 size): the fewest rounds after which every output can depend on every input.
-  static int rounds_to_mix(uint32_t size) {
-    int rounds = 1;
-    for (uint64_t mixed = kBlock; mixed < size; mixed *= kBlock) ++rounds;
-    return rounds;
-  }
   static Key draw(Csprng& random, uint32_t size, int rounds) {
     Key key{.size = size, .rounds = {}};
     for (int i = 0; i < rounds; ++i) {
@@ -102,10 +96,19 @@ class Rotated final : public Scheme {
     return key;
   }
 
-  int row_rounds_;
+  BlindingOptions options_;
 };
 
 }  // namespace
+
+int row_rounds(const BlindingOptions& options, uint64_t rows) {
+  if (options.protection == Protection::kNone) return 0;
+  if (options.protection == Protection::kPermuted) return 1;
+  if (options.row_rounds > 0) return options.row_rounds;
+  int rounds = 1;
+  for (uint64_t mixed = kBlock; mixed < rows; mixed *= kBlock) ++rounds;
+  return rounds;
+}
 
 std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options) {
   validate(options);
@@ -115,7 +118,7 @@ std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options) {
     case Protection::kPermuted:
       return std::make_unique<Permuted>(options.coefficients);
     case Protection::kRotated:
-      return std::make_unique<Rotated>(options.row_rounds);
+      return std::make_unique<Rotated>(options);
   }
   throw InputError("protection: unknown scheme");
 }

@@ -22,6 +22,11 @@ class Scheme {
   [[nodiscard]] virtual Key channel_key(Csprng& random, uint32_t size) const = 0;
 };
 
+/// Rounds of row mixing that `options` mean for so many rows: 0 for `none`, 1 for `permuted`; for `rotated` as set, or
+/// ceil(log16 rows): the fewest after which an output can depend on every input (with random permutations most, not
+/// all, do).
+int row_rounds(const BlindingOptions& options, uint64_t rows);
+
 /// @throws InputError as `validate(options)`.
 std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options);
 

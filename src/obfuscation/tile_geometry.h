@@ -73,12 +73,30 @@ inline ConvTiling tile_convolution(int64_t images, ConvAxis y, ConvAxis x, int64
     return t == 1 ? a.kernel : (t - 1) * a.stride + a.dilation * (a.kernel - 1) + 1;
   };
   ConvTiling cut;
-  cut.input = {.images = images, .height = y.size, .width = x.size, .channels = in,
-               .tiles_y = tiles_y, .tiles_x = tiles_x, .tile_h = extent(ty, y), .tile_w = extent(tx, x),
-               .step_y = ty * y.stride, .step_x = tx * x.stride, .offset_y = y.padding, .offset_x = x.padding,
-               .pitch_y = pitch_y, .pitch_x = pitch_x};
-  cut.output = {.images = images, .height = y.outputs(), .width = x.outputs(), .channels = out,
-                .tiles_y = tiles_y, .tiles_x = tiles_x, .tile_h = ty, .tile_w = tx, .step_y = ty, .step_x = tx};
+  cut.input = {.images = images,
+               .height = y.size,
+               .width = x.size,
+               .channels = in,
+               .tiles_y = tiles_y,
+               .tiles_x = tiles_x,
+               .tile_h = extent(ty, y),
+               .tile_w = extent(tx, x),
+               .step_y = ty * y.stride,
+               .step_x = tx * x.stride,
+               .offset_y = y.padding,
+               .offset_x = x.padding,
+               .pitch_y = pitch_y,
+               .pitch_x = pitch_x};
+  cut.output = {.images = images,
+                .height = y.outputs(),
+                .width = x.outputs(),
+                .channels = out,
+                .tiles_y = tiles_y,
+                .tiles_x = tiles_x,
+                .tile_h = ty,
+                .tile_w = tx,
+                .step_y = ty,
+                .step_x = tx};
   return cut;
 }
 

@@ -1,5 +1,5 @@
 /// One layer's product of an activation and a weight, computed by a worker on blinded operands.
-/// Equations: design notes in docs/architecture.md;  X~ = L X M,  W~ = M^-1 W R,  Y~ = L Y R,  dY~ = L^-T dY R^-T.
+/// Equations: docs/blinding.md;  X~ = L X M,  W~ = M^-1 W R,  Y~ = L Y R,  dY~ = L^-T dY R^-T.
 #pragma once
 
 #include <memory>

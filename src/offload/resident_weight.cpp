@@ -22,10 +22,8 @@ ResidentWeight::ResidentWeight(Session& session, std::string layer, obfuscation:
       gradient_(session, session.new_operand_id()),
       gradient_id_(gradient_.id()) {}
 
-uint64_t ResidentWeight::current_epoch() const {
-  // Only training steps advance the epoch; an evaluation uses the keys that are there.
-  if (session_.pass().period != obfuscation::Period::kStep) return epoch_;
-  return session_.pass().number / static_cast<uint64_t>(session_.options().rekey_interval);
+uint64_t ResidentWeight::epoch_of(uint64_t step) const {
+  return step / static_cast<uint64_t>(session_.options().rekey_interval);
 }
 
 ResidentWeight::Keys ResidentWeight::derive(uint64_t epoch) {
@@ -52,18 +50,19 @@ void ResidentWeight::zero_velocity() {
 }
 
 ResidentWeight::Lease ResidentWeight::acquire(ConstPlainTensor plain) {
-  const uint64_t epoch = current_epoch();
-  if (!weight_) {
-    start(plain, {});
-  } else if (epoch != epoch_) {
-    rekey(epoch);
-  }
+  const obfuscation::Pass& pass = session_.pass();
+  // Only training steps advance the epoch; an evaluation uses the keys that are there.
+  const bool is_step = pass.period == obfuscation::Period::kStep;
+  if (!weight_)
+    start(plain, {}, is_step ? pass.number : 0);
+  else if (is_step && epoch_of(pass.number) != epoch_)
+    rekey(epoch_of(pass.number));
   return {weight_.id(), keys_.inner, keys_.right};
 }
 
-void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity) {
+void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity, uint64_t step) {
   type_ = weight.type;
-  epoch_ = current_epoch();
+  epoch_ = epoch_of(step);
   keys_ = derive(epoch_);
   weight_ = encrypt(weight, keys_);
   if (velocity.data == nullptr)
@@ -155,12 +154,6 @@ void ResidentWeight::restore(const ResidentState& state) {
   };
   weight_ = put_copy(state.weight);
   velocity_ = put_copy(state.velocity);
-  has_gradient_ = false;
-}
-
-void ResidentWeight::forget() {
-  weight_ = {};
-  velocity_ = {};
   has_gradient_ = false;
 }
 

@@ -36,8 +36,8 @@ class ResidentWeight {
   /// training steps fetches, un-blinds and blinds anew.
   Lease acquire(ConstPlainTensor plain);
 
-  /// Sends weight and velocity under the keys of the current epoch; a velocity without data is zero.
-  void start(ConstPlainTensor weight, ConstPlainTensor velocity);
+  /// Sends weight and velocity under the keys of training step `step`; a velocity without data is zero.
+  void start(ConstPlainTensor weight, ConstPlainTensor velocity, uint64_t step);
 
   /// Where a WeightGradient leaves its result.
   [[nodiscard]] OperandId gradient_id() const { return gradient_id_; }
@@ -55,15 +55,13 @@ class ResidentWeight {
   ResidentState save();
   /// @throws InputError if the shapes are not this weight's.
   void restore(const ResidentState& state);
-  /// Drops the worker's copy; the next `acquire` sends the plain weight again. The velocity is lost.
-  void forget();
 
  private:
   struct Keys {
     std::shared_ptr<const obfuscation::Key> inner, right;
   };
   Keys derive(uint64_t epoch);
-  [[nodiscard]] uint64_t current_epoch() const;
+  [[nodiscard]] uint64_t epoch_of(uint64_t step) const;
   Buffer fetch_raw(const Operand& operand);
   Operand encrypt(ConstPlainTensor plain, const Keys& keys);
   void rekey(uint64_t epoch);

@@ -25,6 +25,7 @@ class Stopwatch {
 }  // namespace
 
 uint64_t CallCounter::next(const Session& session) {
+  if (session.pass_serial() == 0) throw InputError("session: a product before begin_pass has no keys of its own");
   if (pass_serial_ != session.pass_serial()) {
     pass_serial_ = session.pass_serial();
     calls_ = 0;
@@ -56,9 +57,20 @@ Session::Session(const BlindingOptions& options, SecretKey master, std::shared_p
     : options_(options),
       keys_(std::move(master), obfuscation::make_scheme(options)),
       worker_(std::move(worker)),
-      threads_(tee_threads) {}
+      threads_(tee_threads) {
+  if (options.weights == WeightPlacement::kResident && !keys_.scheme().is_orthogonal())
+    throw InputError("session: resident weights need a scheme with orthogonal keys");
+}
 
 void Session::begin_pass(obfuscation::Pass pass) {
+  const std::pair now{pass.number, pass.batch};
+  const auto [last, is_first] = last_passes_.try_emplace(pass.period, now);
+  if (!is_first && now <= last->second)
+    throw InputError(
+        fmt::format("session: pass {} batch {} after pass {} batch {}, expected a later one: its keys would "
+                    "meet other operands",
+                    pass.number, pass.batch, last->second.first, last->second.second));
+  last->second = now;
   pass_ = pass;
   ++pass_serial_;
 }

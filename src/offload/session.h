@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -83,7 +85,6 @@ class Session {
   Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads);
 
   [[nodiscard]] const BlindingOptions& options() const { return options_; }
-  [[nodiscard]] const obfuscation::KeyRing& keys() const { return keys_; }
   [[nodiscard]] const obfuscation::Pass& pass() const { return pass_; }
   /// Counts passes, so that a layer can tell a second use in one pass from its use in the next.
   [[nodiscard]] uint64_t pass_serial() const { return pass_serial_; }
@@ -91,8 +92,9 @@ class Session {
   [[nodiscard]] Counters& counters() { return counters_; }
   [[nodiscard]] OperandId new_operand_id() { return next_operand_++; }
 
-  /// Every key from now on belongs to this pass. A pass must never be repeated with other data under the same master
-  /// secret: its left keys would repeat.
+  /// Every key from now on belongs to this pass. Must come before the first product.
+  /// @throws InputError unless passes of one period come in rising order of (number, batch): a repeated pass would
+  /// blind other operands under the same left keys.
   void begin_pass(obfuscation::Pass pass);
 
   std::shared_ptr<const obfuscation::Key> derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
@@ -130,6 +132,7 @@ class Session {
   ThreadPool threads_;
   obfuscation::Pass pass_;
   uint64_t pass_serial_ = 0;
+  std::map<obfuscation::Period, std::pair<uint64_t, uint64_t>> last_passes_;
   OperandId next_operand_ = 1;
   Counters counters_;
 };

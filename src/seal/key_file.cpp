@@ -50,6 +50,8 @@ void check_is_private(int descriptor, const std::filesystem::path& path) {
     throw InputError(fmt::format("{}: key file cannot be inspected: {}", path.string(), std::strerror(errno)));
   if (!S_ISREG(status.st_mode))
     throw InputError(fmt::format("{}: not a regular file, expected a key file", path.string()));
+  if (status.st_uid != ::geteuid())
+    throw InputError(fmt::format("{}: key file belongs to another user, expected one of your own", path.string()));
   if ((status.st_mode & 077U) != 0)
     throw InputError(fmt::format("{}: key file has mode {:04o}, open to group or others; expected 0600 (chmod 600 it)",
                                  path.string(), status.st_mode & 07777U));

@@ -62,6 +62,17 @@ torch::Tensor to_tensor(const SecretKey& secret) {
   return bytes;
 }
 
+/// A tensor of key bytes, wiped when it goes, whatever happens in between.
+class SecretTensor {
+ public:
+  explicit SecretTensor(const SecretKey& secret) : tensor(to_tensor(secret)) {}
+  ~SecretTensor() { sodium_memzero(tensor.data_ptr(), SecretKey::kBytes); }
+  SecretTensor(const SecretTensor&) = delete;
+  SecretTensor& operator=(const SecretTensor&) = delete;
+
+  torch::Tensor tensor;
+};
+
 class MetadataReader {
  public:
   MetadataReader(const SafetensorsMetadata& metadata, std::string source)
@@ -118,14 +129,12 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& 
     metadata[std::string(kNumberPrefix) + name] = fmt::format("{}", number);
   Entries entries;
   for (const auto& [name, tensor] : checkpoint.tensors) entries.add(name, tensor);
-  torch::Tensor root = to_tensor(checkpoint.root), master = to_tensor(checkpoint.master);
-  entries.add("secret.root", root);
-  entries.add("secret.master", master);
+  const SecretTensor root(checkpoint.root), master(checkpoint.master);
+  entries.add("secret.root", root.tensor);
+  entries.add("secret.master", master.tensor);
   seal::SealedWriter writer(file, key, kKind);
   write_safetensors([&](std::span<const std::byte> bytes) { writer.write(bytes); }, entries.entries, metadata);
   writer.commit();
-  sodium_memzero(root.data_ptr(), SecretKey::kBytes);
-  sodium_memzero(master.data_ptr(), SecretKey::kBytes);
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& file, const SecretKey& key) {

@@ -24,6 +24,11 @@ struct Checkpoint {
   SecretKey master;                        ///< blinding keys follow from it
 };
 
+/// In `numbers`: 1 if the run ended here on purpose, and has not gone on since. Only then may its blinding keys be used
+/// again: after anything else, steps beyond this one may have met their keys already, with operands that a worker's
+/// replies could have changed.
+inline constexpr const char* kCleanStop = "clean_stop";
+
 /// Where a run directory keeps its checkpoint.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run);
 

@@ -149,11 +149,11 @@ std::vector<Field> make_fields() {
   t.text("data", TEMPO_MEMBER(data), "folder of CIFAR-10 binaries, or synthetic");
   t.text("out", TEMPO_MEMBER(out), "run directory to make");
   t.text("init", TEMPO_MEMBER(init), "safetensors file of initial weights (public weights cannot be protected)");
-  t.integer("epochs", TEMPO_MEMBER(epochs), 1, kMany, "passes over the training images");
+  t.integer("epochs", TEMPO_MEMBER(epochs), 1, 1 << 24, "passes over the training images");
   t.integer("steps", TEMPO_MEMBER(steps), 0, kMany, "stop after so many steps; 0: as many as the epochs have");
   t.integer("batch-size", TEMPO_MEMBER(batch_size), 1, 1 << 20, "images a step");
-  t.integer("train-size", TEMPO_MEMBER(train_size), 1, 1 << 24, "synthetic training images");
-  t.integer("test-size", TEMPO_MEMBER(test_size), 1, 1 << 24, "synthetic test images");
+  t.integer("train-size", TEMPO_MEMBER(train_size), 1, 10'000'000, "synthetic training images");
+  t.integer("test-size", TEMPO_MEMBER(test_size), 1, 10'000'000, "synthetic test images");
   t.integer("image-size", TEMPO_MEMBER(image_size), 16, 256, "pixels a side of synthetic images");
   t.boolean("augment", TEMPO_MEMBER(augment), "random crops and mirror images");
   t.text("workers", TEMPO_MEMBER(workers),

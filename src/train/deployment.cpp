@@ -7,14 +7,6 @@
 
 namespace tempo::train {
 
-void Deployment::fetch_resident_weights() {
-  for (const auto& item : model->named_parameters())
-    if (auto* layer = resident_layer_of(item.key()); layer != nullptr && layer->resident()->is_on_worker()) {
-      torch::Tensor weight = item.value();
-      nn::fetch_resident(*layer, weight);
-    }
-}
-
 nn::BlindedLayer* Deployment::resident_layer_of(const std::string& parameter) const {
   for (const auto& layer : layers)
     if (layer->resident() != nullptr && parameter == layer->product()->layer() + ".weight") return layer.get();
@@ -27,15 +19,18 @@ nn::MachineModel machine_model(const RunConfig& config) {
   return machine;
 }
 
+nn::OffloadPolicy offload_policy(const RunConfig& config) {
+  if (config.workers == "local") return nn::OffloadPolicy::kNone;
+  return config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll : nn::OffloadPolicy::kAuto;
+}
+
 Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master) {
   Deployment deployment;
   deployment.options = options;
   deployment.model = nn::make_model(options);
-  const bool is_local = config.workers == "local";
-  const auto all_or_auto = config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll : nn::OffloadPolicy::kAuto;
   deployment.plan = nn::make_plan(*deployment.model, options, config.batch_size, config.blinding,
-                                  is_local ? nn::OffloadPolicy::kNone : all_or_auto, machine_model(config));
-  if (is_local) return deployment;
+                                  offload_policy(config), machine_model(config));
+  if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
   const int worker_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   deployment.session = std::make_unique<offload::Session>(
       config.blinding, std::move(master), offload::make_worker(config.workers, worker_threads), tee_threads(config));

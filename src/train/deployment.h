@@ -22,14 +22,15 @@ struct Deployment {
   nn::Plan plan;
 
   [[nodiscard]] bool is_offloaded() const { return session != nullptr; }
-  /// Brings the plain copies of resident weights up to date; a no-op without them.
-  void fetch_resident_weights();
   /// The layer whose weight is resident under this parameter's name, or nullptr.
   [[nodiscard]] nn::BlindedLayer* resident_layer_of(const std::string& parameter) const;
 };
 
 /// The built-in rates for the plan of a configuration.
 nn::MachineModel machine_model(const RunConfig& config);
+
+/// What `workers` and `offload` ask for.
+nn::OffloadPolicy offload_policy(const RunConfig& config);
 
 /// Makes the model (parameters zero), plans it, and connects it. @param master the blinding secret.
 Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master);

@@ -68,7 +68,7 @@ void RunLog::evaluation(int64_t step, int64_t epoch, double accuracy, double los
 }
 
 void RunLog::flush() {
-  std::fflush(file_.get());
+  if (std::fflush(file_.get()) != 0) throw RunError(path_.string() + ": cannot be written");
   events_.flush();
 }
 

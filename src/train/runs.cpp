@@ -115,18 +115,10 @@ struct LoadedRun {
   Deployment deployment;
 };
 
-/// The key of a run: as given, else where its config.toml says (a path, not a secret), else the user's own.
-SecretKey sealing_key_of(const fs::path& run, const std::string& given) {
-  RunConfig named;
-  const fs::path file = run / "config.toml";
-  if (given.empty() && fs::exists(file)) apply_settings(named, read_settings(file), file.string() + ": ");
-  return seal::load_key(key_path(given.empty() ? named.key : given));
-}
-
 LoadedRun load_run(const fs::path& run, const std::string& key) {
   LoadedRun loaded;
   const fs::path file = checkpoint_path(run);
-  loaded.checkpoint = load_checkpoint(file, sealing_key_of(run, key));
+  loaded.checkpoint = load_checkpoint(file, seal::load_key(key_path(key)));
   loaded.config = sealed_config(loaded.checkpoint, file.string());
   loaded.config.workers = "local";
   resolve(loaded.config);
@@ -157,9 +149,11 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
                    : config.seed ? key_from_seed_insecure(*config.seed)
                                  : SecretKey::random();
-  // Keys are never a function of the seed, and never serve two sets of operands.
+  // Keys are never a function of the seed, and never serve two sets of operands: they go on only from a clean stop,
+  // once, and under settings that give the same operands.
   const bool same_keys =
-      checkpoint && operand_settings(sealed_config(*checkpoint, resumed_file.string())) == operand_settings(config);
+      checkpoint && checkpoint->numbers.contains(kCleanStop) && checkpoint->numbers.at(kCleanStop) == 1 &&
+      operand_settings(sealed_config(*checkpoint, resumed_file.string())) == operand_settings(config);
   SecretKey master = same_keys ? checkpoint->master.duplicate() : SecretKey::random();
   if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
 
@@ -174,17 +168,22 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
     Csprng random(derive_key(root, "initial-weights"));
     deployment.model->initialise(random);
   }
+  const SecretKey ticket_key = sealing_key.duplicate();
   Trainer trainer(config, deployment, data, std::move(root), std::move(master), std::move(sealing_key));
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
   make_run_directory(config.out, config);
+  if (same_keys) {
+    checkpoint->numbers[kCleanStop] = 0;
+    save_checkpoint(*checkpoint, resumed_file, ticket_key);
+  }
   return trainer.run(hooks);
 }
 
 RunConfig resumed_config(const fs::path& run, const std::string& key) {
   const fs::path file = checkpoint_path(run);
-  RunConfig config = sealed_config(load_checkpoint(file, sealing_key_of(run, key)), file.string());
+  RunConfig config = sealed_config(load_checkpoint(file, seal::load_key(key_path(key))), file.string());
   config.resume = config.out = run.string();
-  if (!key.empty()) config.key = key;
+  config.key = key;  // never from the run directory: whoever can write there could bring a checkpoint and its key
   return config;
 }
 
@@ -234,11 +233,9 @@ std::string plan_run(const RunConfig& given, const PlanRates& rates) {
   if (rates.worker_gflops > 0) machine.worker_flops_per_second = rates.worker_gflops * 1e9;
   if (rates.link_gbytes_per_second > 0) machine.link_bytes_per_second = rates.link_gbytes_per_second * 1e9;
   const nn::ModelOptions options{.name = config.model, .classes = 10, .image_side = config.image_size};
-  const auto policy = config.workers == "local"               ? nn::OffloadPolicy::kNone
-                      : config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll
-                                                              : nn::OffloadPolicy::kAuto;
   const auto model = nn::make_model(options);
-  return to_table(nn::make_plan(*model, options, config.batch_size, config.blinding, policy, machine), machine);
+  return to_table(nn::make_plan(*model, options, config.batch_size, config.blinding, offload_policy(config), machine),
+                  machine);
 }
 
 void export_run(const fs::path& run, const fs::path& file, const std::string& key) {

@@ -152,7 +152,7 @@ RunSummary Trainer::run(const RunHooks& hooks) {
         progress->note(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * summary_.test_accuracy));
     }
     const bool is_due = config_.checkpoint_interval > 0 && (step + 1) % config_.checkpoint_interval == 0;
-    if (ends_epoch || is_due || stopped) save(step + 1);
+    if (ends_epoch || is_due || stopped) save(step + 1, stopped || is_last);
   }
   summary_.completed = step == total_steps_;
   summary_.steps = step;
@@ -217,11 +217,10 @@ void Trainer::stop_not_finite(const BatchTensors& batch, int64_t step) {
   std::string first;
   {
     const torch::NoGradGuard no_grad;
-    std::map<const torch::nn::Module*, std::string> names;
-    for (const auto& item : deployment_.model->named_modules("", false)) names[item.value().get()] = item.key();
+    const auto names = nn::module_names(*deployment_.model);
     begin_pass(deployment_, {obfuscation::Period::kEvaluation, static_cast<uint64_t>(step), kDiagnosis});
     const nn::ScopedProbe probe([&](const nn::LayerCall& call) {
-      if (first.empty() && !call.output.isfinite().all().item<bool>()) first = names[&call.module];
+      if (first.empty() && !call.output.isfinite().all().item<bool>()) first = names.at(&call.module);
     });
     deployment_.model->forward(batch.images);
   }
@@ -238,7 +237,7 @@ void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
   log_->evaluation(step, epoch, result.accuracy, result.loss);
 }
 
-Checkpoint Trainer::capture(int64_t step) {
+Checkpoint Trainer::capture(int64_t step, bool stopping) {
   Checkpoint checkpoint;
   checkpoint.model = deployment_.options;
   checkpoint.step = step;
@@ -247,6 +246,7 @@ Checkpoint Trainer::capture(int64_t step) {
     checkpoint.class_names += (checkpoint.class_names.empty() ? "" : "\n") + name;
   checkpoint.root = root_.duplicate();
   checkpoint.master = master_.duplicate();
+  checkpoint.numbers[kCleanStop] = stopping ? 1 : 0;
   checkpoint.numbers["optimiser.steps"] = optimiser_->steps();
   for (const auto& [name, tensor] : optimiser_->state()) checkpoint.tensors["optimiser." + name] = tensor;
   for (const auto& item : deployment_.model->named_parameters()) {
@@ -265,12 +265,17 @@ Checkpoint Trainer::capture(int64_t step) {
     checkpoint.numbers[prefix + ".epoch"] = static_cast<int64_t>(state.epoch);
   }
   for (const auto& [name, tensor] : state_of(*deployment_.model)) checkpoint.tensors["model." + name] = tensor;
+  for (const auto& [name, tensor] : checkpoint.tensors)
+    if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
+      throw RunError(fmt::format(
+          "step {}: {} is not finite; nothing was saved, the last checkpoint stands: try a lower --lr or --clip-norm",
+          step, name));
   return checkpoint;
 }
 
-void Trainer::save(int64_t step) {
+void Trainer::save(int64_t step, bool stopping) {
   log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
-  save_checkpoint(capture(step), checkpoint_path(config_.out), sealing_key_);
+  save_checkpoint(capture(step, stopping), checkpoint_path(config_.out), sealing_key_);
 }
 
 void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
@@ -294,7 +299,6 @@ void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
 }
 
 void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
-  begin_pass(deployment_, {obfuscation::Period::kStep, static_cast<uint64_t>(first_step_), 0});
   for (const auto& item : deployment_.model->named_parameters()) {
     auto* layer = deployment_.resident_layer_of(item.key());
     if (layer == nullptr) continue;
@@ -318,7 +322,7 @@ void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
     if (plain == checkpoint.tensors.end() || plain->second.sizes() != item.value().sizes())
       throw InputError(
           fmt::format("resume: the checkpoint has no velocity of {}, expected --optimizer sgd", item.key()));
-    nn::start_resident(*layer, item.value(), plain->second);
+    nn::start_resident(*layer, item.value(), plain->second, static_cast<uint64_t>(first_step_));
   }
 }
 

@@ -51,8 +51,8 @@ class Trainer {
   double global_gradient_norm();
   [[noreturn]] void stop_not_finite(const BatchTensors& batch, int64_t step);
   void evaluate_and_log(int64_t step, int64_t epoch);
-  void save(int64_t step);
-  Checkpoint capture(int64_t step);
+  void save(int64_t step, bool stopping);
+  Checkpoint capture(int64_t step, bool stopping);
   void restore_resident(const Checkpoint& checkpoint, bool same_keys);
   void fill_summary(int64_t steps_run, int64_t samples, const offload::Counters& training);
 

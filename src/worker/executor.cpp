@@ -73,8 +73,8 @@ at::Tensor forward(const Product& p, const at::Tensor& x, const at::Tensor& w) {
 at::Tensor convolution_gradient(const Product& p, const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w,
                                 bool of_input) {
   auto gradients =
-      at::convolution_backward(to_nchw(dy), to_nchw(x), to_nchw(w), c10::nullopt, {p.stride_h, p.stride_w}, {0, 0},
-                               {p.dilation_h, p.dilation_w}, false, {0, 0}, 1, {of_input, !of_input, false});
+      at::convolution_backward(to_nchw(dy), to_nchw(x), to_nchw(w), at::OptionalIntArrayRef(), {p.stride_h, p.stride_w},
+                               {0, 0}, {p.dilation_h, p.dilation_w}, false, {0, 0}, 1, {of_input, !of_input, false});
   return to_nhwc(of_input ? std::get<0>(gradients) : std::get<1>(gradients));
 }
 
@@ -128,9 +128,10 @@ struct Executor::State {
     const at::Tensor dw =
         weight_gradient(op.product, widened(operand(op.x)), widened(operand(op.dy)), op.w_shape).contiguous();
     if (op.keep_as == 0) return to_buffer(dw, op.reply_type);
-    store[op.keep_as] = dw;
     const at::Tensor flat = dw.flatten().to(at::kDouble);
-    return to_buffer(flat.dot(flat).view({1}), ElementType::kFloat64);
+    Buffer squared_norm = to_buffer(flat.dot(flat).view({1}), ElementType::kFloat64);
+    store[op.keep_as] = dw;
+    return squared_norm;
   }
 
   Buffer run(const offload::Update& op) {
@@ -155,6 +156,9 @@ Executor::Executor(const std::string& device) {
   try {
     state_ = std::make_unique<State>(State{.device = at::Device(device), .store = {}, .updated_at = {}});
     at::empty({1}, at::TensorOptions(state_->device));
+    // TF32 keeps 10 bits of a float32 operand: products would silently be 1e-3 off.
+    at::globalContext().setAllowTF32CuDNN(false);
+    at::globalContext().setAllowTF32CuBLAS(false);
   } catch (const c10::Error&) {
     throw InputError(
         fmt::format("device: got \"{}\", expected cpu, or cuda:N with a GPU and a LibTorch that has CUDA", device));

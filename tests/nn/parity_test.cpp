@@ -229,6 +229,58 @@ TEST(Offload, AReplyOfTheWrongShapeIsRefused) {
   }
 }
 
+TEST(Offload, APassIsNeverRepeated) {
+  const auto session = testing::make_session({});
+  const auto layer = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  const Tensor x = torch::randn({2, 4}), w = torch::randn({4, 4});
+  EXPECT_THROW(offloaded_linear(layer, x, w, {}), InputError) << "a product before the first pass";
+  session->begin_pass({obfuscation::Period::kStep, 3, 0});
+  session->begin_pass({obfuscation::Period::kEvaluation, 3, 0});
+  session->begin_pass({obfuscation::Period::kEvaluation, 3, 1});
+  EXPECT_THROW(session->begin_pass({obfuscation::Period::kEvaluation, 3, 1}), InputError);
+  EXPECT_THROW(session->begin_pass({obfuscation::Period::kStep, 3, 0}), InputError);
+  session->begin_pass({obfuscation::Period::kStep, 4, 0});
+}
+
+TEST(Offload, RefusesOperandsThatAreNotTheLayers) {
+  const auto session = testing::make_session({});
+  session->begin_pass({obfuscation::Period::kStep, 0, 0});
+  const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  EXPECT_THROW(offloaded_linear(fc, torch::randn({2, 5}), torch::randn({4, 5}), {}), InputError);
+  EXPECT_THROW(offloaded_linear(fc, torch::randn({2, 4}), torch::randn({4, 4}, torch::kFloat64), {}), InputError);
+  const auto product = std::make_shared<BlindedLayer>(*session, "attn.scores");
+  EXPECT_THROW(offloaded_matmul(product, torch::randn({2, 3, 4}), torch::randn({2, 5, 4})), InputError);
+  EXPECT_THROW(offloaded_matmul(product, torch::randn({2, 3, 4}), torch::randn({1, 4, 4})), InputError);
+}
+
+TEST(Offload, ASecondBackwardIsRefused) {
+  const auto session = testing::make_session({});
+  session->begin_pass({obfuscation::Period::kStep, 0, 0});
+  const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  const Tensor w = torch::randn({4, 4}).requires_grad_();
+  const Tensor loss = offloaded_linear(fc, torch::randn({2, 4}), w, {}).sum();
+  loss.backward({}, /*retain_graph=*/true);
+  EXPECT_THROW(loss.backward(), InputError);
+  const Tensor again = offloaded_linear(fc, torch::randn({2, 4}), w, {}).sum();
+  EXPECT_THROW(again.backward({}, /*keep_graph=*/true, /*create_graph=*/true), InputError);
+}
+
+// Two uses of one layer in a pass have keys of their own, and both gradients arrive.
+TEST(Offload, ALayerUsedTwiceInAPass) {
+  torch::manual_seed(kSeed);
+  const auto session = testing::make_session({});
+  session->begin_pass({obfuscation::Period::kStep, 0, 0});
+  const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 20, .out = 20});
+  const auto gradient = [&](const auto& product) {
+    Tensor w = torch::ones({20, 20}).mul(0.1).requires_grad_();
+    product(product(torch::ones({5, 20}), w), w).square().sum().backward();
+    return w.grad();
+  };
+  const Tensor want = gradient([](const Tensor& x, const Tensor& w) { return torch::linear(x, w); });
+  const Tensor got = gradient([&](const Tensor& x, const Tensor& w) { return offloaded_linear(fc, x, w, {}); });
+  EXPECT_LT(relative_error(got, want), 1e-4);
+}
+
 TEST(Offload, EncryptionsPerLayerAndStep) {
   const auto count = [](const BlindingOptions& options) {
     const auto session = testing::make_session(options);

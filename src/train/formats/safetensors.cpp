@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sodium.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -101,6 +102,10 @@ void write_safetensors(const ByteSink& sink, std::span<const TensorEntry> entrie
   sink(std::as_bytes(std::span(text.data(), text.size())));
   for (const TensorEntry* entry : ordered)
     if (!entry->data.empty()) sink(entry->data);
+}
+
+SafetensorsFile::~SafetensorsFile() {
+  if (!bytes_.empty()) sodium_memzero(bytes_.data(), bytes_.size());
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {

@@ -33,14 +33,15 @@ inline constexpr size_t kMaxSafetensorsHeaderBytes = 100'000'000;
 /// unknown dtype, a shape that is not that of the data.
 void write_safetensors(const ByteSink& sink, std::span<const TensorEntry> entries, const SafetensorsMetadata& metadata);
 
-/// A parsed file, which owns the bytes that its entries show. Movable, not copyable. Reading it is thread-safe.
+/// A parsed file, which owns the bytes that its entries show, and wipes them: they may come out of a sealed file.
+/// Movable, not copyable. Reading it is thread-safe.
 class SafetensorsFile {
  public:
   SafetensorsFile(SafetensorsFile&&) noexcept = default;
-  SafetensorsFile& operator=(SafetensorsFile&&) noexcept = default;
+  SafetensorsFile& operator=(SafetensorsFile&&) = delete;
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
-  ~SafetensorsFile() = default;
+  ~SafetensorsFile();
 
   /// In the order of their bytes. The data may be unaligned if another program wrote the file.
   [[nodiscard]] const std::vector<TensorEntry>& entries() const { return entries_; }

@@ -1,0 +1,106 @@
+// Keys: independent paths, valid permutations, the ranges each scheme promises.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "obfuscation/key_ring.h"
+#include "support/temp_folder.h"
+#include "tempo/error.h"
+
+namespace tempo::obfuscation {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::message_of;
+
+KeyRing ring(const BlindingOptions& options, uint64_t secret = 1) {
+  return {key_from_seed_insecure(secret), make_scheme(options)};
+}
+
+std::vector<uint32_t> order(const KeyRing& keys, const KeyPath& path, KeyRole role = KeyRole::kInner) {
+  return keys.derive(path, role, 40).rounds.front().source;
+}
+
+TEST(KeyRing, EveryPartOfThePathMatters) {
+  const KeyRing keys = ring({});
+  const KeyPath base{.layer = "a", .pass = {Period::kStep, 1, 0}};
+  std::set<std::vector<uint32_t>> seen;
+  const auto add = [&](auto change) {
+    KeyPath path = base;
+    change(path);
+    seen.insert(order(keys, path));
+  };
+  add([](KeyPath&) {});
+  add([](KeyPath& p) { p.layer = "b"; });
+  add([](KeyPath& p) { p.pass.period = Period::kEvaluation; });
+  add([](KeyPath& p) { p.pass.period = Period::kResidentEpoch; });
+  add([](KeyPath& p) { p.pass.number = 2; });
+  add([](KeyPath& p) { p.pass.batch = 1; });
+  add([](KeyPath& p) { p.call = 1; });
+  add([](KeyPath& p) { p.item = 1; });
+  add([](KeyPath& p) { p.purpose = 1; });
+  seen.insert(order(keys, base, KeyRole::kRight));
+  seen.insert(order(keys, base, KeyRole::kLeft));
+  seen.insert(order(ring({}, 2), base));
+  EXPECT_EQ(seen.size(), 12U);
+  EXPECT_EQ(order(keys, base), order(ring({}), base)) << "the same secret and path must give the same key";
+}
+
+TEST(Scheme, CoefficientsStayInTheirRange) {
+  const KeyPath path{.layer = "a"};
+  const BlindingOptions integers{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
+  std::set<float> values;
+  for (const float c : ring(integers).derive(path, KeyRole::kInner, 2000).rounds.front().scale) values.insert(c);
+  EXPECT_EQ(values.size(), 16U);
+  EXPECT_EQ(*values.begin(), 1);
+  EXPECT_EQ(*values.rbegin(), 16);
+
+  const BlindingOptions reals{.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal};
+  int negative = 0, below_one = 0;
+  for (const float c : ring(reals).derive(path, KeyRole::kInner, 2000).rounds.front().scale) {
+    EXPECT_GE(std::abs(c), 0.25F);
+    EXPECT_LE(std::abs(c), 4.0F);
+    negative += c < 0 ? 1 : 0;
+    below_one += std::abs(c) < 1 ? 1 : 0;
+  }
+  EXPECT_NEAR(negative, 1000, 120);
+  EXPECT_NEAR(below_one, 1000, 120);
+}
+
+TEST(Scheme, RotatedIsOrthogonalAndMixesDeeply) {
+  const KeyPath path{.layer = "a"};
+  for (const uint32_t size : {1U, 2U, 17U, 130U}) {
+    const Key key = ring({}).derive(path, KeyRole::kLeft, size);
+    EXPECT_TRUE(key.orthogonal);
+    for (const KeyRound& round : key.rounds) {
+      EXPECT_EQ(std::set<uint32_t>(round.source.begin(), round.source.end()).size(), size);
+      for (const float scale : round.scale) EXPECT_EQ(std::abs(scale), 1);
+    }
+  }
+  const auto rounds = [](uint64_t rows, int asked = 0) { return row_rounds({.row_rounds = asked}, rows); };
+  EXPECT_EQ(rounds(1), 1);
+  EXPECT_EQ(rounds(16), 1);
+  EXPECT_EQ(rounds(17), 2);
+  EXPECT_EQ(rounds(256), 2);
+  EXPECT_EQ(rounds(257), 3);
+  EXPECT_EQ(rounds(16384), 4);
+  EXPECT_EQ(rounds(65536), 4);
+  EXPECT_EQ(rounds(65536, 2), 2);
+}
+
+TEST(Options, RefuseWhatCannotWork) {
+  const auto refusal = [](const BlindingOptions& options) {
+    return message_of<InputError>([&] { validate(options); });
+  };
+  EXPECT_THAT(refusal({.protection = Protection::kPermuted, .weights = WeightPlacement::kResident}),
+              HasSubstr("orthogonal"));
+  EXPECT_THAT(refusal({.reuse = Reuse::kFresh, .weights = WeightPlacement::kResident}), HasSubstr("reuse=full"));
+  EXPECT_THAT(refusal({.conv_tile = -1}), HasSubstr("conv-tile: got -1, expected 0 to 1024"));
+  EXPECT_THAT(refusal({.row_rounds = 9}), HasSubstr("row-rounds"));
+  EXPECT_THAT(refusal({.rekey_interval = 0}), HasSubstr("rekey-interval"));
+}
+
+}  // namespace
+}  // namespace tempo::obfuscation

@@ -1,0 +1,83 @@
+#include "worker/executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "support/temp_folder.h"
+#include "tempo/error.h"
+
+namespace tempo::worker {
+namespace {
+
+using offload::Buffer;
+using ::testing::HasSubstr;
+using testing::message_of;
+
+Buffer filled(std::vector<int64_t> shape, float value) {
+  Buffer buffer = Buffer::allocate({.shape = std::move(shape)});
+  for (int64_t i = 0; i < buffer.spec().elements(); ++i) std::memcpy(buffer.data() + 4 * i, &value, sizeof value);
+  return buffer;
+}
+
+float first(const Buffer& buffer) {
+  float value = 0;
+  std::memcpy(&value, buffer.data(), sizeof value);
+  return value;
+}
+
+TEST(Executor, FreesWhatItIsTold) {
+  Executor executor("cpu");
+  executor.put(1, filled({4, 8}, 1));
+  executor.put(2, filled({3, 8}, 1));
+  EXPECT_EQ(executor.stored_bytes(), 4U * (32 + 24));
+  executor.free({1, 2, 77});
+  EXPECT_EQ(executor.stored_bytes(), 0U);
+}
+
+TEST(Executor, RefusesWhatDoesNotFit) {
+  Executor executor("cpu");
+  executor.put(1, filled({4, 8}, 1));
+  executor.put(2, filled({3, 9}, 1));
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.x = 1, .w = 9}); }),
+              HasSubstr("operand 9 is not stored"));
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.x = 1, .w = 2}); }),
+              HasSubstr("worker: forward refused"));
+  EXPECT_THROW(Executor("cuda:9999"), InputError);
+  EXPECT_THROW(Executor("abacus"), InputError);
+}
+
+TEST(Executor, AnUpdateIsAppliedOnce) {
+  Executor executor("cpu");
+  executor.put(1, filled({2, 2}, 1));
+  executor.put(2, filled({2, 2}, 0));
+  executor.put(3, filled({2, 2}, 0.5F));
+  const offload::Update update{.w = 1, .velocity = 2, .dw = 3, .step = 4, .learning_rate = 1, .momentum = 0};
+  executor.run(update);
+  executor.run(update);
+  EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0.5F);
+  offload::Update older = update;
+  older.step = 3;
+  executor.run(older);
+  EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0.5F);
+  offload::Update newer = update;
+  newer.step = 5;
+  executor.run(newer);
+  EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0);
+}
+
+TEST(Executor, AKeptGradientAnswersWithItsNormAlone) {
+  Executor executor("cpu");
+  executor.put(1, filled({5, 2}, 1));
+  executor.put(2, filled({5, 3}, 2));
+  const Buffer reply = executor.run(offload::WeightGradient{.x = 1, .dy = 2, .w_shape = {3, 2}, .keep_as = 7});
+  ASSERT_EQ(reply.spec(), (offload::TensorSpec{offload::ElementType::kFloat64, {1}}));
+  double squared = 0;
+  std::memcpy(&squared, reply.data(), sizeof squared);
+  EXPECT_DOUBLE_EQ(squared, 6 * 100.0);
+  EXPECT_EQ(executor.run(offload::Fetch{7}).spec().shape, (std::vector<int64_t>{3, 2}));
+}
+
+}  // namespace
+}  // namespace tempo::worker
