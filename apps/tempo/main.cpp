@@ -30,6 +30,17 @@ int main(int argc, char** argv) {
   tempo::apps::add_predict(app);
   tempo::apps::add_export(app);
   tempo::apps::add_keygen(app);
+  if (argc > 1 && argv[1][0] != '-') {
+    std::string names;
+    bool is_known = false;
+    for (const auto* command : app.get_subcommands({})) {
+      is_known = is_known || command->get_name() == argv[1];
+      names += (names.empty() ? "" : ", ") + command->get_name();
+    }
+    if (!is_known)
+      return report(fmt::format("got the command \"{}\", expected one of {}", argv[1], names),
+                    tempo::ExitCode::kBadInput);
+  }
   try {
     tempo::protect_process_memory();
     app.parse(argc, argv);

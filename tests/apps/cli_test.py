@@ -45,7 +45,7 @@ class CommandLine(unittest.TestCase):
     def test_bad_flags_and_values(self):
         out = self.path / "run"
         self.refused("train", "--colour", "red", says="--colour")
-        self.refused("paint", says="paint")
+        self.refused("paint", says='got the command "paint", expected one of train,')
         self.refused(says="subcommand")
         self.refused("train", "--out", out, "--lr", "fast", says='--lr: got "fast", expected a number')
         self.refused("train", "--out", out, "--protection", "xor", says="expected none|permuted|rotated")
@@ -74,7 +74,7 @@ class CommandLine(unittest.TestCase):
         resolved = (self.path / "run/config.toml").read_text()
         self.assertIn("lr = 0.25\n", resolved)
         self.assertIn("batch-size = 8\n", resolved)
-        self.assertIn('weights = "resident"\n', resolved)
+        self.assertIn("weights = 'resident'\n", resolved)
 
     def test_bad_data(self):
         data = self.path / "data"

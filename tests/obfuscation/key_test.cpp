@@ -49,7 +49,7 @@ TEST(KeyRing, EveryPartOfThePathMatters) {
 }
 
 TEST(Scheme, CoefficientsStayInTheirRange) {
-  const KeyPath path{.layer = "a"};
+  const KeyPath path{.layer = "a", .pass = {}};
   const BlindingOptions integers{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
   std::set<float> values;
   for (const float c : ring(integers).derive(path, KeyRole::kInner, 2000).rounds.front().scale) values.insert(c);
@@ -70,7 +70,7 @@ TEST(Scheme, CoefficientsStayInTheirRange) {
 }
 
 TEST(Scheme, RotatedIsOrthogonalAndMixesDeeply) {
-  const KeyPath path{.layer = "a"};
+  const KeyPath path{.layer = "a", .pass = {}};
   for (const uint32_t size : {1U, 2U, 17U, 130U}) {
     const Key key = ring({}).derive(path, KeyRole::kLeft, size);
     EXPECT_TRUE(key.orthogonal);

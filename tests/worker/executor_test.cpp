@@ -40,9 +40,9 @@ TEST(Executor, RefusesWhatDoesNotFit) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));
   executor.put(2, filled({3, 9}, 1));
-  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.x = 1, .w = 9}); }),
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.product = {}, .x = 1, .w = 9}); }),
               HasSubstr("operand 9 is not stored"));
-  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.x = 1, .w = 2}); }),
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.product = {}, .x = 1, .w = 2}); }),
               HasSubstr("worker: forward refused"));
   EXPECT_THROW(Executor("cuda:9999"), InputError);
   EXPECT_THROW(Executor("abacus"), InputError);
@@ -71,7 +71,8 @@ TEST(Executor, AKeptGradientAnswersWithItsNormAlone) {
   Executor executor("cpu");
   executor.put(1, filled({5, 2}, 1));
   executor.put(2, filled({5, 3}, 2));
-  const Buffer reply = executor.run(offload::WeightGradient{.x = 1, .dy = 2, .w_shape = {3, 2}, .keep_as = 7});
+  const Buffer reply =
+      executor.run(offload::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 2}, .keep_as = 7});
   ASSERT_EQ(reply.spec(), (offload::TensorSpec{offload::ElementType::kFloat64, {1}}));
   double squared = 0;
   std::memcpy(&squared, reply.data(), sizeof squared);
