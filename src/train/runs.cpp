@@ -35,9 +35,8 @@ DataSplits load_data(const RunConfig& config) {
 
 fs::path key_path(const std::string& given) { return given.empty() ? seal::default_key_path() : fs::path(given); }
 
-/// A key given by name must exist; the user's own is made at first use.
-SecretKey sealing_key_for_writing(const std::string& given, bool quiet) {
-  if (!given.empty()) return seal::load_key(given);
+/// The user's own key, made at first use.
+SecretKey own_sealing_key(bool quiet) {
   bool created = false;
   SecretKey key = seal::load_or_create_key(seal::default_key_path(), &created);
   if (created && !quiet)
@@ -139,10 +138,12 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)) refuse_occupied(config.out);
 
   at::set_num_threads(tee_threads(config));
-  SecretKey sealing_key = sealing_key_for_writing(config.key, hooks.quiet);
+  // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
+  std::optional<SecretKey> sealing_key;
+  if (resuming || !config.key.empty()) sealing_key = seal::load_key(key_path(config.key));
   std::optional<Checkpoint> checkpoint;
   const fs::path resumed_file = checkpoint_path(config.resume);
-  if (resuming) checkpoint = load_checkpoint(resumed_file, sealing_key);
+  if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
   const DataSplits data = load_data(config);
   const nn::ModelOptions options = model_options(config, data.train);
@@ -168,13 +169,13 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
     Csprng random(derive_key(root, "initial-weights"));
     deployment.model->initialise(random);
   }
-  const SecretKey ticket_key = sealing_key.duplicate();
-  Trainer trainer(config, deployment, data, std::move(root), std::move(master), std::move(sealing_key));
+  if (!sealing_key) sealing_key = own_sealing_key(hooks.quiet);
+  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate());
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
   make_run_directory(config.out, config);
   if (same_keys) {
     checkpoint->numbers[kCleanStop] = 0;
-    save_checkpoint(*checkpoint, resumed_file, ticket_key);
+    save_checkpoint(*checkpoint, resumed_file, *sealing_key);
   }
   return trainer.run(hooks);
 }

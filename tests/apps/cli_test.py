@@ -98,7 +98,7 @@ class CommandLine(unittest.TestCase):
                      "final_train_loss", "test_accuracy"):
             self.assertIn(name, summary)
         self.assertEqual(set(summary["integrity"]), {"checks", "failures"})
-        self.assertEqual(len([line for line in (run / "metrics.jsonl").open() if '"loss"' in line]), 2)
+        self.assertEqual(len([line for line in (run / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]), 2)
         self.assertTrue(list((run / "tensorboard").iterdir()))
         self.assertIn("16 images, accuracy", self.tempo("eval", "--run", run, "--key", self.key).stdout)
         images = self.path / "images.bin"
@@ -149,7 +149,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn(f"tempo train --resume {run}", out)
         steps = json.loads((run / "summary.json").read_text())["steps"]
         self.tempo("train", "--resume", run, "--key", self.key, "--steps", steps + 3)
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         self.assertEqual([line["step"] for line in lines if "loss" in line], list(range(1, steps + 4)))
 
     def test_plan_shows_every_layer(self):
