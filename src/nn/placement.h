@@ -15,10 +15,10 @@ namespace tempo::nn {
 /// Rates of one core of the TEE and of the worker. Fixed numbers, not measured at run time: placement must not depend
 /// on how busy a machine was. Where they come from: docs/running.md.
 struct MachineModel {
-  double tee_flops_per_second = 1.0e11;   ///< dense products inside the TEE, one core
-  double tee_bytes_per_second = 1.2e10;   ///< element-wise passes, bytes read plus written, one core
-  double blind_bytes_per_second = 8.0e9;  ///< blinding passes, bytes read plus written, one core
-  double key_seconds_per_entry = 6.0e-9;  ///< drawing one entry of one round of a key
+  double tee_flops_per_second = 1.0e11;    ///< dense products inside the TEE, one core
+  double tee_bytes_per_second = 1.2e10;    ///< element-wise passes, bytes read plus written, one core
+  double blind_bytes_per_second = 2.0e10;  ///< blinding passes, bytes read plus written, one core
+  double key_seconds_per_entry = 6.0e-9;   ///< drawing one entry of one round of a key
   double worker_flops_per_second = 2.0e11;
   double link_bytes_per_second = 8.0e9;  ///< between master and worker, each way
   int tee_threads = 1;
