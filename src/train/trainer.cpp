@@ -332,7 +332,7 @@ void Trainer::fill_summary(int64_t steps_run, int64_t samples, const offload::Co
   s.workers = config_.workers;
   s.protection = deployment_.is_offloaded() ? to_string(config_.blinding.protection) : "none";
   s.reuse = to_string(config_.blinding.reuse);
-  s.weights = to_string(config_.blinding.weights);
+  s.weights = to_string(deployment_.is_offloaded() ? config_.blinding.weights : WeightPlacement::kReturned);
   s.optimizer = to_string(config_.optimizer);
   s.parameters = deployment_.plan.parameters;
   s.epochs = (s.steps + steps_per_epoch_ - 1) / steps_per_epoch_;
