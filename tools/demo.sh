@@ -5,7 +5,7 @@ tempo=${1:?usage: demo.sh PATH_TO_TEMPO}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$tempo" keygen --out "$folder/key" >/dev/null
-common=(--model resnet20 --data synthetic --train-size 4000 --test-size 1000 --epochs 3 --batch-size 64 --lr 0.1
+common=(--model resnet20 --data synthetic --train-size 4000 --test-size 1000 --epochs 3 --batch-size 64 --lr 0.02
         --seed 7 --key "$folder/key")
 
 echo "Plain: every layer inside the TEE."
