@@ -23,14 +23,18 @@ struct BlindingOptions {
   Coefficients coefficients = Coefficients::kSignedReal;
   Reuse reuse = Reuse::kFull;
   WeightPlacement weights = WeightPlacement::kReturned;
-  /// Side of a convolution tile in outputs, for kernels larger than 1x1; 0 means whole images. Range 0..1024.
-  int64_t conv_tile = 4;
+  /// Side of a convolution tile in outputs, for kernels larger than 1x1; 0 means whole images. Range 0..1024. Larger
+  /// tiles move less data and mix fewer rows: docs/privacy.md has what that costs.
+  int64_t conv_tile = 1;
   /// Rounds of row mixing under `rotated`; 0 means ceil(log16 rows). Range 0..8.
   int row_rounds = 0;
   /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31. Orthogonal keys keep singular
   /// vectors' relations, so a worker that held one weight under two keys can relate them: see docs/threat-model.md.
   int64_t rekey_interval = 10;
   WirePrecision wire = WirePrecision::kFloat32;
+  /// Energy of the noise images that `rotated` mixes with the real ones, relative to theirs; 0 means none. Range
+  /// 0..100. Products of two activations (attention) have none.
+  double decoys = 3;
 };
 
 /// @throws InputError for a combination that cannot work, saying why:

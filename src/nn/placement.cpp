@@ -8,6 +8,7 @@
 #include "nn/layers.h"
 #include "nn/probe.h"
 #include "obfuscation/scheme.h"
+#include "offload/decoys.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -23,6 +24,7 @@ constexpr double kElementwiseBytesPerOutput = 4.0 * 14;
 struct OperandSizes {
   double x = 0, w = 0, y = 0;
   double rows = 0, weight_rows = 0;
+  double decoys = 0;      // rows of noise that go with the rows, as a share of them
   double key_sets = 1;    // a batched product has keys of its own for every item
   bool is_weight = true;  // w is a weight, not an activation
 };
@@ -32,8 +34,8 @@ double passes(const BlindingOptions& blinding, double rows) {
   return std::max(1, obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows)));
 }
 
-void add_costs(LayerPlan& layer, const OperandSizes& sizes, const BlindingOptions& blinding,
-               const MachineModel& machine) {
+void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blinding, const MachineModel& machine) {
+  for (double* with_rows : {&sizes.x, &sizes.y, &sizes.rows}) *with_rows *= 1 + sizes.decoys;
   const bool resident = sizes.is_weight && blinding.weights == WeightPlacement::kResident;
   const double x_sent = blinding.reuse == Reuse::kNone ? 2 : 1;
   const double w_sent = resident ? 0 : x_sent;
@@ -54,6 +56,12 @@ void add_costs(LayerPlan& layer, const OperandSizes& sizes, const BlindingOption
   layer.seconds_in_tee = layer.flops / machine.tee_flops_per_second;
   layer.seconds_to_blind = bytes / machine.blind_bytes_per_second +
                            sizes.key_sets * left_keys * sizes.rows * activation_passes * machine.key_seconds_per_entry;
+}
+
+double share_of_decoys(const BlindingOptions& blinding, int64_t images, const obfuscation::ConvTiling& cut) {
+  return images == 0
+             ? 0
+             : static_cast<double>(offload::plan_decoys(blinding, images, cut).images()) / static_cast<double>(images);
 }
 
 std::string kind_of(const ConvOptions& o) { return fmt::format("conv {}x{}/{}", o.kernel, o.kernel, o.stride); }
@@ -80,6 +88,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     sizes.y = static_cast<double>(cut.output.elements());
     sizes.rows = static_cast<double>(cut.input.rows());
     sizes.weight_rows = static_cast<double>(o.out);
+    sizes.decoys = share_of_decoys(blinding, batch_size, cut);
   } else if (!call.part.empty()) {
     layer.kind = "matmul";
     layer.shape = fmt::format("{}x {}x{} . {}x{}", call.input.size(0) / kProbeImages, call.input.size(1),
@@ -97,6 +106,8 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     layer.flops = kForwardAndBackward * 2 * sizes.y * static_cast<double>(in);
     sizes.rows = sizes.x / static_cast<double>(in);
     sizes.weight_rows = static_cast<double>(out);
+    const auto rows = static_cast<int64_t>(sizes.rows);
+    sizes.decoys = share_of_decoys(blinding, rows, obfuscation::tile_convolution(rows, {}, {}, in, out, 1));
   }
   add_costs(layer, sizes, blinding, machine);
   return layer;

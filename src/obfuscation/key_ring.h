@@ -39,6 +39,8 @@ class KeyRing {
   KeyRing(SecretKey master, std::unique_ptr<Scheme> scheme) : master_(std::move(master)), scheme_(std::move(scheme)) {}
 
   [[nodiscard]] Key derive(const KeyPath& path, KeyRole role, uint32_t size) const;
+  /// Seed of noise that goes with an operand; independent of every key.
+  [[nodiscard]] SecretKey derive_noise_seed(const KeyPath& path, KeyRole role) const;
   [[nodiscard]] const Scheme& scheme() const { return *scheme_; }
 
  private:

@@ -16,6 +16,8 @@ void validate(const BlindingOptions& options) {
   check_range("conv-tile", options.conv_tile, 0, 1024);
   check_range("row-rounds", options.row_rounds, 0, 8);
   check_range("rekey-interval", options.rekey_interval, 1, int64_t{1} << 31);
+  if (!(options.decoys >= 0 && options.decoys <= 100))
+    throw InputError(fmt::format("decoys: got {}, expected 0 to 100", options.decoys));
   if (options.weights == WeightPlacement::kReturned) return;
   if (options.protection == Protection::kPermuted)
     throw InputError(
@@ -78,7 +80,7 @@ class Rotated final : public Scheme {
     return draw(random, size, row_rounds(options_, size));
   }
   [[nodiscard]] Key channel_key(Csprng& random, uint32_t size) const override {
-    return draw(random, size, kRotatedChannelRounds);
+    return draw(random, size, channel_rounds(options_));
   }
 
  private:
@@ -108,6 +110,11 @@ int row_rounds(const BlindingOptions& options, uint64_t rows) {
   int rounds = 1;
   for (uint64_t mixed = kBlock; mixed < rows; mixed *= kBlock) ++rounds;
   return rounds;
+}
+
+int channel_rounds(const BlindingOptions& options) {
+  if (options.protection == Protection::kNone) return 0;
+  return options.protection == Protection::kPermuted ? 1 : kRotatedChannelRounds;
 }
 
 std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options) {

@@ -27,6 +27,9 @@ class Scheme {
 /// all, do).
 int row_rounds(const BlindingOptions& options, uint64_t rows);
 
+/// The same of channel keys: 0 for `none`, 1 for `permuted`, 2 for `rotated`.
+int channel_rounds(const BlindingOptions& options);
+
 /// @throws InputError as `validate(options)`.
 std::unique_ptr<Scheme> make_scheme(const BlindingOptions& options);
 

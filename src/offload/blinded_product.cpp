@@ -1,5 +1,8 @@
 #include "offload/blinded_product.h"
 
+#include <cstring>
+
+#include "offload/decoys.h"
 #include "tempo/error.h"
 
 namespace tempo::offload {
@@ -11,7 +14,8 @@ using obfuscation::TileGeometry;
 
 struct BlindedProduct::Call {
   ImageShape shape;
-  ConvTiling cut;
+  DecoyPlan decoys;
+  ConvTiling cut;  // of real images and decoys
   Product product;
   obfuscation::Pass pass;
   uint64_t call = 0;
@@ -49,9 +53,13 @@ int64_t BlindedProduct::out_width(int64_t width) const {
       .outputs();
 }
 
+obfuscation::KeyPath BlindedProduct::path_of(const Call& call, uint64_t purpose) const {
+  return {.layer = layer_, .pass = call.pass, .call = call.call, .purpose = purpose};
+}
+
 ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right,
                                    const ProductKeys& otherwise) {
-  const obfuscation::KeyPath path{.layer = layer_, .pass = call.pass, .call = call.call, .purpose = purpose};
+  const obfuscation::KeyPath path = path_of(call, purpose);
   ProductKeys keys = otherwise;
   if (left) keys.left = session_.derive(path, KeyRole::kLeft, call.cut.input.rows());
   if (inner) keys.inner = session_.derive(path, KeyRole::kInner, geometry_.in);
@@ -59,9 +67,16 @@ ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left
   return keys;
 }
 
-Operand BlindedProduct::send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys) {
-  return session_.send({{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}}}, call.cut.input,
-                       call.wire, call.wire_shape(call.cut.input));
+Operand BlindedProduct::send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose) {
+  Buffer staged;
+  if (call.decoys.images() > 0) {
+    Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
+    staged = with_decoys(x, call.shape.images, call.shape.height * call.shape.width * geometry_.in, 0,
+                         call.decoys.in_input, call.decoys.in_output, call.decoys.input_energy, noise);
+    x.data = staged.data();
+  }
+  return session_.send({{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}, call.decoys.images()}},
+                       call.cut.input, call.wire, call.wire_shape(call.cut.input));
 }
 
 Operand BlindedProduct::send_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys) {
@@ -69,9 +84,29 @@ Operand BlindedProduct::send_w(const Call& call, ConstPlainTensor w, const Produ
                        weight_geometry_, call.type, weight_wire_shape());
 }
 
-Operand BlindedProduct::send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys) {
-  return session_.send({{dy, {keys.left.get(), Form::kInverseTranspose}, {keys.right.get(), Form::kInverseTranspose}}},
-                       call.cut.output, call.wire, call.wire_shape(call.cut.output));
+Operand BlindedProduct::send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose) {
+  const TileGeometry& out = call.cut.output;
+  Buffer staged;
+  if (call.decoys.images() > 0) {
+    Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kRight);
+    staged = with_decoys(dy, call.shape.images, out.height * out.width * geometry_.out, call.decoys.in_input,
+                         call.decoys.in_output, 0, call.decoys.output_energy, noise);
+    dy.data = staged.data();
+  }
+  return session_.send({{dy,
+                         {keys.left.get(), Form::kInverseTranspose},
+                         {keys.right.get(), Form::kInverseTranspose},
+                         call.decoys.images()}},
+                       out, call.wire, call.wire_shape(out));
+}
+
+void BlindedProduct::unblind_real(const Call& call, const Buffer& reply, const TileGeometry& geometry,
+                                  const Session::UnblindItem& item) {
+  if (call.decoys.images() == 0) return session_.unblind(reply, geometry, {item});
+  const int64_t image = geometry.height * geometry.width * geometry.channels;
+  const Buffer all = Buffer::allocate({.type = item.x.type, .shape = {geometry.images, image}});
+  session_.unblind(reply, geometry, {{{item.x.type, all.data()}, item.rows, item.channels}});
+  std::memcpy(item.x.data, all.data(), static_cast<size_t>(call.shape.images * image) * element_bytes(item.x.type));
 }
 
 BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w,
@@ -83,9 +118,13 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
   call->type = x.type;
   call->wire = session_.wire_type(x.type);
   const auto& g = geometry_;
-  call->cut = obfuscation::tile_convolution(shape.images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
-                                            {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, g.in, g.out,
-                                            session_.options().conv_tile);
+  const auto cut = [&](int64_t images) {
+    return obfuscation::tile_convolution(images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
+                                         {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, g.in, g.out,
+                                         session_.options().conv_tile);
+  };
+  call->decoys = plan_decoys(session_.options(), shape.images, cut(shape.images));
+  call->cut = cut(shape.images + call->decoys.images());
   const TileGeometry& out = call->cut.output;
   if (out.positions() > 1)
     call->product = {.kind = ProductKind::kConv2d,
@@ -93,8 +132,8 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
                      .stride_w = g.stride,
                      .dilation_h = out.tile_h == 1 ? 1 : g.dilation,
                      .dilation_w = out.tile_w == 1 ? 1 : g.dilation};
-  call->flops =
-      2.0 * static_cast<double>(out.images * out.height * out.width) * static_cast<double>(weight_geometry_.elements());
+  call->flops = 2.0 * static_cast<double>(shape.images * out.height * out.width) *
+                static_cast<double>(weight_geometry_.elements());
 
   if (resident_) {
     const auto lease = resident_->acquire(w);
@@ -105,13 +144,13 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->w = send_w(*call, w, call->keys);
     call->w_id = call->w.id();
   }
-  call->x = send_x(*call, x, call->keys);
+  call->x = send_x(*call, x, call->keys, 0);
   auto reply = session_.worker().submit(
       Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire});
   const Buffer blinded =
       session_.receive(reply, {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
-  session_.unblind(blinded, out,
-                   {{y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}}});
+  unblind_real(*call, blinded, out,
+               {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}});
   session_.count_product(call->flops);
   return call;
 }
@@ -133,7 +172,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   const auto w_shape = weight_wire_shape();
   if (want_dx) {
     if (renew_all) w_again = send_w(call, w, dx_keys);
-    dy_for_dx = send_dy(call, dy, dx_keys);
+    dy_for_dx = send_dy(call, dy, dx_keys, 1);
     dx_reply = session_.worker().submit(InputGradient{.product = call.product,
                                                       .dy = dy_for_dx.id(),
                                                       .w = renew_all ? w_again.id() : call.w_id,
@@ -142,8 +181,8 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
     session_.count_product(call.flops);
   }
   if (want_dw) {
-    if (renew_all) x_again = send_x(call, x, dw_keys);
-    if (fresh || !want_dx) dy_for_dw = send_dy(call, dy, dw_keys);
+    if (renew_all) x_again = send_x(call, x, dw_keys, 2);
+    if (fresh || !want_dx) dy_for_dw = send_dy(call, dy, dw_keys, 2);
     dw_reply = session_.worker().submit(WeightGradient{.product = call.product,
                                                        .x = renew_all ? x_again.id() : call.x.id(),
                                                        .dy = dy_for_dw ? dy_for_dw.id() : dy_for_dx.id(),
@@ -155,8 +194,8 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   if (want_dx) {
     const Buffer blinded =
         session_.receive(dx_reply, {.type = call.wire, .shape = x_shape}, "input_gradient of " + layer_);
-    session_.unblind(blinded, call.cut.input,
-                     {{dx, {dx_keys.left.get(), Form::kTranspose}, {dx_keys.inner.get(), Form::kTranspose}}});
+    unblind_real(call, blinded, call.cut.input,
+                 {dx, {dx_keys.left.get(), Form::kTranspose}, {dx_keys.inner.get(), Form::kTranspose}});
   }
   if (want_dw && resident_) {
     resident_->gradient_submitted(std::move(dw_reply));

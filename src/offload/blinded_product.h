@@ -58,11 +58,16 @@ class BlindedProduct {
   [[nodiscard]] std::vector<int64_t> weight_wire_shape() const {
     return {geometry_.out, geometry_.kernel_h, geometry_.kernel_w, geometry_.in};
   }
+  [[nodiscard]] obfuscation::KeyPath path_of(const Call& call, uint64_t purpose) const;
   ProductKeys derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right,
                      const ProductKeys& otherwise);
-  Operand send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys);
+  /// @param purpose names the keys, and the noise that goes with the operand.
+  Operand send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose);
   Operand send_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys);
-  Operand send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys);
+  Operand send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose);
+  /// Un-blinds an activation or its gradient, and leaves the decoys behind.
+  void unblind_real(const Call& call, const Buffer& reply, const obfuscation::TileGeometry& geometry,
+                    const Session::UnblindItem& item);
 
   Session& session_;
   std::string layer_;

@@ -107,7 +107,9 @@ Operand Session::send(const std::vector<BlindItem>& items, const obfuscation::Ti
     }
   }
   ++counters_.encryptions;
-  return send_blinded_unchecked(std::move(buffer));
+  Operand operand = send_blinded_unchecked(std::move(buffer));
+  if (plain_observer_ != nullptr) plain_observer_->sent(operand.id(), geometry, items);
+  return operand;
 }
 
 Operand Session::send_blinded_unchecked(Buffer operand) {
@@ -140,6 +142,7 @@ void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geom
       obfuscation::unblind(in, wire, geometry, item.rows, item.channels, static_cast<float*>(item.x.data), threads_);
     in += stride;
   }
+  if (plain_observer_ != nullptr) plain_observer_->received(reply, geometry, items);
 }
 
 }  // namespace tempo::offload

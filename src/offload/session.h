@@ -99,6 +99,10 @@ class Session {
 
   std::shared_ptr<const obfuscation::Key> derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
                                                  int64_t size);
+  /// The stream of noise for the operand that this key of this path is for.
+  [[nodiscard]] Csprng noise(const obfuscation::KeyPath& path, obfuscation::KeyRole role) const {
+    return Csprng(keys_.derive_noise_seed(path, role));
+  }
   /// Element type on the wire of an activation or gradient that has `type` in the TEE.
   [[nodiscard]] ElementType wire_type(ElementType type) const;
 
@@ -106,6 +110,7 @@ class Session {
   struct BlindItem {
     ConstPlainTensor x;
     obfuscation::KeyUse rows, channels;
+    int64_t decoy_images = 0;  ///< of x, after the real ones; for observers
   };
   Operand send(const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry, ElementType wire,
                std::vector<int64_t> shape);
@@ -123,6 +128,19 @@ class Session {
 
   void count_product(double flops) { counters_.flops += flops; }
 
+  /// Shows in plain what the session blinds and un-blinds. For tests and the audit only: it undoes all protection.
+  class InsecurePlainObserver {
+   public:
+    virtual ~InsecurePlainObserver() = default;
+    /// An operand was blinded from `items` and sent.
+    virtual void sent(OperandId id, const obfuscation::TileGeometry& geometry, const std::vector<BlindItem>& items) = 0;
+    /// A reply was un-blinded into `items`.
+    virtual void received(const Buffer& reply, const obfuscation::TileGeometry& geometry,
+                          const std::vector<UnblindItem>& items) = 0;
+  };
+  /// @param observer borrowed; nullptr switches it off, as it is from the start.
+  void observe_plain_insecure(InsecurePlainObserver* observer) { plain_observer_ = observer; }
+
  private:
   friend class Operand;
 
@@ -135,6 +153,7 @@ class Session {
   std::map<obfuscation::Period, std::pair<uint64_t, uint64_t>> last_passes_;
   OperandId next_operand_ = 1;
   Counters counters_;
+  InsecurePlainObserver* plain_observer_ = nullptr;
 };
 
 }  // namespace tempo::offload

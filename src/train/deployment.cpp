@@ -24,7 +24,8 @@ nn::OffloadPolicy offload_policy(const RunConfig& config) {
   return config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll : nn::OffloadPolicy::kAuto;
 }
 
-Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master) {
+Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master,
+                  const WorkerWrapper& wrap) {
   Deployment deployment;
   deployment.options = options;
   deployment.model = nn::make_model(options);
@@ -32,8 +33,10 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
                                   offload_policy(config), machine_model(config));
   if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
   const int worker_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  deployment.session = std::make_unique<offload::Session>(
-      config.blinding, std::move(master), offload::make_worker(config.workers, worker_threads), tee_threads(config));
+  auto worker = offload::make_worker(config.workers, worker_threads);
+  if (wrap) worker = wrap(std::move(worker));
+  deployment.session =
+      std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(worker), tee_threads(config));
   deployment.layers = nn::apply_plan(*deployment.model, deployment.plan, *deployment.session);
   return deployment;
 }

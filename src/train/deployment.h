@@ -1,6 +1,7 @@
 /// A model made ready to run: placed, and connected to its workers.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,7 +33,11 @@ nn::MachineModel machine_model(const RunConfig& config);
 /// What `workers` and `offload` ask for.
 nn::OffloadPolicy offload_policy(const RunConfig& config);
 
+/// Puts something between the session and its worker: the audit's observer, a liar.
+using WorkerWrapper = std::function<std::shared_ptr<offload::Worker>(std::shared_ptr<offload::Worker>)>;
+
 /// Makes the model (parameters zero), plans it, and connects it. @param master the blinding secret.
-Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master);
+Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master,
+                  const WorkerWrapper& wrap = {});
 
 }  // namespace tempo::train

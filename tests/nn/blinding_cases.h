@@ -21,13 +21,24 @@ inline std::vector<BlindingOptions> blinding_cases() {
       for (const WeightPlacement weights : {WeightPlacement::kReturned, WeightPlacement::kResident}) {
         const bool resides = weights == WeightPlacement::kResident;
         if (resides && (protection == Protection::kPermuted || reuse != Reuse::kFull)) continue;
-        cases.push_back({.protection = protection, .coefficients = coefficients, .reuse = reuse, .weights = weights});
+        cases.push_back({.protection = protection,
+                         .coefficients = coefficients,
+                         .reuse = reuse,
+                         .weights = weights,
+                         .conv_tile = 4,
+                         .decoys = 0});
       }
   };
   add(Protection::kNone, Coefficients::kSignedReal);
   add(Protection::kPermuted, Coefficients::kPositiveInteger);
   add(Protection::kPermuted, Coefficients::kSignedReal);
   add(Protection::kRotated, Coefficients::kSignedReal);
+  const std::vector<BlindingOptions> without_decoys = cases;
+  for (BlindingOptions options : without_decoys)
+    if (options.protection == Protection::kRotated) {
+      options.decoys = 3;
+      cases.push_back(options);
+    }
   return cases;
 }
 

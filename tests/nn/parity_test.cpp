@@ -216,7 +216,7 @@ class WrongShapeWorker final : public offload::Worker {
 };
 
 TEST(Offload, AReplyOfTheWrongShapeIsRefused) {
-  offload::Session session({}, SecretKey::random(), std::make_shared<WrongShapeWorker>(), 1);
+  offload::Session session({.decoys = 0}, SecretKey::random(), std::make_shared<WrongShapeWorker>(), 1);
   const auto layer = std::make_shared<BlindedLayer>(session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   session.begin_pass({obfuscation::Period::kStep, 0, 0});
   try {
