@@ -28,7 +28,7 @@ check: build
 	@tools/check_format.sh
 	@tools/check_layering.py
 	@cmake --build $(BUILD) -j $(JOBS) --target public_headers
-	@tools/check_worker_symbols.sh $(BUILD)
+	@tools/check_symbols.sh $(BUILD)
 
 format:
 	@git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i

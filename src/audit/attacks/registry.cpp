@@ -1,0 +1,16 @@
+#include <array>
+
+#include "audit/attacks/attacks.h"
+
+namespace tempo::audit {
+
+std::span<const Attack> attacks() {
+  static const std::array kAll = {
+      kEquilibrateAndMatch, kDirectionMatch,        kKernelCosine,  kScalarRatio,         kProcrustes,
+      kScaleCancellation,   kZeroPattern,           kIntegerScales, kLabelClusters,       kStructureAnchors,
+      kKeyLinking,          kBlindSourceSeparation, kGramAlignment, kCandidateDictionary, kLayerLinking,
+  };
+  return kAll;
+}
+
+}  // namespace tempo::audit

@@ -1,0 +1,14 @@
+/// Plain tensors in the shape of blinded ones: cut into tiles, under no key.
+#pragma once
+
+#include "audit/operand.h"
+#include "obfuscation/tile_geometry.h"
+
+namespace tempo::audit {
+
+inline Operand shaped_like(const obfuscation::TileGeometry& g) { return {g.rows(), g.tile_h, g.tile_w, g.channels}; }
+
+/// @param plain [images, height, width, channels] of the geometry.
+Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry);
+
+}  // namespace tempo::audit

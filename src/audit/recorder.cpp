@@ -1,0 +1,321 @@
+#include "audit/recorder.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "audit/dense_key.h"
+#include "audit/plain_tiles.h"
+#include "base/thread_pool.h"
+#include "obfuscation/blind.h"
+#include "tempo/error.h"
+
+namespace tempo::audit {
+
+using obfuscation::ElementType;
+using obfuscation::Form;
+using obfuscation::Key;
+using obfuscation::KeyUse;
+using obfuscation::TileGeometry;
+using offload::Buffer;
+using offload::OperandId;
+
+namespace {
+
+/// [rows, channels], [rows, h, w, channels] or, for a product of single positions, [rows, taps * channels].
+Operand to_operand(const Buffer& buffer) {
+  const auto& shape = buffer.spec().shape;
+  if (shape.size() != 2 && shape.size() != 4)
+    throw RunError("audit: an operand of " + offload::to_string(buffer.spec()) + " cannot be recorded");
+  Operand out = shape.size() == 4 ? Operand(shape[0], shape[1], shape[2], shape[3]) : Operand(shape[0], 1, 1, shape[1]);
+  if (buffer.spec().type == ElementType::kFloat32) {
+    std::memcpy(out.values.data(), buffer.data(), buffer.bytes());
+  } else if (buffer.spec().type == ElementType::kBFloat16) {
+    for (size_t i = 0; i < out.values.size(); ++i) {
+      uint16_t half = 0;
+      std::memcpy(&half, buffer.data() + 2 * i, sizeof half);
+      const uint32_t bits = static_cast<uint32_t>(half) << 16;
+      std::memcpy(&out.values[i], &bits, sizeof bits);
+    }
+  } else {
+    throw RunError("audit: float64 operands are not recorded");
+  }
+  return out;
+}
+
+/// Rows that lie one after the other, as wire operands do.
+TileGeometry wire_geometry(const TileGeometry& g) {
+  return obfuscation::weight_geometry(g.rows(), g.tile_h, g.tile_w, g.channels);
+}
+
+/// A result with its keys undone, tile by tile: before tiles that overlap are summed.
+Operand tiles_unblinded(const Buffer& reply, const TileGeometry& geometry, KeyUse rows, KeyUse channels) {
+  Operand out = shaped_like(geometry);
+  ThreadPool threads(1);
+  obfuscation::unblind(reply.data(), reply.spec().type, wire_geometry(geometry), rows, channels, out.values.data(),
+                       threads);
+  return out;
+}
+
+/// A result in the shape of its tiles, where the wire has flattened them.
+Operand shaped(Operand flat, const TileGeometry& geometry) {
+  Operand out = shaped_like(geometry);
+  out.values = std::move(flat.values);
+  return out;
+}
+
+double energy_of(const Operand& operand) {
+  double sum = 0;
+  for (const float v : operand.values) sum += static_cast<double>(v) * v;
+  return sum;
+}
+
+/// What nobody wants to recover must not count as truth.
+void clear_decoys(Operand& plain, const TileGeometry& geometry, int64_t decoys) {
+  const auto real = static_cast<size_t>((geometry.images - decoys) * geometry.tiles_y * geometry.tiles_x *
+                                        plain.positions() * plain.channels);
+  std::fill(plain.values.begin() + static_cast<std::ptrdiff_t>(real), plain.values.end(), 0.0F);
+}
+
+Operand first_rows(Operand all, int64_t values) {
+  const int64_t row = all.positions() * all.channels;
+  const int64_t kept = std::clamp<int64_t>(values / std::max<int64_t>(row, 1), 1, all.rows);
+  all.rows = kept;
+  all.values.resize(static_cast<size_t>(kept * row));
+  all.values.shrink_to_fit();
+  return all;
+}
+
+}  // namespace
+
+void Recorder::attach(offload::Session& session, std::shared_ptr<offload::Worker> worker) {
+  session_ = &session;
+  worker_ = std::move(worker);
+  session.observe_plain_insecure(this);
+}
+
+bool Recorder::recording() const {
+  return session_ != nullptr && session_->pass().period == obfuscation::Period::kStep &&
+         session_->pass().number < static_cast<uint64_t>(options_.steps);
+}
+bool Recorder::recording_fully() const {
+  return recording() && session_->pass().number < static_cast<uint64_t>(options_.full_steps);
+}
+
+Event& Recorder::log(std::string what) {
+  events_.emplace_back();
+  Event& event = events_.back();
+  event.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  event.step = static_cast<int64_t>(session_->pass().number);
+  event.what = std::move(what);
+  return event;
+}
+
+void Recorder::begin_step_if_new() {
+  const auto step = static_cast<int64_t>(session_->pass().number);
+  if (step_ == step) return;
+  step_ = step;
+  forward_calls_ = input_gradients_ = weight_gradients_ = 0;
+}
+
+void Recorder::on_put(OperandId id, const Buffer& operand) {
+  if (!recording()) return;
+  Event& event = log("put");
+  event.operands = {id};
+  event.spec = operand.spec();
+  stored_[id] = operand;
+}
+
+void Recorder::on_free(const std::vector<OperandId>& ids) {
+  for (const OperandId id : ids) {
+    stored_.erase(id);
+    sent_.erase(id);
+    layer_of_operand_.erase(id);
+  }
+  if (recording()) log("free").operands = ids;
+}
+
+void Recorder::on_operation(uint64_t number, const offload::Operation& operation) {
+  if (!recording()) return;
+  begin_step_if_new();
+  Event& event = log(offload::operation_name(operation));
+  event.operation = number;
+  if (const auto* forward = std::get_if<offload::Forward>(&operation)) {
+    event.operands = {forward->x, forward->w};
+    on_forward(number, *forward);
+  } else if (const auto* dx = std::get_if<offload::InputGradient>(&operation)) {
+    event.operands = {dx->dy, dx->w};
+    on_input_gradient(number, *dx);
+  } else if (const auto* dw = std::get_if<offload::WeightGradient>(&operation)) {
+    event.operands = {dw->x, dw->dy};
+    on_weight_gradient(number, *dw);
+  }
+}
+
+Operand Recorder::copy_of(OperandId id) const {
+  const auto found = stored_.find(id);
+  return found == stored_.end() ? Operand() : to_operand(found->second);
+}
+
+Operand Recorder::fetch(OperandId id) {
+  // Operations are carried out in order: this is the operand as the next operation will find it.
+  return to_operand(worker_->submit(offload::Fetch{id}).get());
+}
+
+void Recorder::on_forward(uint64_t number, const offload::Forward& op) {
+  if (op.product.kind == offload::ProductKind::kMatmul) return;
+  const size_t index = forward_calls_++;
+  if (layers_.size() <= index) layers_.resize(index + 1);
+  Layer& layer = layers_[index];
+  layer.stride = op.product.stride_h;
+  layer_of_operand_[op.x] = layer_of_operand_[op.w] = index;
+  const auto x = sent_.find(op.x), w = sent_.find(op.w);
+  if (x == sent_.end()) return;
+  layer.input_geometry = x->second.geometry;
+  layer.decoys = x->second.decoys;
+
+  layer.recorded.view.emplace_back();
+  layer.recorded.truth.emplace_back();
+  StepView& seen = view(index);
+  StepTruth& plain = truth(index);
+  seen.step = *step_;
+  seen.x = shaped(copy_of(op.x), layer.input_geometry);
+  seen.w = fetch(op.w);
+  plain.inner = x->second.inner;
+  plain.rows_mixed = x->second.rows_mixed;
+  // A resident weight that was sent at an earlier step has changed since: see received().
+  if (w != sent_.end() && w->second.step == *step_) plain.w = w->second.plain;
+  if (recording_fully())
+    plain.x = std::move(x->second.plain);
+  else
+    seen.x = first_rows(std::move(seen.x), options_.later_values);
+  pending_[number] = {Role::kY, index};
+}
+
+size_t Recorder::layer_of(OperandId operand, size_t& backward_calls) {
+  // Under reuse=none the operand is new, and the worker goes by the order: backward is forward reversed.
+  const size_t by_order = layers_.size() - 1 - std::min(backward_calls++, layers_.size() - 1);
+  const auto found = layer_of_operand_.find(operand);
+  return found == layer_of_operand_.end() ? by_order : found->second;
+}
+
+void Recorder::on_input_gradient(uint64_t number, const offload::InputGradient& op) {
+  if (op.product.kind == offload::ProductKind::kMatmul || layers_.empty()) return;
+  const bool is_known = layer_of_operand_.contains(op.w);
+  const size_t index = layer_of(op.w, input_gradients_);
+  if (!recording_fully()) return;
+  StepView& seen = view(index);
+  seen.dy = copy_of(op.dy);
+  if (!is_known) seen.w_again = copy_of(op.w);
+  if (const auto dy = sent_.find(op.dy); dy != sent_.end()) {
+    seen.dy = shaped(std::move(seen.dy), dy->second.geometry);
+    truth(index).dy = dy->second.plain;
+  }
+  layers_[index].dy = op.dy;
+  pending_[number] = {Role::kDx, index};
+}
+
+void Recorder::on_weight_gradient(uint64_t number, const offload::WeightGradient& op) {
+  if (op.product.kind == offload::ProductKind::kMatmul || layers_.empty()) return;
+  const bool is_known = layer_of_operand_.contains(op.x);
+  const size_t index = layer_of(op.x, weight_gradients_);
+  if (!recording_fully()) return;
+  StepView& seen = view(index);
+  const auto dy = sent_.find(op.dy);
+  if (op.dy != layers_[index].dy && dy != sent_.end()) seen.dy_for_dw = shaped(copy_of(op.dy), dy->second.geometry);
+  if (!is_known) seen.x_again = shaped(copy_of(op.x), layers_[index].input_geometry);
+  pending_[number] = {Role::kDw, index};
+}
+
+void Recorder::on_reply(uint64_t number, const offload::Operation& operation, const Buffer& reply) {
+  if (!recording()) return;
+  Event& event = log("reply");
+  event.operation = number;
+  event.spec = reply.spec();
+  const auto found = pending_.find(number);
+  if (found == pending_.end()) return;
+  const PendingReply pending = found->second;
+  pending_.erase(found);
+  const auto* dw = std::get_if<offload::WeightGradient>(&operation);
+  if (dw != nullptr && dw->keep_as != 0) {
+    StepView& seen = view(pending.layer);
+    const StepTruth& plain = truth(pending.layer);
+    seen.dw = fetch(dw->keep_as);
+    truth(pending.layer).dw = transform(plain.right, seen.dw, plain.inner.transpose());
+    return;
+  }
+  replies_[reply.data()] = pending;
+}
+
+void Recorder::sent(OperandId id, const TileGeometry& geometry, const std::vector<offload::Session::BlindItem>& items) {
+  if (!recording() || items.size() != 1) return;
+  const auto& item = items.front();
+  Sent& operand = sent_[id];
+  operand.step = static_cast<int64_t>(session_->pass().number);
+  operand.geometry = geometry;
+  operand.decoys = item.decoy_images;
+  // Of X: M, in its direct form. Weights are small: their plain values are kept at every step.
+  const bool is_activation = item.rows.form == Form::kDirect && item.channels.form == Form::kDirect;
+  const bool is_weight = item.channels.form == Form::kInverseTranspose && item.rows.form == Form::kDirect;
+  if (is_activation) {
+    operand.inner = dense_key(*item.channels.key, Form::kDirect);
+    operand.rows_mixed = effective_rows_mixed(*item.rows.key);
+  }
+  if (is_weight || recording_fully()) {
+    if (item.x.type != ElementType::kFloat32) throw RunError("audit: float64 operands are not recorded");
+    operand.plain = plain_tiles(static_cast<const float*>(item.x.data), geometry);
+    const double noise_and_all = energy_of(operand.plain);
+    clear_decoys(operand.plain, geometry, item.decoy_images);
+    // A fourth moment is diluted by noise as by rows that are mixed in.
+    const double real = energy_of(operand.plain);
+    if (real > 0) operand.rows_mixed *= (noise_and_all / real) * (noise_and_all / real);
+  }
+}
+
+void Recorder::received(const Buffer& reply, const TileGeometry& geometry,
+                        const std::vector<offload::Session::UnblindItem>& items) {
+  const auto found = replies_.find(reply.data());
+  if (found == replies_.end() || items.size() != 1) return;
+  const auto [role, index] = found->second;
+  replies_.erase(found);
+  const auto& item = items.front();
+  StepView& seen = view(index);
+  StepTruth& plain = truth(index);
+  if (role == Role::kY) {
+    plain.right = dense_key(*item.channels.key, Form::kDirect);
+    if (plain.w.empty()) plain.w = transform(plain.right, seen.w, plain.inner.transpose());
+  }
+  if (!recording_fully()) return;
+  Operand blinded = shaped(to_operand(reply), geometry);
+  Operand unblinded = tiles_unblinded(reply, geometry, item.rows, item.channels);
+  if (role != Role::kDw) clear_decoys(unblinded, geometry, layers_[index].decoys);
+  switch (role) {
+    case Role::kY:
+      seen.y = std::move(blinded);
+      plain.y = std::move(unblinded);
+      break;
+    case Role::kDx:
+      seen.dx = std::move(blinded);
+      plain.dx = std::move(unblinded);
+      break;
+    case Role::kDw:
+      seen.dw = std::move(blinded);
+      plain.dw = std::move(unblinded);
+      break;
+  }
+}
+
+std::vector<LayerCase> Recorder::take_cases(const std::vector<std::string>& names) {
+  std::vector<LayerCase> cases;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    LayerCase one = std::move(layers_[i].recorded);
+    one.layer = i < names.size() ? names[i] : "layer " + std::to_string(i);
+    one.stride = layers_[i].stride;
+    one.tiles_y = layers_[i].input_geometry.tiles_y;
+    one.tiles_x = layers_[i].input_geometry.tiles_x;
+    cases.push_back(std::move(one));
+  }
+  layers_.clear();
+  return cases;
+}
+
+}  // namespace tempo::audit

@@ -1,0 +1,90 @@
+// The ways of running Tempo that an audit compares.
+#include <fmt/format.h>
+
+#include "audit/audit.h"
+#include "train/config.h"
+
+namespace tempo::audit {
+namespace {
+
+std::string tile_name(int64_t tile) { return tile == 0 ? "full" : fmt::format("{}", tile); }
+
+Setting make(std::string name, Protection protection, Coefficients coefficients, Reuse reuse, WeightPlacement weights,
+             int64_t tile) {
+  Setting setting;
+  setting.name = std::move(name);
+  setting.blinding.protection = protection;
+  setting.blinding.coefficients = coefficients;
+  setting.blinding.reuse = reuse;
+  setting.blinding.weights = weights;
+  setting.blinding.conv_tile = tile;
+  return setting;
+}
+
+Setting none(int64_t tile) {
+  return make(fmt::format("none, tile {}", tile_name(tile)), Protection::kNone, Coefficients::kSignedReal, Reuse::kFull,
+              WeightPlacement::kReturned, tile);
+}
+Setting permuted(Coefficients coefficients, Reuse reuse, int64_t tile) {
+  const char* scales = coefficients == Coefficients::kPositiveInteger ? "integer" : "signed";
+  return make(fmt::format("permuted {}, reuse {}, tile {}", scales, train::to_string(reuse), tile_name(tile)),
+              Protection::kPermuted, coefficients, reuse, WeightPlacement::kReturned, tile);
+}
+Setting rotated(WeightPlacement weights, int64_t tile, double decoys) {
+  std::string name = fmt::format("rotated {}, tile {}", train::to_string(weights), tile_name(tile));
+  if (decoys > 0) name += fmt::format(", decoys {}", decoys);
+  Setting setting = make(std::move(name), Protection::kRotated, Coefficients::kSignedReal, Reuse::kFull, weights, tile);
+  setting.blinding.decoys = decoys;
+  return setting;
+}
+
+}  // namespace
+
+Setting default_setting() {
+  RunConfig config;
+  train::resolve(config);
+  Setting setting;
+  setting.blinding = config.blinding;
+  setting.name = rotated(setting.blinding.weights, setting.blinding.conv_tile, setting.blinding.decoys).name;
+  return setting;
+}
+
+std::vector<Setting> standard_settings() {
+  std::vector<Setting> settings;
+  constexpr int64_t kTiles[] = {1, 4, 0};
+  for (const int64_t tile : kTiles) settings.push_back(none(tile));
+  for (const Coefficients coefficients : {Coefficients::kPositiveInteger, Coefficients::kSignedReal}) {
+    for (const Reuse reuse : {Reuse::kFull, Reuse::kFresh, Reuse::kNone})
+      settings.push_back(permuted(coefficients, reuse, 4));
+    for (const int64_t tile : {1, 0}) settings.push_back(permuted(coefficients, Reuse::kFull, tile));
+  }
+  constexpr WeightPlacement kWeights[] = {WeightPlacement::kResident, WeightPlacement::kReturned};
+  for (const WeightPlacement weights : kWeights)
+    for (const int64_t tile : kTiles) settings.push_back(rotated(weights, tile, 0));
+  const BlindingOptions defaults = default_setting().blinding;
+  settings.push_back(default_setting());
+  settings.push_back(rotated(WeightPlacement::kReturned, defaults.conv_tile, defaults.decoys));
+  settings.push_back(rotated(WeightPlacement::kResident, 4, defaults.decoys));
+  return settings;
+}
+
+std::vector<Setting> quick_settings() {
+  return {none(4), permuted(Coefficients::kPositiveInteger, Reuse::kFull, 4),
+          permuted(Coefficients::kSignedReal, Reuse::kNone, 4), default_setting()};
+}
+
+std::string flags_of(const Setting& setting) {
+  const BlindingOptions& b = setting.blinding;
+  std::string flags = fmt::format("--protection {}", train::to_string(b.protection));
+  if (b.protection == Protection::kPermuted)
+    flags += fmt::format(" --coefficients {}", train::to_string(b.coefficients));
+  flags += fmt::format(" --reuse {} --weights {} --conv-tile {}", train::to_string(b.reuse),
+                       train::to_string(b.weights), tile_name(b.conv_tile));
+  if (b.protection == Protection::kRotated && b.row_rounds > 0) flags += fmt::format(" --row-rounds {}", b.row_rounds);
+  if (b.protection == Protection::kRotated && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
+  if (b.weights == WeightPlacement::kResident) flags += fmt::format(" --rekey-interval {}", b.rekey_interval);
+  if (b.protection == Protection::kNone) flags += " --allow-unprotected";
+  return flags;
+}
+
+}  // namespace tempo::audit

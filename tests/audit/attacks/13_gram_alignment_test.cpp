@@ -1,0 +1,84 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "audit/attacks/attacks.h"
+#include "audit/synthetic_case.h"
+
+namespace tempo::audit {
+namespace {
+
+constexpr testing::SyntheticOptions kSmall{
+    .images = 64, .tiles_y = 2, .tiles_x = 2, .tile = 2, .kernel = 3, .in = 24, .out = 2};
+
+std::vector<Finding> attack(const LayerCase& layer) {
+  Random random(1);
+  return kGramAlignment.run(layer, random);
+}
+
+LayerCase victim(const testing::SyntheticOptions& options, Protection protection, int row_rounds = 0) {
+  return testing::synthetic_case(options, {.protection = protection, .row_rounds = row_rounds});
+}
+
+TEST(GramAlignment, KnownInputsGiveTheInnerKey) {
+  for (const int row_rounds : {1, 3}) {
+    const auto findings = attack(victim(kSmall, Protection::kRotated, row_rounds));
+    ASSERT_EQ(findings.size(), 2U);
+    EXPECT_FALSE(findings[0].applicable);  // no activations
+    EXPECT_GT(findings[1].score, 0.999);
+    EXPECT_LT(findings[1].chance, 0.3);
+    EXPECT_TRUE(findings[1].beats_chance());
+  }
+}
+
+TEST(GramAlignment, SimilarActivationsDo) {
+  LayerCase layer = victim(kSmall, Protection::kRotated);
+  layer.knowledge.activations = layer.truth.front().x;
+  Random random(4);
+  std::normal_distribution<float> normal;
+  for (float& v : layer.knowledge.activations.values) v *= 1 + 0.3F * normal(random);
+  const Finding known = attack(layer)[0];
+  EXPECT_GT(known.score, 0.95);
+  EXPECT_TRUE(known.beats_chance());
+}
+
+TEST(GramAlignment, ActivationsInAnotherOrderAreChance) {
+  LayerCase layer = victim(kSmall, Protection::kRotated);
+  testing::SyntheticOptions other = kSmall;
+  other.seed = 77;
+  const Operand x = testing::synthetic_case(other, {}).truth.front().x;
+  layer.knowledge.activations = x;
+  for (int64_t r = 0; r < x.rows; ++r)
+    for (int64_t p = 0; p < x.positions(); ++p)
+      for (int64_t c = 0; c < x.channels; ++c) layer.knowledge.activations.at(r, p, c) = x.at(r, p, (c + 7) % 24);
+  EXPECT_FALSE(attack(layer)[0].beats_chance());
+}
+
+TEST(GramAlignment, ManyRowsAverageScalesOut) {
+  const Finding leak = attack(victim(kSmall, Protection::kPermuted))[1];
+  EXPECT_GT(leak.score, 0.7);
+  EXPECT_TRUE(leak.beats_chance());
+}
+
+TEST(GramAlignment, OnePositionLeavesTheSignsOpen) {
+  testing::SyntheticOptions options = kSmall;
+  options.kernel = options.tile = 1;
+  const Finding leak = attack(victim(options, Protection::kRotated))[1];
+  EXPECT_TRUE(leak.applicable);
+  EXPECT_LT(leak.score, 0.7);
+  EXPECT_FALSE(attack(victim(options, Protection::kPermuted))[1].beats_chance());
+}
+
+TEST(GramAlignment, OddInput) {
+  for (const Finding& f : attack(LayerCase{})) EXPECT_FALSE(f.applicable);
+  LayerCase layer = victim(kSmall, Protection::kRotated);
+  for (float& v : layer.view.front().x.values) v = 0;
+  for (const Finding& f : attack(layer)) EXPECT_FALSE(f.applicable);
+  testing::SyntheticOptions tiny = kSmall;
+  tiny.images = tiny.tiles_x = tiny.tiles_y = tiny.in = tiny.out = tiny.kernel = tiny.tile = 1;
+  tiny.zeros = 0;
+  EXPECT_EQ(attack(victim(tiny, Protection::kRotated))[1].score, 1);
+}
+
+}  // namespace
+}  // namespace tempo::audit

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The link boundaries, proved on what was built: the worker's library refers to no trusted code, and the master's
+# program holds nothing of the audit, which undoes all protection.
+set -euo pipefail
+build=${1:?usage: check_symbols.sh BUILD_FOLDER}
+
+refuse() { # FILE PATTERN WHO
+  local found
+  [ -f "$1" ] || { echo "symbols: $1 is not built" >&2; exit 2; }
+  if found=$(nm --demangle "${@:4}" "$1" | grep -E "$2"); then
+    echo "symbols: $3:" >&2
+    echo "$found" >&2
+    exit 1
+  fi
+}
+
+trusted='tempo::(obfuscation|integrity|nn|train|seal|attest|service|audit|SecretKey|Csprng|derive_key)'
+refuse "$build/src/worker/libtempo_worker.a" "$trusted" "the worker refers to trusted code" --undefined-only
+refuse "$build/apps/tempo" 'tempo::audit' "the master holds code of the audit"
+echo "symbols: ok"
