@@ -268,13 +268,15 @@ class SettingAudit {
     for (const LayerCase& layer : run_.cases) {
       if (std::find(attacked_.begin(), attacked_.end(), layer.layer) == attacked_.end()) continue;
       const StepView& seen = layer.view.front();
-      results_.information.push_back(
-          {.setting = setting_.name,
-           .layer = layer.layer,
-           .left_key_bits = row_key_bits(setting_.blinding, seen.x.rows),
-           .inner_key_bits = channel_key_bits(setting_.blinding, layer.in()),
-           .right_key_bits = channel_key_bits(setting_.blinding, layer.out()),
-           .mutual_information_bits = mutual_information_bits(seen.x, layer.truth.front().x)});
+      results_.information.push_back({.setting = setting_.name,
+                                      .layer = layer.layer,
+                                      .left_key_bits = row_key_bits(setting_.blinding, seen.x.rows),
+                                      .inner_key_bits = channel_key_bits(setting_.blinding, layer.in()),
+                                      .right_key_bits = channel_key_bits(setting_.blinding, layer.out()),
+                                      .mutual_information_bits = mutual_information_bits(seen.x, layer.truth.front().x),
+                                      .rows = static_cast<double>(seen.x.rows),
+                                      .rows_mixed = layer.truth.front().rows_mixed,
+                                      .channels_mixed = effective_count(layer.truth.front().right)});
     }
   }
 

@@ -53,6 +53,10 @@ double channel_key_bits(const BlindingOptions& blinding, int64_t channels) {
   return key_bits(blinding, channels, obfuscation::channel_rounds(blinding));
 }
 
+double effective_count(const Matrix& orthogonal) {
+  return static_cast<double>(orthogonal.cols()) / std::max(orthogonal.array().square().square().sum(), 1e-30);
+}
+
 double mutual_information_bits(const Operand& blinded, const Operand& plain) {
   constexpr size_t kSamples = 200'000;
   if (blinded.empty() || !blinded.same_shape(plain)) return 0;

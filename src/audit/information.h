@@ -13,6 +13,11 @@ namespace tempo::audit {
 double row_key_bits(const BlindingOptions& blinding, int64_t rows);
 double channel_key_bits(const BlindingOptions& blinding, int64_t channels);
 
+/// Effective number of plain channels in one of a mixture: 1 / (mean over columns of the sum of fourth powers), for
+/// columns of unit length. 1 for a permutation, n for entries of one size, about n / 3 for a random rotation; what
+/// mixing divides the excess kurtosis by.
+double effective_count(const Matrix& orthogonal);
+
 /// Mutual information in bits between the entries of X~ and X at the same place, as two random variables: histogram
 /// estimate over equally full bins (16 by 16), Miller-Madow corrected, at least 0.
 /// Kraskov et al. (2004) discuss why such estimates say little in high dimension.

@@ -57,6 +57,9 @@ struct InformationResult {
   std::string setting, layer;
   double left_key_bits = 0, inner_key_bits = 0, right_key_bits = 0;  ///< log2 of the number of keys
   double mutual_information_bits = 0;  ///< estimate between one blinded and one plain entry of X at the same place
+  /// How deeply keys mix: effective number of rows in a row of X~ (decoys count by their energy), out of so many; of
+  /// output channels in one of dW~. See `effective_count` in information.h.
+  double rows = 0, rows_mixed = 0, channels_mixed = 0;
 };
 
 /// What a worker gets by adding an error of this size, relative to each result's norm, at every step.

@@ -44,6 +44,14 @@ TEST(Information, ShapesThatDifferAndNothingGiveZero) {
   EXPECT_EQ(mutual_information_bits(zeros, zeros), 0);
 }
 
+TEST(Information, EffectiveCountIsOneForAPermutationAndAllForEntriesOfOneSize) {
+  Matrix swap(2, 2), hadamard(2, 2);
+  swap << 0, 1, -1, 0;
+  hadamard << std::sqrt(0.5), std::sqrt(0.5), std::sqrt(0.5), -std::sqrt(0.5);
+  EXPECT_NEAR(effective_count(swap), 1, 1e-12);
+  EXPECT_NEAR(effective_count(hadamard), 2, 1e-12);
+}
+
 TEST(Information, KeysAreCounted) {
   const BlindingOptions none{.protection = Protection::kNone};
   const BlindingOptions integer{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};

@@ -27,6 +27,7 @@
 #include "audit/algebra/separation.h"
 #include "audit/attacks/attacks.h"
 #include "audit/attacks/pooling.h"
+#include "audit/information.h"
 
 namespace tempo::audit {
 namespace {
@@ -184,11 +185,6 @@ Operand as_samples(const Operand& w) {
   return flat;
 }
 
-/// Effective number of output channels in one of dW~: as `rows_mixed` of rows.
-double channels_mixed(const Matrix& right) {
-  return static_cast<double>(right.cols()) / std::max(right.array().square().square().sum(), 1e-30);
-}
-
 /// dW~ = M^T dW R: no left key mixes it, only R over the output channels. Its columns are samples too.
 Finding gradient_finding(const LayerCase& layer, Random& random) {
   const StepTruth& truth = layer.truth.front();
@@ -206,7 +202,7 @@ Finding gradient_finding(const LayerCase& layer, Random& random) {
   if (guess.directions.rows() == 0) return not_applicable(kNumber, kGradients, "weight gradients do not vary");
   Finding finding = directions_finding(kGradients, guess.directions, truth.inner, random);
   if (finding.chance < kWin && finding.score < kWin)
-    finding.steps_to_win = steps_by_model(as_samples(truth.dw), channels_mixed(truth.right), gradients.front().rows,
+    finding.steps_to_win = steps_by_model(as_samples(truth.dw), effective_count(truth.right), gradients.front().rows,
                                           guess.samples, random);
   finding.note = fmt::format("{} steps, {} samples", steps.size(), guess.samples);
   return finding;

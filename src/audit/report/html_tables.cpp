@@ -130,9 +130,11 @@ std::string information_table(const AuditResults& results) {
   for (const InformationResult& info : results.information) {
     rows.push_back({escape_html(info.setting), escape_html(info.layer), format_compact(info.left_key_bits),
                     format_compact(info.inner_key_bits), format_compact(info.right_key_bits),
-                    format_compact(info.mutual_information_bits)});
+                    format_compact(info.mutual_information_bits), format_compact(info.rows),
+                    format_compact(info.rows_mixed), format_compact(info.channels_mixed)});
   }
-  return table({"setting", "layer", "left key bits", "inner key bits", "right key bits", "mutual information bits"},
+  return table({"setting", "layer", "left key bits", "inner key bits", "right key bits", "mutual information bits",
+                "rows", "rows mixed", "output channels mixed"},
                rows, 2);
 }
 

@@ -150,11 +150,13 @@ std::string surrogates_section(const AuditResults& results) {
 std::string information_section(const AuditResults& results) {
   std::string out = "## Information: for reporting only, not a pass mark\n\n";
   if (results.information.empty()) return out + "Not measured.\n\n";
-  Table table({"setting", "layer", "left key bits", "inner key bits", "right key bits", "mutual information bits"});
+  Table table({"setting", "layer", "left key bits", "inner key bits", "right key bits", "mutual information bits",
+               "rows", "rows mixed", "output channels mixed"});
   for (const InformationResult& info : results.information) {
     table.row({escape_markdown(info.setting), escape_markdown(info.layer), format_compact(info.left_key_bits),
                format_compact(info.inner_key_bits), format_compact(info.right_key_bits),
-               format_compact(info.mutual_information_bits)});
+               format_compact(info.mutual_information_bits), format_compact(info.rows), format_compact(info.rows_mixed),
+               format_compact(info.channels_mixed)});
   }
   return out + table.text() + "\n";
 }

@@ -78,6 +78,9 @@ void fields(Io& io, Record& r) {
   io("inner_key_bits", r.inner_key_bits);
   io("right_key_bits", r.right_key_bits);
   io("mutual_information_bits", r.mutual_information_bits);
+  io("rows", r.rows);
+  io("rows_mixed", r.rows_mixed);
+  io("channels_mixed", r.channels_mixed);
 }
 
 template <typename Io, Is<TamperingResult> Record>

@@ -54,6 +54,8 @@ TEST(ResultsJson, RoundTripIsExact) {
   EXPECT_EQ(back.pooling.back().steps, results.pooling.back().steps);
   EXPECT_EQ(back.surrogates[1].accuracy, results.surrogates[1].accuracy);
   EXPECT_EQ(back.information[0].inner_key_bits, results.information[0].inner_key_bits);
+  EXPECT_EQ(back.information[0].rows_mixed, results.information[0].rows_mixed);
+  EXPECT_EQ(back.information[0].channels_mixed, results.information[0].channels_mixed);
   EXPECT_EQ(back.tampering[1].relative_error, results.tampering[1].relative_error);
 }
 

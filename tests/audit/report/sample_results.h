@@ -107,7 +107,7 @@ inline AuditResults sample_results() {
                                     : 0.3 + 0.004 * std::log2(steps) * static_cast<double>(s));
       }
       results.pooling.push_back(curve);
-      results.information.push_back({name, layer, 41234.5, 300 + 0.1, 296, s == 0 ? 3.2 : 0.0123});
+      results.information.push_back({name, layer, 41234.5, 300 + 0.1, 296, s == 0 ? 3.2 : 0.0123, 4096, 1365.5, 21});
     }
   }
   for (const char* budget : {"50 queries", "500 queries", "5% of the training data"}) {
