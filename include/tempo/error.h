@@ -38,6 +38,12 @@ class ProtocolError : public Error {
   explicit ProtocolError(const std::string& message) : Error(ExitCode::kFailed, message) {}
 };
 
+/// A worker cannot be reached any more: it ended, or the connection to it did. What it stored is gone.
+class WorkerLostError : public Error {
+ public:
+  explicit WorkerLostError(const std::string& message) : Error(ExitCode::kFailed, message) {}
+};
+
 /// A result of a worker is not the product that was asked for.
 class IntegrityError : public Error {
  public:

@@ -32,7 +32,9 @@ std::string to_string(const TensorSpec& spec);
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(TensorSpec spec, std::shared_ptr<std::byte> data) : spec_(std::move(spec)), data_(std::move(data)) {}
+  /// @param is_shared the worker can still change the memory: what was checked must be what is used.
+  Buffer(TensorSpec spec, std::shared_ptr<std::byte> data, bool is_shared = false)
+      : spec_(std::move(spec)), data_(std::move(data)), is_shared_(is_shared) {}
   /// Ordinary memory, 64-byte aligned, not initialised.
   static Buffer allocate(TensorSpec spec);
 
@@ -40,10 +42,12 @@ class Buffer {
   [[nodiscard]] std::byte* data() const { return data_.get(); }
   [[nodiscard]] const std::shared_ptr<std::byte>& owner() const { return data_; }
   [[nodiscard]] size_t bytes() const { return spec_.bytes(); }
+  [[nodiscard]] bool is_shared() const { return is_shared_; }
 
  private:
   TensorSpec spec_;
   std::shared_ptr<std::byte> data_;
+  bool is_shared_ = false;
 };
 
 /// Names an operand in a worker's store; chosen by the master, never reused within a session.
@@ -118,7 +122,9 @@ class Worker {
   virtual void put(OperandId id, Buffer operand) = 0;
   /// Frees operands; ids that are not stored are ignored.
   virtual void free(std::vector<OperandId> ids) = 0;
-  /// Starts an operation. The future throws ProtocolError if the worker refuses (unknown id, shapes that do not fit).
+  /// Starts an operation. The future throws ProtocolError if the worker refuses (unknown id, shapes that do not fit) or
+  /// breaks the protocol, and WorkerLostError once the connection is gone: then every call and every future that waits
+  /// throws it.
   virtual std::future<Buffer> submit(Operation operation) = 0;
 };
 

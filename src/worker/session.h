@@ -1,0 +1,50 @@
+/// One master's operands and operations on this worker, carried out in order on a thread of the session's own.
+/// UNTRUSTED side; and to it the master is untrusted too: sizes and counts are bounded before anything is kept.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tempo/worker.h"
+
+namespace tempo::worker {
+
+struct SessionLimits {
+  uint64_t memory_bytes = 0;         ///< of all stored operands; 0: no limit
+  size_t waiting_operations = 4096;  ///< submitted and not yet carried out
+};
+
+/// Thread-safe. A put that does not fit the memory limit does not end the session: operations that name it are refused.
+class Session {
+ public:
+  /// What became of an operation; called on the session's thread, in the order of submission.
+  struct Listener {
+    virtual ~Listener() = default;
+    virtual void replied(uint64_t number, offload::Buffer result) = 0;
+    virtual void refused(uint64_t number, const std::string& reason) = 0;
+  };
+
+  /// @param device as of Executor; @param threads of one product on the CPU; @param listener outlives the session.
+  /// @throws InputError if there is no such device.
+  Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener);
+  /// Drops what waits; a running product is finished first. No call of the listener comes after.
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// @throws ProtocolError for a size over the memory limit on its own, or more waiting operations than allowed.
+  void put(offload::OperandId id, offload::Buffer operand);
+  void free(std::vector<offload::OperandId> ids);
+  void submit(uint64_t number, offload::Operation operation);
+
+  [[nodiscard]] uint64_t stored_bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tempo::worker
