@@ -39,7 +39,7 @@ struct RunConfig {
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
   std::optional<WeightPlacement> weights;
   bool allow_unprotected = false;
-  std::string integrity = "off";
+  std::string integrity = "always";
   std::string activations = "float32";
 
   Optimizer optimizer = Optimizer::kSgd;
@@ -69,7 +69,7 @@ struct RunSummary {
   double offloaded_flop_fraction = 0;
   int64_t integrity_checks = 0, integrity_failures = 0;
   double peak_resident_bytes = 0;
-  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0,
+  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, verify_seconds = 0,
          wait_seconds = 0;  ///< wall, training steps of this process
   double final_train_loss = 0, test_accuracy = 0;
   std::vector<double> losses;  ///< of every step of this process; in metrics.jsonl, not in summary.json

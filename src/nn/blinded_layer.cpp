@@ -70,7 +70,9 @@ void check_operands(const std::string& layer, const Tensor& a, const Tensor& b, 
                   fmt::join(b.sizes(), ", ")));
 }
 
-bool keeps_plain_operands(offload::Session& session) { return session.options().reuse == Reuse::kNone; }
+bool keeps_plain_operands(offload::Session& session) {
+  return session.options().reuse == Reuse::kNone || session.verifier().is_on();
+}
 
 /// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case.
 struct ProductFunction : torch::autograd::Function<ProductFunction> {

@@ -1,8 +1,11 @@
 #include "offload/blinded_product.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "offload/decoys.h"
+#include "offload/stopwatch.h"
 #include "tempo/error.h"
 
 namespace tempo::offload {
@@ -25,6 +28,7 @@ struct BlindedProduct::Call {
   ProductKeys keys;
   Operand x, w;  // w is empty with resident weights
   OperandId w_id = 0;
+  std::optional<CallVerifier> verifier;
 
   // A product of single positions is a matrix product whatever the kernel: its taps are columns.
   [[nodiscard]] std::vector<int64_t> wire_shape(const TileGeometry& g) const {
@@ -42,6 +46,9 @@ BlindedProduct::BlindedProduct(Session& session, std::string layer, const Produc
       weight_geometry_(obfuscation::weight_geometry(geometry.out, geometry.kernel_h, geometry.kernel_w, geometry.in)) {
   if (session.options().weights == WeightPlacement::kResident)
     resident_.emplace(session, layer_, weight_geometry_, weight_wire_shape());
+  if (resident_ || !session.verifier().is_on()) return;
+  Csprng secret = session.verifier().stream(layer_);
+  fingerprint_.emplace(secret, geometry.out, geometry.kernel_h * geometry.kernel_w, geometry.in);
 }
 
 int64_t BlindedProduct::out_height(int64_t height) const {
@@ -109,6 +116,54 @@ void BlindedProduct::unblind_real(const Call& call, const Buffer& reply, const T
   std::memcpy(item.x.data, all.data(), static_cast<size_t>(call.shape.images * image) * element_bytes(item.x.type));
 }
 
+void BlindedProduct::begin_verification(Call& call, ConstPlainTensor x, ConstPlainTensor w) {
+  const bool is_checked = session_.verifier().draw();
+  // A resident weight's fingerprint must follow every update, checked or not.
+  const bool is_trained = call.pass.period == obfuscation::Period::kStep;
+  const bool is_followed = session_.verifier().is_on() && resident_ && is_trained;
+  if (!is_checked && !is_followed) return;
+  const Stopwatch watch(session_.counters().verify_seconds);
+  if (fingerprint_)
+    with_element_type(
+        w.type, [&](auto element) { fingerprint_->take(static_cast<decltype(element)>(w.data), session_.threads()); });
+  const ProductGeometry& g = geometry_;
+  const integrity::ProductShape shape{.images = call.shape.images,
+                                      .height = call.shape.height,
+                                      .width = call.shape.width,
+                                      .in = g.in,
+                                      .out_height = call.cut.output.height,
+                                      .out_width = call.cut.output.width,
+                                      .out = g.out,
+                                      .kernel_h = g.kernel_h,
+                                      .kernel_w = g.kernel_w,
+                                      .stride = g.stride,
+                                      .padding = g.padding,
+                                      .dilation = g.dilation};
+  const auto rounding =
+      rounding_model(session_.options(), call.type, call.wire, call.decoys.input_energy, call.decoys.output_energy);
+  call.verifier.emplace(session_, layer_, shape, rounding, call.type,
+                        resident_ ? *resident_->fingerprint() : *fingerprint_, is_checked, is_trained);
+  call.verifier->see_input(x);
+}
+
+CallVerifier::LargestMixed BlindedProduct::largest_mixed(const TileGeometry& geometry, obfuscation::KeyUse rows) {
+  if (session_.options().protection != Protection::kRotated) return {};
+  return [this, geometry, rows](const std::vector<double>& residual) {
+    TileGeometry pixels = geometry;
+    pixels.channels = 1;
+    // Decoys' share of the residual is not known: it is taken for zero.
+    std::vector<double> image(static_cast<size_t>(pixels.images * pixels.height * pixels.width));
+    std::copy(residual.begin(), residual.end(), image.begin());
+    std::vector<double> mixed(static_cast<size_t>(pixels.elements()));
+    const obfuscation::Key identity{.size = 1, .rounds = {}};
+    obfuscation::blind(image.data(), pixels, rows, {&identity, Form::kDirect}, ElementType::kFloat64,
+                       reinterpret_cast<std::byte*>(mixed.data()), session_.threads());
+    double largest = 0;
+    for (const double value : mixed) largest = std::max(largest, std::abs(value));
+    return largest;
+  };
+}
+
 BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w,
                                                    PlainTensor y) {
   UniqueCall call(new Call);
@@ -144,6 +199,7 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->w = send_w(*call, w, call->keys);
     call->w_id = call->w.id();
   }
+  begin_verification(*call, x, w);
   call->x = send_x(*call, x, call->keys, 0);
   auto reply = session_.worker().submit(
       Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire});
@@ -151,6 +207,10 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
       session_.receive(reply, {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
   unblind_real(*call, blinded, out,
                {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}});
+  if (call->verifier) {
+    const Stopwatch watch(session_.counters().verify_seconds);
+    call->verifier->check_output(y, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
+  }
   session_.count_product(call->flops);
   return call;
 }
@@ -168,6 +228,10 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
 
   Operand w_again, x_again, dy_for_dx, dy_for_dw;
   std::future<Buffer> dx_reply, dw_reply;
+  if (call.verifier) {
+    const Stopwatch watch(session_.counters().verify_seconds);
+    call.verifier->see_output_gradient(dy);
+  }
   const auto x_shape = call.wire_shape(call.cut.input);
   const auto w_shape = weight_wire_shape();
   if (want_dx) {
@@ -196,6 +260,11 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
         session_.receive(dx_reply, {.type = call.wire, .shape = x_shape}, "input_gradient of " + layer_);
     unblind_real(call, blinded, call.cut.input,
                  {dx, {dx_keys.left.get(), Form::kTranspose}, {dx_keys.inner.get(), Form::kTranspose}});
+    if (call.verifier) {
+      const Stopwatch watch(session_.counters().verify_seconds);
+      call.verifier->check_input_gradient(dx,
+                                          largest_mixed(call.cut.input, {dx_keys.left.get(), Form::kInverseTranspose}));
+    }
   }
   if (want_dw && resident_) {
     resident_->gradient_submitted(std::move(dw_reply));
@@ -204,6 +273,10 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
         session_.receive(dw_reply, {.type = call.type, .shape = w_shape}, "weight_gradient of " + layer_);
     session_.unblind(blinded, weight_geometry_,
                      {{dw, {dw_keys.right.get(), Form::kTranspose}, {dw_keys.inner.get(), Form::kInverse}}});
+  }
+  if (want_dw && call.verifier) {
+    const Stopwatch watch(session_.counters().verify_seconds);
+    call.verifier->weight_gradient(x, dy, dw, resident_ ? &*resident_ : nullptr);
   }
 }
 

@@ -40,7 +40,9 @@ class BlindedProduct {
   /// @returns the state for `backward`; dropping it frees the worker's copies.
   UniqueCall forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w, PlainTensor y);
 
-  /// Gradients. `dx` or `dw` with null data is not computed. `x` and `w` are read only under reuse=none.
+  /// Gradients. `dx` or `dw` with null data is not computed. `w` is read only under reuse=none, `x` there and where the
+  /// session verifies: both as they were in `forward`.
+  /// @throws IntegrityError if the session verifies and a result is not the product that was asked for.
   /// With resident weights the weight gradient stays on the worker and `dw` must be null; pass `want_dw`.
   void backward(Call& call, ConstPlainTensor x, ConstPlainTensor w, ConstPlainTensor dy, PlainTensor dx, PlainTensor dw,
                 bool want_dw);
@@ -68,12 +70,18 @@ class BlindedProduct {
   /// Un-blinds an activation or its gradient, and leaves the decoys behind.
   void unblind_real(const Call& call, const Buffer& reply, const obfuscation::TileGeometry& geometry,
                     const Session::UnblindItem& item);
+  /// Starts to verify a call, or to follow its gradient; nothing where neither is wanted.
+  void begin_verification(Call& call, ConstPlainTensor x, ConstPlainTensor w);
+  /// As CallVerifier wants it, for pixels cut by `geometry` and mixed by `rows`; nothing where rows are not mixed.
+  [[nodiscard]] CallVerifier::LargestMixed largest_mixed(const obfuscation::TileGeometry& geometry,
+                                                         obfuscation::KeyUse rows);
 
   Session& session_;
   std::string layer_;
   ProductGeometry geometry_;
   obfuscation::TileGeometry weight_geometry_;
   std::optional<ResidentWeight> resident_;
+  std::optional<integrity::WeightFingerprint> fingerprint_;  // of weights that are returned
   CallCounter calls_;
 };
 

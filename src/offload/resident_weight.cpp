@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "offload/stopwatch.h"
+#include "offload/verifier.h"
 #include "tempo/error.h"
 
 namespace tempo::offload {
@@ -20,7 +22,11 @@ ResidentWeight::ResidentWeight(Session& session, std::string layer, obfuscation:
       geometry_(geometry),
       wire_shape_(std::move(wire_shape)),
       gradient_(session, session.new_operand_id()),
-      gradient_id_(gradient_.id()) {}
+      gradient_id_(gradient_.id()) {
+  if (!session.verifier().is_on()) return;
+  Csprng secret = session.verifier().stream(layer_);
+  fingerprint_.emplace(secret, geometry_.images, geometry_.positions(), geometry_.channels);
+}
 
 uint64_t ResidentWeight::epoch_of(uint64_t step) const {
   return step / static_cast<uint64_t>(session_.options().rekey_interval);
@@ -69,6 +75,42 @@ void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity, u
     zero_velocity();
   else
     velocity_ = encrypt(velocity, keys_);
+  take_fingerprint(weight, velocity);
+}
+
+void ResidentWeight::take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity) {
+  if (!fingerprint_) return;
+  const Stopwatch watch(session_.counters().verify_seconds);
+  with_element_type(type_, [&](auto element) {
+    using Pointer = decltype(element);
+    fingerprint_->take(static_cast<Pointer>(weight.data), session_.threads());
+    if (velocity.data != nullptr) fingerprint_->take_velocity(static_cast<Pointer>(velocity.data), session_.threads());
+  });
+  followed_gradient_.reset();
+}
+
+void ResidentWeight::gradient_followed(integrity::Projections gradient, double error) {
+  followed_gradient_ = std::move(gradient);
+  followed_error_ = error;
+}
+
+void ResidentWeight::verify(ConstPlainTensor weight, ConstPlainTensor velocity) {
+  if (!fingerprint_) return;
+  const Stopwatch watch(session_.counters().verify_seconds);
+  const double roundoff = rounding_model(session_.options(), type_, type_, 0, 0).unit_roundoff;
+  const auto compare = [&](ConstPlainTensor plain, const integrity::Projections& followed, double drift,
+                           const char* what) {
+    double squares = 0;
+    const integrity::Projections fetched = with_element_type(type_, [&](auto element) {
+      return fingerprint_->project(static_cast<decltype(element)>(plain.data), session_.threads(), &squares);
+    });
+    // The velocity is followed with the weight's own roundings: a weight decay, for one, multiplies what was rounded.
+    session_.verifier().conclude(integrity::compare_fetched(fetched, followed, std::sqrt(squares), drift, roundoff),
+                                 session_.worker().describe().name, fmt::format("{} of {}", what, layer_));
+  };
+  compare(weight, fingerprint_->weight(), fingerprint_->drift(), "fetch");
+  if (velocity.data != nullptr)
+    compare(velocity, fingerprint_->velocity(), fingerprint_->velocity_drift(), "fetch of the velocity");
 }
 
 void ResidentWeight::rekey(uint64_t epoch) {
@@ -120,6 +162,19 @@ void ResidentWeight::update(const SgdStep& step) {
                                               .weight_decay = step.weight_decay,
                                               .gradient_scale = step.gradient_scale});
   has_gradient_ = false;
+  if (fingerprint_) {
+    if (!followed_gradient_)
+      throw InputError(
+          fmt::format("layer {}: an update whose gradient was not followed, expected one backward pass", layer_));
+    const double roundoff = rounding_model(session_.options(), type_, type_, 0, 0).unit_roundoff;
+    fingerprint_->advance(*followed_gradient_,
+                          {.learning_rate = step.learning_rate,
+                           .momentum = step.momentum,
+                           .weight_decay = step.weight_decay,
+                           .gradient_scale = step.gradient_scale},
+                          followed_error_, roundoff);
+    followed_gradient_.reset();
+  }
   session_.receive(done, {.type = ElementType::kFloat32, .shape = {0}}, "update of " + layer_);
 }
 
@@ -128,16 +183,37 @@ Buffer ResidentWeight::fetch_raw(const Operand& operand) {
   return session_.receive(reply, {.type = type_, .shape = wire_shape_}, "fetch of " + layer_);
 }
 
-void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
-  const auto unblind = [&](const Operand& from, PlainTensor to) {
-    session_.unblind(fetch_raw(from), geometry_,
-                     {{to, {keys_.right.get(), Form::kTranspose}, {keys_.inner.get(), Form::kInverse}}});
-  };
-  unblind(weight_, weight);
-  if (velocity.data != nullptr) unblind(velocity_, velocity);
+void ResidentWeight::unblind(const Buffer& blinded, PlainTensor plain) {
+  session_.unblind(blinded, geometry_,
+                   {{plain, {keys_.right.get(), Form::kTranspose}, {keys_.inner.get(), Form::kInverse}}});
 }
 
-ResidentState ResidentWeight::save() { return {epoch_, fetch_raw(weight_), fetch_raw(velocity_)}; }
+void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
+  unblind(fetch_raw(weight_), weight);
+  if (velocity.data != nullptr) unblind(fetch_raw(velocity_), velocity);
+  verify(weight, velocity);
+  // What has drifted by rounding starts anew from what is there.
+  if (velocity.data != nullptr && !has_gradient_) take_fingerprint(weight, velocity);
+}
+
+ResidentState ResidentWeight::save() {
+  // A worker that shares the memory could change it after it was verified.
+  const auto fetch_private = [&](const Operand& operand) {
+    Buffer raw = fetch_raw(operand);
+    if (!raw.is_shared()) return raw;
+    Buffer copy = Buffer::allocate(raw.spec());
+    std::memcpy(copy.data(), raw.data(), raw.bytes());
+    return copy;
+  };
+  ResidentState state{epoch_, fetch_private(weight_), fetch_private(velocity_)};
+  if (fingerprint_) {
+    const Buffer weight = Buffer::allocate(state.weight.spec()), velocity = Buffer::allocate(state.velocity.spec());
+    unblind(state.weight, {type_, weight.data()});
+    unblind(state.velocity, {type_, velocity.data()});
+    verify({type_, weight.data()}, {type_, velocity.data()});
+  }
+  return state;
+}
 
 void ResidentWeight::restore(const ResidentState& state) {
   const TensorSpec expected{.type = state.weight.spec().type, .shape = wire_shape_};
@@ -155,6 +231,11 @@ void ResidentWeight::restore(const ResidentState& state) {
   weight_ = put_copy(state.weight);
   velocity_ = put_copy(state.velocity);
   has_gradient_ = false;
+  if (!fingerprint_) return;
+  const Buffer weight = Buffer::allocate(expected), velocity = Buffer::allocate(expected);
+  unblind(state.weight, {type_, weight.data()});
+  unblind(state.velocity, {type_, velocity.data()});
+  take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
 }
 
 }  // namespace tempo::offload

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "integrity/fingerprint.h"
 #include "offload/session.h"
 
 namespace tempo::offload {
@@ -36,6 +37,14 @@ class ResidentWeight {
   /// training steps fetches, un-blinds and blinds anew.
   Lease acquire(ConstPlainTensor plain);
 
+  /// What the weight is verified by; nothing unless the session verifies. Follows the updates, and is taken anew from
+  /// every plain weight that passes through here.
+  [[nodiscard]] const integrity::WeightFingerprint* fingerprint() const {
+    return fingerprint_ ? &*fingerprint_ : nullptr;
+  }
+  /// What the fingerprint of the gradient on the worker must be; `error` as in WeightFingerprint::advance.
+  void gradient_followed(integrity::Projections gradient, double error);
+
   /// Sends weight and velocity under the keys of training step `step`; a velocity without data is zero.
   void start(ConstPlainTensor weight, ConstPlainTensor velocity, uint64_t step);
 
@@ -51,7 +60,9 @@ class ResidentWeight {
 
   [[nodiscard]] bool is_on_worker() const { return static_cast<bool>(weight_); }
   /// Copies weight (and velocity, unless its data is null) into the TEE. Requires is_on_worker().
+  /// @throws IntegrityError if the session verifies, and what comes back is not what the updates made of the weight.
   void fetch(PlainTensor weight, PlainTensor velocity);
+  /// Verified as by `fetch`.
   ResidentState save();
   /// @throws InputError if the shapes are not this weight's.
   void restore(const ResidentState& state);
@@ -66,6 +77,10 @@ class ResidentWeight {
   Operand encrypt(ConstPlainTensor plain, const Keys& keys);
   void rekey(uint64_t epoch);
   void zero_velocity();
+  void unblind(const Buffer& blinded, PlainTensor plain);
+  void take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity);
+  /// Of a fetched weight, and velocity if it has data.
+  void verify(ConstPlainTensor weight, ConstPlainTensor velocity);
 
   Session& session_;
   std::string layer_;
@@ -79,6 +94,9 @@ class ResidentWeight {
   std::future<Buffer> squared_norm_;
   std::optional<double> squared_norm_value_;
   bool has_gradient_ = false;
+  std::optional<integrity::WeightFingerprint> fingerprint_;
+  std::optional<integrity::Projections> followed_gradient_;
+  double followed_error_ = 0;
 };
 
 }  // namespace tempo::offload

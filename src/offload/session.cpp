@@ -2,27 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-
+#include "offload/stopwatch.h"
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
-
-/// Adds the time of a scope to a counter.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-}  // namespace
 
 uint64_t CallCounter::next(const Session& session) {
   if (session.pass_serial() == 0) throw InputError("session: a product before begin_pass has no keys of its own");
@@ -53,11 +36,13 @@ void Operand::reset() noexcept {
   session_ = nullptr;
 }
 
-Session::Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads)
+Session::Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads,
+                 const integrity::PolicySetting& integrity)
     : options_(options),
       keys_(std::move(master), obfuscation::make_scheme(options)),
       worker_(std::move(worker)),
-      threads_(tee_threads) {
+      threads_(tee_threads),
+      verifier_(integrity) {
   if (options.weights == WeightPlacement::kResident && !keys_.scheme().is_orthogonal())
     throw InputError("session: resident weights need a scheme with orthogonal keys");
 }

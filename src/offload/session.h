@@ -11,6 +11,7 @@
 #include "base/thread_pool.h"
 #include "obfuscation/blind.h"
 #include "obfuscation/key_ring.h"
+#include "offload/verifier.h"
 #include "tempo/options.h"
 #include "tempo/worker.h"
 
@@ -23,8 +24,9 @@ struct Counters {
   uint64_t bytes_to_workers = 0;
   uint64_t bytes_from_workers = 0;
   double flops = 0;  ///< multiply-adds count two
-  /// Where the master's wall time went, seconds: deriving keys, blinding, un-blinding, waiting for the worker.
-  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, wait_seconds = 0;
+  /// Where the master's wall time went, seconds: deriving keys, blinding, un-blinding, verifying, waiting for the
+  /// worker.
+  double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, verify_seconds = 0, wait_seconds = 0;
 };
 
 class Session;
@@ -81,8 +83,9 @@ struct ProductKeys {
 /// Not thread-safe: one thread drives a model. Must outlive every Operand and every layer that uses it.
 class Session {
  public:
-  /// @param tee_threads threads that blind and un-blind, at least 1.
-  Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads);
+  /// @param tee_threads threads that blind, un-blind and verify, at least 1.
+  Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads,
+          const integrity::PolicySetting& integrity = {});
 
   [[nodiscard]] const BlindingOptions& options() const { return options_; }
   [[nodiscard]] const obfuscation::Pass& pass() const { return pass_; }
@@ -90,6 +93,8 @@ class Session {
   [[nodiscard]] uint64_t pass_serial() const { return pass_serial_; }
   [[nodiscard]] Worker& worker() { return *worker_; }
   [[nodiscard]] Counters& counters() { return counters_; }
+  [[nodiscard]] Verifier& verifier() { return verifier_; }
+  [[nodiscard]] ThreadPool& threads() { return threads_; }
   [[nodiscard]] OperandId new_operand_id() { return next_operand_++; }
 
   /// Every key from now on belongs to this pass. Must come before the first product.
@@ -148,6 +153,7 @@ class Session {
   obfuscation::KeyRing keys_;
   std::shared_ptr<Worker> worker_;
   ThreadPool threads_;
+  Verifier verifier_;
   obfuscation::Pass pass_;
   uint64_t pass_serial_ = 0;
   std::map<obfuscation::Period, std::pair<uint64_t, uint64_t>> last_passes_;

@@ -171,7 +171,8 @@ std::vector<Field> make_fields() {
             "steps for which resident weights keep their keys");
   t.choice("wire", kWires, TEMPO_MEMBER(blinding.wire), "type of blinded activations");
   t.boolean("allow-unprotected", TEMPO_MEMBER(allow_unprotected), "let protection=none start: everything is visible");
-  t.text("integrity", TEMPO_MEMBER(integrity), "off (sampled:P and always come with remote workers)");
+  t.text("integrity", TEMPO_MEMBER(integrity),
+         "whether results of workers are verified: always, sampled:P (a share P of them), off");
   t.text("activations", TEMPO_MEMBER(activations), "float32 (bf16 is not there yet)");
   t.choice("optimizer", kOptimizers, TEMPO_MEMBER(optimizer), "update rule");
   t.number("lr", TEMPO_MEMBER(lr), 0, 1e3, "peak learning rate");
@@ -270,10 +271,7 @@ void resolve(RunConfig& config) {
     throw InputError(
         "protection=none: workers would see every weight and image; expected permuted or rotated, or the flag "
         "--allow-unprotected for measuring");
-  if (integrity::parse_policy(config.integrity).policy != integrity::Policy::kOff)
-    throw InputError(fmt::format(
-        "integrity: got \"{}\", expected off: this version has only the in-process worker, which nothing verifies yet",
-        config.integrity));
+  integrity::parse_policy(config.integrity);  // or it is refused
   if (config.activations != "float32")
     throw InputError(fmt::format("activations: got \"{}\", expected float32", config.activations));
 

@@ -36,7 +36,8 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   auto worker = offload::make_worker(config.workers, worker_threads);
   if (wrap) worker = wrap(std::move(worker));
   deployment.session =
-      std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(worker), tee_threads(config));
+      std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(worker), tee_threads(config),
+                                         integrity::parse_policy(config.integrity));
   deployment.layers = nn::apply_plan(*deployment.model, deployment.plan, *deployment.session);
   return deployment;
 }

@@ -99,6 +99,7 @@ void write_summary(const RunSummary& s, const std::filesystem::path& run) {
                    {{"keys", s.key_seconds},
                     {"blind", s.blind_seconds},
                     {"unblind", s.unblind_seconds},
+                    {"verify", s.verify_seconds},
                     {"wait_for_workers", s.wait_seconds}}},
                   {"final_train_loss", s.final_train_loss},
                   {"test_accuracy", s.test_accuracy}};

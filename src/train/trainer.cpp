@@ -39,6 +39,7 @@ offload::Counters operator-(const offload::Counters& a, const offload::Counters&
           .key_seconds = a.key_seconds - b.key_seconds,
           .blind_seconds = a.blind_seconds - b.blind_seconds,
           .unblind_seconds = a.unblind_seconds - b.unblind_seconds,
+          .verify_seconds = a.verify_seconds - b.verify_seconds,
           .wait_seconds = a.wait_seconds - b.wait_seconds};
 }
 
@@ -344,11 +345,17 @@ void Trainer::fill_summary(int64_t steps_run, int64_t samples, const offload::Co
   const auto per = [](double total, int64_t count) { return count > 0 ? total / static_cast<double>(count) : 0; };
   s.bytes_to_workers_per_sample = per(static_cast<double>(training.bytes_to_workers), samples);
   s.bytes_from_workers_per_sample = per(static_cast<double>(training.bytes_from_workers), samples);
+  if (deployment_.is_offloaded()) {
+    const offload::Verifier::Counts& counts = deployment_.session->verifier().counts();
+    s.integrity_checks = static_cast<int64_t>(counts.checks);
+    s.integrity_failures = static_cast<int64_t>(counts.failures);
+  }
   s.encryptions_per_step = per(static_cast<double>(training.encryptions), steps_run);
   s.rekey_encryptions_per_step = per(static_cast<double>(training.rekey_encryptions), steps_run);
   s.key_seconds = training.key_seconds;
   s.blind_seconds = training.blind_seconds;
   s.unblind_seconds = training.unblind_seconds;
+  s.verify_seconds = training.verify_seconds;
   s.wait_seconds = training.wait_seconds;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

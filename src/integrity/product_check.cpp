@@ -1,0 +1,186 @@
+#include "integrity/product_check.h"
+
+#include <cmath>
+
+#include "integrity/projection.h"
+
+namespace tempo::integrity {
+namespace {
+
+constexpr double kProjectionRms = 1.0408;  // of entries of rho and sigma: sqrt(13 / 12)
+constexpr double kWireRms = 0.6;           // of a rounding to the wire, in units of its bound
+
+/// Vectors of a projection, one after the other, in the type of the operand.
+template <typename T>
+std::vector<T> stacked(const std::vector<double>& first, const std::vector<double>* second) {
+  std::vector<T> vectors(first.begin(), first.end());
+  if (second != nullptr) vectors.insert(vectors.end(), second->begin(), second->end());
+  return vectors;
+}
+
+double combined(double a, double b) { return std::sqrt(a * a + b * b); }
+
+template <typename T>
+void subtract(const std::vector<double>& expected, const std::vector<T>& found, std::vector<double>& out) {
+  out.resize(expected.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<double>(found[i]) - expected[i];
+}
+
+}  // namespace
+
+bool Residual::is_explained() const {
+  if (!is_decidable) return true;
+  return std::isfinite(tolerance) && norm_of(values) <= tolerance;  // false if it is not a number
+}
+
+double Residual::ratio() const { return tolerance > 0 ? norm_of(values) / tolerance : 0; }
+
+ProductCheck::ProductCheck(const ProductShape& shape, const RoundingModel& rounding, const WeightFingerprint& weight)
+    : shape_(shape), rounding_(rounding), weight_(weight) {}
+
+/// Of all windows of the input that a kernel meets.
+double ProductCheck::window_energy() const {
+  const auto windows = static_cast<double>(shape_.taps()) / static_cast<double>(shape_.stride * shape_.stride);
+  return input_energy_ * std::max(windows, 1.0);
+}
+
+template <typename T>
+void ProductCheck::see_input(const T* x, bool is_trained, ThreadPool& threads) {
+  const ProductShape& s = shape_;
+  const int64_t pixels = s.in_pixels(), count = s.taps() + (is_trained ? 1 : 0);
+  const std::vector<T> vectors = stacked<T>(weight_.weight().phi, is_trained ? &weight_.sigma() : nullptr);
+  std::vector<T> planes(static_cast<size_t>(count * pixels));
+  input_energy_ = project(x, pixels, s.in, vectors.data(), count, planes.data(), threads);
+
+  expected_output_.assign(static_cast<size_t>(s.out_pixels()), 0);
+  threads.parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
+    for_each_run(s, begin, end, [&](int64_t out, int64_t tap, int64_t in, int64_t run) {
+      const T* const from = planes.data() + tap * pixels + in;
+      for (int64_t i = 0; i < run; ++i)
+        expected_output_[static_cast<size_t>(out + i)] += static_cast<double>(from[i * s.stride]);
+    });
+  });
+  if (is_trained) projected_input_.assign(planes.end() - pixels, planes.end());
+}
+
+template <typename T>
+Residual ProductCheck::output(const T* y, ThreadPool& threads) const {
+  const int64_t pixels = shape_.out_pixels();
+  const std::vector<T> rho = stacked<T>(weight_.rho(), nullptr);
+  std::vector<T> found(static_cast<size_t>(pixels));
+  const double energy = project(y, pixels, shape_.out, rho.data(), 1, found.data(), threads);
+  Residual residual;
+  subtract(expected_output_, found, residual.values);
+
+  const double noise = 1 + rounding_.input_noise, inner = static_cast<double>(shape_.taps() * shape_.in);
+  const double products = std::sqrt(window_energy() * noise) * weight_.weight_norm() * kProjectionRms;
+  const double wire = combined(products / std::sqrt(inner), std::sqrt(energy * noise) * kProjectionRms);
+  residual.is_decidable = std::isfinite(products) && std::isfinite(weight_.drift());
+  residual.tolerance = kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
+                                               rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
+                                               std::sqrt(window_energy()) * weight_.drift());
+  return residual;
+}
+
+template <typename T>
+void ProductCheck::see_output_gradient(const T* dy, ThreadPool& threads) {
+  const ProductShape& s = shape_;
+  const int64_t pixels = s.out_pixels(), count = s.taps() + 1;
+  const std::vector<T> vectors = stacked<T>(weight_.weight().psi, &weight_.rho());
+  std::vector<T> planes(static_cast<size_t>(count * pixels));
+  gradient_energy_ = project(dy, pixels, s.out, vectors.data(), count, planes.data(), threads);
+
+  expected_input_gradient_.assign(static_cast<size_t>(s.in_pixels()), 0);
+  threads.parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
+    for_each_run(s, begin, end, [&](int64_t out, int64_t tap, int64_t in, int64_t run) {
+      const T* const from = planes.data() + tap * pixels + out;
+      for (int64_t i = 0; i < run; ++i)
+        expected_input_gradient_[static_cast<size_t>(in + i * s.stride)] += static_cast<double>(from[i]);
+    });
+  });
+  projected_gradient_.assign(planes.end() - pixels, planes.end());
+}
+
+template <typename T>
+Residual ProductCheck::input_gradient(const T* dx, ThreadPool& threads) const {
+  const int64_t pixels = shape_.in_pixels();
+  const std::vector<T> sigma = stacked<T>(weight_.sigma(), nullptr);
+  std::vector<T> found(static_cast<size_t>(pixels));
+  const double energy = project(dx, pixels, shape_.in, sigma.data(), 1, found.data(), threads);
+  Residual residual;
+  subtract(expected_input_gradient_, found, residual.values);
+
+  const double noise = 1 + rounding_.output_noise, inner = static_cast<double>(shape_.out);
+  const double products = std::sqrt(gradient_energy_ * noise) * weight_.weight_norm() * kProjectionRms;
+  // Tiles that overlap are rounded one by one, before they are summed.
+  const double tiles = std::sqrt(energy * noise) * kProjectionRms * std::sqrt(static_cast<double>(shape_.taps()));
+  const double wire = combined(products / std::sqrt(inner), tiles);
+  residual.is_decidable = std::isfinite(products) && std::isfinite(weight_.drift());
+  residual.tolerance =
+      kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
+                              rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
+                              std::sqrt(gradient_energy_ * static_cast<double>(shape_.taps())) * weight_.drift());
+  return residual;
+}
+
+template <typename T>
+Projections ProductCheck::weight_gradient(const T* x, const T* dy, ThreadPool& threads) const {
+  const ProductShape& s = shape_;
+  const int64_t in_pixels = s.in_pixels(), out_pixels = s.out_pixels();
+  std::vector<T> of_input(static_cast<size_t>(s.taps() * in_pixels)),
+      of_gradient(static_cast<size_t>(s.taps() * out_pixels));
+  threads.parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
+    for_each_run(s, begin, end, [&](int64_t out, int64_t tap, int64_t in, int64_t run) {
+      T* const weights = of_input.data() + tap * in_pixels + in;
+      T* const inputs = of_gradient.data() + tap * out_pixels + out;
+      for (int64_t i = 0; i < run; ++i) {
+        weights[i * s.stride] = static_cast<T>(projected_gradient_[static_cast<size_t>(out + i)]);
+        inputs[i] = static_cast<T>(projected_input_[static_cast<size_t>(in + i * s.stride)]);
+      }
+    });
+  });
+  Projections gradient{std::vector<double>(static_cast<size_t>(s.taps() * s.in)),
+                       std::vector<double>(static_cast<size_t>(s.taps() * s.out))};
+  accumulate(x, in_pixels, s.in, of_input.data(), s.taps(), gradient.phi.data(), threads);
+  accumulate(dy, out_pixels, s.out, of_gradient.data(), s.taps(), gradient.psi.data(), threads);
+  return gradient;
+}
+
+double ProductCheck::gradient_error() const {
+  const double noise = (1 + rounding_.input_noise) * (1 + rounding_.output_noise);
+  const double products = std::sqrt(window_energy() * gradient_energy_ * noise) * kProjectionRms;
+  const double wire = rounding_.wire_roundoff * kWireRms * std::sqrt(2 / static_cast<double>(shape_.out_pixels()));
+  return rounding_.key_spread * products * (rounding_.unit_roundoff + wire);
+}
+
+template <typename T>
+Residual ProductCheck::returned_gradient(const Projections& expected, const T* dw, ThreadPool& threads) const {
+  const Projections found = weight_.project(dw, threads);
+  Residual residual;
+  subtract(expected.phi, found.phi, residual.values);
+  residual.is_decidable = std::isfinite(gradient_error());
+  residual.tolerance = kToleratedDeviations * gradient_error();
+  return residual;
+}
+
+Residual compare_fetched(const Projections& fetched, const Projections& followed, double norm, double drift,
+                         double unit_roundoff) {
+  Residual residual;
+  subtract(followed.phi, fetched.phi, residual.values);
+  residual.is_decidable = std::isfinite(drift) && std::isfinite(norm_of(followed.phi));
+  residual.tolerance = kToleratedDeviations * (drift + 4 * unit_roundoff * norm * kProjectionRms);
+  return residual;
+}
+
+#define TEMPO_INSTANTIATE(T)                                                                 \
+  template void ProductCheck::see_input(const T*, bool, ThreadPool&);                        \
+  template Residual ProductCheck::output(const T*, ThreadPool&) const;                       \
+  template void ProductCheck::see_output_gradient(const T*, ThreadPool&);                    \
+  template Residual ProductCheck::input_gradient(const T*, ThreadPool&) const;               \
+  template Projections ProductCheck::weight_gradient(const T*, const T*, ThreadPool&) const; \
+  template Residual ProductCheck::returned_gradient(const Projections&, const T*, ThreadPool&) const;
+TEMPO_INSTANTIATE(float)
+TEMPO_INSTANTIATE(double)
+#undef TEMPO_INSTANTIATE
+
+}  // namespace tempo::integrity

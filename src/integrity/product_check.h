@@ -1,0 +1,85 @@
+/// Verification of one use of one layer: a forward product and its two gradients, against the weight's fingerprint.
+/// Mathematics and rounding model: docs/integrity.md.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "integrity/fingerprint.h"
+#include "integrity/product_shape.h"
+
+namespace tempo::integrity {
+
+/// What rounds on the way from plain operands to an un-blinded result.
+struct RoundingModel {
+  double unit_roundoff = 0x1p-24;  ///< of products: 2^-24 for float32, 2^-53 for float64
+  double wire_roundoff = 0;        ///< of activations and gradients on the wire: 2^-9 for bfloat16, else 0
+  double input_noise = 0;          ///< energy of decoys in X, relative to the real one
+  double output_noise = 0;         ///< of decoys in dY
+  double key_spread = 1;           ///< by how much scales of keys enlarge relative errors; 1 for orthogonal keys
+};
+
+/// How far a result is from what the fingerprint says: one value a pixel (of a weight gradient, a tap and channel).
+struct Residual {
+  std::vector<double> values;
+  double tolerance = 0;      ///< largest Euclidean norm that rounding explains
+  bool is_decidable = true;  ///< false if the master's own operands are not finite: the run fails of itself then
+
+  /// False for anything that is not finite in a result of finite operands.
+  [[nodiscard]] bool is_explained() const;
+  /// Norm by tolerance, for calibration and metrics.
+  [[nodiscard]] double ratio() const;
+};
+
+/// One call of a layer. Borrows the fingerprint, which must not advance between forward and backward. Not thread-safe.
+class ProductCheck {
+ public:
+  ProductCheck(const ProductShape& shape, const RoundingModel& rounding, const WeightFingerprint& weight);
+
+  /// Reads x [images, height, width, in] once, before it is sent.
+  /// @param is_trained keeps what `weight_gradient` needs.
+  template <typename T>
+  void see_input(const T* x, bool is_trained, ThreadPool& threads);
+  /// Of the un-blinded y [images, out_height, out_width, out].
+  template <typename T>
+  [[nodiscard]] Residual output(const T* y, ThreadPool& threads) const;
+
+  /// Reads dy, of the shape of y, once, before it is sent.
+  template <typename T>
+  void see_output_gradient(const T* dy, ThreadPool& threads);
+  /// Of the un-blinded dx, of the shape of x.
+  template <typename T>
+  [[nodiscard]] Residual input_gradient(const T* dx, ThreadPool& threads) const;
+
+  /// What the fingerprint of dw must be. Needs the very x and dy that were seen.
+  template <typename T>
+  [[nodiscard]] Projections weight_gradient(const T* x, const T* dy, ThreadPool& threads) const;
+  /// Of the un-blinded dw [out, taps, in].
+  template <typename T>
+  [[nodiscard]] Residual returned_gradient(const Projections& expected, const T* dw, ThreadPool& threads) const;
+  /// Root of the energy by which rounding moves a projection of dw.
+  [[nodiscard]] double gradient_error() const;
+
+ private:
+  [[nodiscard]] double window_energy() const;
+
+  ProductShape shape_;
+  RoundingModel rounding_;
+  const WeightFingerprint& weight_;
+  double input_energy_ = 0, gradient_energy_ = 0;  // ||X||^2, ||dY||^2
+  std::vector<double> expected_output_;            // Y rho, by output pixel
+  std::vector<double> projected_input_;            // X sigma, by input pixel
+  std::vector<double> expected_input_gradient_;    // dX sigma, by input pixel
+  std::vector<double> projected_gradient_;         // dY rho, by output pixel
+};
+
+/// Of a weight that was fetched, against the fingerprint that followed its updates.
+/// @param fetched projections of the fetched weight (or velocity), @param norm its Frobenius norm
+Residual compare_fetched(const Projections& fetched, const Projections& followed, double norm, double drift,
+                         double unit_roundoff);
+
+/// Standard deviations of the rounding model at which a result is refused.
+constexpr double kToleratedDeviations = 8;
+
+}  // namespace tempo::integrity

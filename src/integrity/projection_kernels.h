@@ -1,0 +1,34 @@
+/// Inner loops of projection.h, one table per instruction set. Pointers and sizes only: no allocation, no checks.
+#pragma once
+
+#include <cstdint>
+
+namespace tempo::integrity {
+
+constexpr int kVectors = 4;   ///< vectors of one call, at most
+constexpr int kColumns = 32;  ///< columns of one strip, at most
+
+template <typename T>
+struct ProjectionKernels {
+  /// planes[v * pitch + r] = x[r, :] . vectors[v, :] for `rows` rows and `count` <= kVectors vectors.
+  void (*project)(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes,
+                  int64_t pitch) noexcept;
+  /// sums[v * kColumns + c] = sum over r of planes[v * pitch + r] * x[r * channels + c] for `columns` <= kColumns.
+  void (*accumulate)(const T* x, int64_t rows, int64_t channels, int64_t columns, const T* planes, int64_t pitch,
+                     int count, T* sums) noexcept;
+  T (*sum_of_squares)(const T* x, int64_t count) noexcept;
+};
+
+struct ProjectionKernelSet {
+  ProjectionKernels<float> f32;
+  ProjectionKernels<double> f64;
+};
+
+/// Plain loops: what the vector kernels are compared with.
+const ProjectionKernelSet& reference_projection_kernels();
+/// Of one Highway target that this machine supports; 0 is the reference.
+const ProjectionKernelSet& projection_kernels(int64_t target);
+/// The best of this machine.
+const ProjectionKernelSet& best_projection_kernels();
+
+}  // namespace tempo::integrity

@@ -1,0 +1,117 @@
+#include "offload/verifier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "offload/resident_weight.h"
+#include "offload/session.h"
+#include "tempo/error.h"
+
+namespace tempo::offload {
+namespace {
+
+/// Deviations of one entry of a mixed residual that are tolerated: the largest of millions is within six.
+constexpr double kToleratedEntry = 8;
+
+}  // namespace
+
+void Verifier::conclude(bool passed, double ratio, const std::string& worker, const std::string& what) {
+  ++counts_.checks;
+  if (passed) {
+    counts_.largest_ratio = std::max(counts_.largest_ratio, ratio);
+    return;
+  }
+  ++counts_.failures;
+  throw IntegrityError(
+      fmt::format("offload: {} from {} is not the product that was asked for, expected it within "
+                  "rounding; the result is dropped and the step abandoned",
+                  what, worker));
+}
+
+void Verifier::conclude(const integrity::Residual& residual, const std::string& worker, const std::string& what) {
+  conclude(residual.is_explained(), residual.is_decidable ? residual.ratio() : 0, worker, what);
+}
+
+void Verifier::conclude_entry(double largest, double tolerance, const std::string& worker, const std::string& what) {
+  conclude(largest <= tolerance, tolerance > 0 ? largest / tolerance : 0, worker, what);
+}
+
+integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,
+                                        double input_noise, double output_noise) {
+  // Root mean square of the scales times that of their reciprocals: 3.04 for 1..16, 2.87 for log-uniform in [1/4, 4].
+  constexpr double kSpreadOfScales = 3.1;
+  return {.unit_roundoff = type == ElementType::kFloat64 ? 0x1p-53 : 0x1p-24,
+          .wire_roundoff = wire == ElementType::kBFloat16 ? 0x1p-9 : 0,
+          .input_noise = input_noise,
+          .output_noise = output_noise,
+          .key_spread = options.protection == Protection::kPermuted ? kSpreadOfScales : 1};
+}
+
+CallVerifier::CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
+                           const integrity::RoundingModel& rounding, ElementType type,
+                           const integrity::WeightFingerprint& weight, bool is_checked, bool is_trained)
+    : session_(session),
+      layer_(std::move(layer)),
+      rounding_(rounding),
+      check_(shape, rounding, weight),
+      type_(type),
+      is_checked_(is_checked),
+      is_trained_(is_trained) {}
+
+void CallVerifier::see_input(ConstPlainTensor x) {
+  with_element_type(type_, [&](auto element) {
+    check_.see_input(static_cast<decltype(element)>(x.data), is_trained_, session_.threads());
+  });
+}
+
+void CallVerifier::check_output(ConstPlainTensor y, const LargestMixed& largest_mixed) {
+  if (!is_checked_) return;
+  conclude(with_element_type(
+               type_,
+               [&](auto element) { return check_.output(static_cast<decltype(element)>(y.data), session_.threads()); }),
+           largest_mixed, "forward");
+}
+
+void CallVerifier::see_output_gradient(ConstPlainTensor dy) {
+  with_element_type(type_, [&](auto element) {
+    check_.see_output_gradient(static_cast<decltype(element)>(dy.data), session_.threads());
+  });
+}
+
+void CallVerifier::check_input_gradient(ConstPlainTensor dx, const LargestMixed& largest_mixed) {
+  if (!is_checked_) return;
+  conclude(with_element_type(type_,
+                             [&](auto element) {
+                               return check_.input_gradient(static_cast<decltype(element)>(dx.data),
+                                                            session_.threads());
+                             }),
+           largest_mixed, "input_gradient");
+}
+
+void CallVerifier::weight_gradient(ConstPlainTensor x, ConstPlainTensor dy, ConstPlainTensor dw,
+                                   ResidentWeight* resident) {
+  if (dw.data != nullptr && !is_checked_) return;
+  with_element_type(type_, [&](auto element) {
+    using Pointer = decltype(element);
+    integrity::Projections gradient =
+        check_.weight_gradient(static_cast<Pointer>(x.data), static_cast<Pointer>(dy.data), session_.threads());
+    if (dw.data == nullptr)
+      resident->gradient_followed(std::move(gradient), check_.gradient_error());
+    else
+      conclude(check_.returned_gradient(gradient, static_cast<Pointer>(dw.data), session_.threads()), {},
+               "weight_gradient");
+  });
+}
+
+void CallVerifier::conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what) {
+  const std::string worker = session_.worker().describe().name, result = fmt::format("{} of {}", what, layer_);
+  session_.verifier().conclude(residual, worker, result);
+  if (!largest_mixed || rounding_.wire_roundoff == 0 || !residual.is_decidable) return;
+  const double deviation = residual.tolerance / integrity::kToleratedDeviations /
+                           std::sqrt(static_cast<double>(std::max<size_t>(residual.values.size(), 1)));
+  session_.verifier().conclude_entry(largest_mixed(residual.values), kToleratedEntry * deviation, worker, result);
+}
+
+}  // namespace tempo::offload

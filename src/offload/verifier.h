@@ -1,0 +1,102 @@
+/// Verification of a worker's results where products are made: decides what is checked, keeps the fingerprints of
+/// returned weights, counts, and refuses. The mathematics is in src/integrity.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/csprng.h"
+#include "integrity/policy.h"
+#include "integrity/product_check.h"
+#include "tempo/options.h"
+#include "tempo/worker.h"
+
+namespace tempo::offload {
+
+class Session;
+class ResidentWeight;
+struct ConstPlainTensor;
+struct PlainTensor;
+
+/// What all layers of a session share. Not thread-safe.
+class Verifier {
+ public:
+  struct Counts {
+    uint64_t checks = 0, failures = 0;
+    double largest_ratio = 0;  ///< of a residual by what was tolerated, among results that passed
+  };
+
+  explicit Verifier(const integrity::PolicySetting& policy)
+      : policy_(policy), secret_(SecretKey::random()), draws_(derive_key(secret_, "sampling")) {}
+
+  [[nodiscard]] bool is_on() const { return policy_.policy != integrity::Policy::kOff; }
+  /// Whether to check the next product: unpredictable for a worker. Every one under `always`.
+  [[nodiscard]] bool draw() {
+    return policy_.policy == integrity::Policy::kAlways || (is_on() && draws_.uniform() < policy_.probability);
+  }
+  /// A stream for one layer's fingerprint.
+  [[nodiscard]] Csprng stream(const std::string& layer) {
+    return Csprng(derive_key(secret_, "fingerprint", {layer, serial_++}));
+  }
+  /// Counts a check. @param worker, what name the result in the message
+  /// @throws IntegrityError if the residual is more than rounding explains.
+  void conclude(const integrity::Residual& residual, const std::string& worker, const std::string& what);
+  /// The same of the largest entry of a residual; see docs/integrity.md on narrow wires.
+  void conclude_entry(double largest, double tolerance, const std::string& worker, const std::string& what);
+
+  [[nodiscard]] const Counts& counts() const { return counts_; }
+
+ private:
+  void conclude(bool passed, double ratio, const std::string& worker, const std::string& what);
+
+  integrity::PolicySetting policy_;
+  SecretKey secret_;
+  Csprng draws_;
+  uint64_t serial_ = 0;
+  Counts counts_;
+};
+
+/// What rounds on the way of a product under these options. @param noise energies of the decoys, as in DecoyPlan
+integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,
+                                        double input_noise, double output_noise);
+
+/// Calls f with a null pointer to the element type, so that it can name it.
+template <typename F>
+auto with_element_type(ElementType type, const F& f) {
+  return type == ElementType::kFloat64 ? f(static_cast<const double*>(nullptr)) : f(static_cast<const float*>(nullptr));
+}
+
+/// Verifies one forward product and its gradients.
+class CallVerifier {
+ public:
+  /// Largest entry, by size, of a residual over pixels once it is mixed as the blinded operand was.
+  using LargestMixed = std::function<double(const std::vector<double>&)>;
+
+  /// @param weight must hold the weight's fingerprint, and live and not advance until the backward pass is done.
+  /// @param is_checked results are verified; else the fingerprint only follows the gradients (`is_trained`).
+  CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
+               const integrity::RoundingModel& rounding, ElementType type, const integrity::WeightFingerprint& weight,
+               bool is_checked, bool is_trained);
+
+  void see_input(ConstPlainTensor x);
+  void check_output(ConstPlainTensor y, const LargestMixed& largest_mixed);
+  void see_output_gradient(ConstPlainTensor dy);
+  void check_input_gradient(ConstPlainTensor dx, const LargestMixed& largest_mixed);
+  /// Checks dw if it has data, else lets the resident weight's fingerprint follow.
+  void weight_gradient(ConstPlainTensor x, ConstPlainTensor dy, ConstPlainTensor dw, ResidentWeight* resident);
+
+ private:
+  void conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what);
+
+  Session& session_;
+  std::string layer_;
+  integrity::RoundingModel rounding_;
+  integrity::ProductCheck check_;
+  ElementType type_;
+  bool is_checked_, is_trained_;
+};
+
+}  // namespace tempo::offload
