@@ -9,6 +9,7 @@
 
 #include "audit/attack.h"
 #include "audit/audit.h"
+#include "audit/detection.h"
 #include "audit/report/html.h"
 #include "audit/report/markdown.h"
 #include "audit/report/merge.h"
@@ -203,6 +204,25 @@ void add_report(CLI::App& app) {
   });
 }
 
+void add_detect(CLI::App& app) {
+  auto* command = app.add_subcommand("detect", "How often the integrity checks find a worker's lies");
+  auto options = std::make_shared<audit::DetectionOptions>();
+  auto out = std::make_shared<std::string>();
+  command->add_option("--trials", options->trials, "of every lie, on every layer")->check(CLI::Range(0, 1 << 30));
+  command->add_option("--honest", options->honest, "checks of honest results, in all")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_option("--seed", options->seed, "of operands and lies");
+  command->add_option("--out", *out, "Markdown file to write; default: print")->type_name("FILE");
+  command->callback([options, out] {
+    options->progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); };
+    const std::string text = audit::to_markdown(audit::measure_detection(*options));
+    if (out->empty())
+      fmt::print("{}", text);
+    else
+      write_text(*out, text);
+  });
+}
+
 void add_settings(CLI::App& app) {
   auto* command = app.add_subcommand("settings", "List the settings that are audited by default");
   command->callback([] {
@@ -230,5 +250,6 @@ int main(int argc, char** argv) {
   tempo::apps::add_run(app, command_line);
   tempo::apps::add_report(app);
   tempo::apps::add_settings(app);
+  tempo::apps::add_detect(app);
   return tempo::apps::run_program(app, argc, argv);
 }

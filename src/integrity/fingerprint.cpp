@@ -1,5 +1,6 @@
 #include "integrity/fingerprint.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "integrity/projection.h"
@@ -38,7 +39,22 @@ double norm_of(std::span<const double> values) {
 }
 
 WeightFingerprint::WeightFingerprint(Csprng& secret, int64_t out, int64_t taps, int64_t in)
-    : out_(out), taps_(taps), in_(in), rho_(draw(secret, out)), sigma_(draw(secret, in)) {}
+    : out_(out),
+      taps_(taps),
+      in_(in),
+      out_probe_(draw(secret, out)),
+      in_probe_(draw(secret, in)),
+      rho_(out_probe_),
+      sigma_(in_probe_) {}
+
+void WeightFingerprint::use(std::vector<double> rho, std::vector<double> sigma) {
+  rho_ = std::move(rho);
+  sigma_ = std::move(sigma);
+}
+
+double WeightFingerprint::rms(const std::vector<double>& values) {
+  return norm_of(values) / std::sqrt(static_cast<double>(std::max<size_t>(values.size(), 1)));
+}
 
 template <typename T>
 Projections WeightFingerprint::project(const T* plain, ThreadPool& threads, double* squared_norm) const {
@@ -64,24 +80,26 @@ void WeightFingerprint::take(const T* weight, ThreadPool& threads) {
   velocity_ = {std::vector<double>(weight_.phi.size()), std::vector<double>(weight_.psi.size())};
   norm_ = std::sqrt(squares);
   taken_phi_norm_ = norm_of(weight_.phi);
-  drift_energy_ = velocity_drift_ = 0;
+  drift_energy_ = velocity_drift_energy_ = 0;
 }
 
 template <typename T>
 void WeightFingerprint::take_velocity(const T* velocity, ThreadPool& threads) {
   velocity_ = project(velocity, threads);
-  velocity_drift_ = 0;
+  velocity_drift_energy_ = 0;
 }
 
 void WeightFingerprint::advance(const Projections& gradient, const SgdRates& rates, double gradient_error,
                                 double unit_roundoff) {
   step(weight_.phi, velocity_.phi, gradient.phi, rates);
   step(weight_.psi, velocity_.psi, gradient.psi, rates);
-  // Errors of the gradients add up in the velocity, coherently at worst; the weight is rounded anew at every step.
-  velocity_drift_ = rates.momentum * velocity_drift_ + rates.gradient_scale * gradient_error +
-                    2 * unit_roundoff * norm_of(velocity_.phi);
-  const double rounding = unit_roundoff * weight_norm(), followed = rates.learning_rate * velocity_drift_;
-  drift_energy_ = std::pow(std::sqrt(drift_energy_) + followed, 2) + rounding * rounding;
+  // Errors of different steps are independent: their energies add up. The velocity hands each on to the weight
+  // 1 / (1 - momentum) times over.
+  const double error = std::hypot(rates.gradient_scale * gradient_error, 2 * unit_roundoff * norm_of(velocity_.phi));
+  velocity_drift_energy_ = rates.momentum * rates.momentum * velocity_drift_energy_ + error * error;
+  const double rounding = unit_roundoff * weight_norm() * rho_rms();
+  const double followed = rates.learning_rate * error / (1 - rates.momentum);
+  drift_energy_ += followed * followed + rounding * rounding;
 }
 
 double WeightFingerprint::weight_norm() const {
@@ -90,7 +108,7 @@ double WeightFingerprint::weight_norm() const {
 }
 
 double WeightFingerprint::drift() const { return std::sqrt(drift_energy_); }
-double WeightFingerprint::velocity_drift() const { return velocity_drift_; }
+double WeightFingerprint::velocity_drift() const { return std::sqrt(velocity_drift_energy_); }
 
 template Projections WeightFingerprint::project(const float*, ThreadPool&, double*) const;
 template Projections WeightFingerprint::project(const double*, ThreadPool&, double*) const;

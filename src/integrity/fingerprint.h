@@ -2,10 +2,11 @@
 ///
 ///   phi = W rho  [taps, in]   (summed over output channels)        psi = W sigma  [taps, out]  (over input channels)
 ///
-/// rho and sigma are secret, fixed for a layer and never sent, in no form: checks run on un-blinded results. A result
-/// that is wrong by E passes only if E rho (or E sigma) is within rounding of zero, and a worker that knows neither
-/// cannot see to that (docs/integrity.md). Entries are of random sign, their size uniform in [1/2, 3/2]: none is small
-/// enough for an error to hide behind, and no two differ by a ratio that could be guessed.
+/// rho and sigma are secret and never sent, in no form: checks run on un-blinded results. A result that is wrong by E
+/// passes only if E rho (or E sigma) is within rounding of zero, and a worker that knows neither cannot see to that
+/// (docs/integrity.md). A worker errs under keys, so it is there that no entry may be small enough for an error to hide
+/// behind: *probes* are drawn for blinded channels, of random sign and of a size uniform in [1/2, 3/2], and rho and
+/// sigma are what the keys make of them.
 ///
 /// Under resident weights the fingerprint follows the updates without the weight: they are linear.
 #pragma once
@@ -32,8 +33,13 @@ struct Projections {
 /// Not thread-safe.
 class WeightFingerprint {
  public:
-  /// Draws rho and sigma. The stream must belong to this layer and nothing else.
+  /// Draws probes, which are rho and sigma until `use`. The stream must belong to this layer and nothing else.
   WeightFingerprint(Csprng& secret, int64_t out, int64_t taps, int64_t in);
+
+  [[nodiscard]] const std::vector<double>& out_probe() const { return out_probe_; }
+  [[nodiscard]] const std::vector<double>& in_probe() const { return in_probe_; }
+  /// Probes as un-blinded channels see them; to be called with every new pair of keys, before `take`.
+  void use(std::vector<double> rho, std::vector<double> sigma);
 
   /// Of a plain weight [out, taps, in]; of a velocity too.
   template <typename T>
@@ -52,20 +58,25 @@ class WeightFingerprint {
 
   [[nodiscard]] const std::vector<double>& rho() const { return rho_; }
   [[nodiscard]] const std::vector<double>& sigma() const { return sigma_; }
+  /// Root mean square of their entries.
+  [[nodiscard]] double rho_rms() const { return rms(rho_); }
+  [[nodiscard]] double sigma_rms() const { return rms(sigma_); }
   [[nodiscard]] const Projections& weight() const { return weight_; }
   [[nodiscard]] const Projections& velocity() const { return velocity_; }
   /// Frobenius norm of the weight: exact when it was last taken, since then scaled by the growth of the fingerprint.
   [[nodiscard]] double weight_norm() const;
-  /// Root of the energy by which phi and psi may have drifted from the worker's weight since, by rounding alone.
+  /// Root of the energy by which phi may have drifted from the worker's weight since, by rounding alone.
   [[nodiscard]] double drift() const;
   [[nodiscard]] double velocity_drift() const;
 
  private:
+  static double rms(const std::vector<double>& values);
+
   int64_t out_, taps_, in_;
-  std::vector<double> rho_, sigma_;
+  std::vector<double> out_probe_, in_probe_, rho_, sigma_;
   Projections weight_, velocity_;
   double norm_ = 0, taken_phi_norm_ = 0;  // of the weight when taken
-  double drift_energy_ = 0, velocity_drift_ = 0;
+  double drift_energy_ = 0, velocity_drift_energy_ = 0;
 };
 
 /// Euclidean norm.

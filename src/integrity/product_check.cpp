@@ -7,8 +7,7 @@
 namespace tempo::integrity {
 namespace {
 
-constexpr double kProjectionRms = 1.0408;  // of entries of rho and sigma: sqrt(13 / 12)
-constexpr double kWireRms = 0.6;           // of a rounding to the wire, in units of its bound
+constexpr double kWireRms = 0.6;  // of a rounding to the wire, in units of its bound
 
 /// Vectors of a projection, one after the other, in the type of the operand.
 template <typename T>
@@ -19,6 +18,11 @@ std::vector<T> stacked(const std::vector<double>& first, const std::vector<doubl
 }
 
 double combined(double a, double b) { return std::sqrt(a * a + b * b); }
+
+/// Share of a drift that shows in products: |x . drift| of |x| |drift|, root mean square. The drift is rounding noise
+/// of gradients, which lies along the same directions as x in part; a tenth of the energy of real activations is in
+/// their common mean. Decoys make the noise the same in all directions.
+double alignment(double noise, double inner) { return std::sqrt(0.1 / (1 + noise) + 1 / inner); }
 
 template <typename T>
 void subtract(const std::vector<double>& expected, const std::vector<T>& found, std::vector<double>& out) {
@@ -73,12 +77,13 @@ Residual ProductCheck::output(const T* y, ThreadPool& threads) const {
   subtract(expected_output_, found, residual.values);
 
   const double noise = 1 + rounding_.input_noise, inner = static_cast<double>(shape_.taps() * shape_.in);
-  const double products = std::sqrt(window_energy() * noise) * weight_.weight_norm() * kProjectionRms;
-  const double wire = combined(products / std::sqrt(inner), std::sqrt(energy * noise) * kProjectionRms);
+  const double products = std::sqrt(window_energy() * noise) * weight_.weight_norm() * weight_.rho_rms();
+  const double wire = combined(products / std::sqrt(inner), std::sqrt(energy * noise) * weight_.rho_rms());
   residual.is_decidable = std::isfinite(products) && std::isfinite(weight_.drift());
-  residual.tolerance = kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
-                                               rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
-                                               std::sqrt(window_energy()) * weight_.drift());
+  residual.tolerance =
+      kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
+                              rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
+                              std::sqrt(window_energy()) * alignment(rounding_.input_noise, inner) * weight_.drift());
   return residual;
 }
 
@@ -111,15 +116,15 @@ Residual ProductCheck::input_gradient(const T* dx, ThreadPool& threads) const {
   subtract(expected_input_gradient_, found, residual.values);
 
   const double noise = 1 + rounding_.output_noise, inner = static_cast<double>(shape_.out);
-  const double products = std::sqrt(gradient_energy_ * noise) * weight_.weight_norm() * kProjectionRms;
+  const double products = std::sqrt(gradient_energy_ * noise) * weight_.weight_norm() * weight_.sigma_rms();
   // Tiles that overlap are rounded one by one, before they are summed.
-  const double tiles = std::sqrt(energy * noise) * kProjectionRms * std::sqrt(static_cast<double>(shape_.taps()));
+  const double tiles = std::sqrt(energy * noise) * weight_.sigma_rms() * std::sqrt(static_cast<double>(shape_.taps()));
   const double wire = combined(products / std::sqrt(inner), tiles);
   residual.is_decidable = std::isfinite(products) && std::isfinite(weight_.drift());
-  residual.tolerance =
-      kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
-                              rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
-                              std::sqrt(gradient_energy_ * static_cast<double>(shape_.taps())) * weight_.drift());
+  residual.tolerance = kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
+                                               rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
+                                               std::sqrt(gradient_energy_ * static_cast<double>(shape_.taps())) *
+                                                   alignment(rounding_.output_noise, inner) * weight_.drift());
   return residual;
 }
 
@@ -148,9 +153,14 @@ Projections ProductCheck::weight_gradient(const T* x, const T* dy, ThreadPool& t
 
 double ProductCheck::gradient_error() const {
   const double noise = (1 + rounding_.input_noise) * (1 + rounding_.output_noise);
-  const double products = std::sqrt(window_energy() * gradient_energy_ * noise) * kProjectionRms;
-  const double wire = rounding_.wire_roundoff * kWireRms * std::sqrt(2 / static_cast<double>(shape_.out_pixels()));
-  return rounding_.key_spread * products * (rounding_.unit_roundoff + wire);
+  const auto terms = static_cast<double>(shape_.out_pixels());
+  // Sums run in blocks, and over the blocks' sums: of n independent terms the rounding of a plain sum has n^2 / 2 times
+  // the energy of one term's, that of blocks of b terms (b n + n^2 / b) / 2.
+  constexpr double kBlock = 512;
+  const double blocked = std::min(1.0, std::sqrt((kBlock + terms / kBlock) / terms));
+  const double products = std::sqrt(window_energy() * gradient_energy_ * noise) * weight_.rho_rms();
+  const double wire = rounding_.wire_roundoff * kWireRms * std::sqrt(2 / terms);
+  return rounding_.key_spread * products * (rounding_.unit_roundoff * blocked + wire);
 }
 
 template <typename T>
@@ -168,7 +178,7 @@ Residual compare_fetched(const Projections& fetched, const Projections& followed
   Residual residual;
   subtract(followed.phi, fetched.phi, residual.values);
   residual.is_decidable = std::isfinite(drift) && std::isfinite(norm_of(followed.phi));
-  residual.tolerance = kToleratedDeviations * (drift + 4 * unit_roundoff * norm * kProjectionRms);
+  residual.tolerance = kToleratedDeviations * (drift + 4 * unit_roundoff * norm);
   return residual;
 }
 

@@ -1,4 +1,8 @@
+#include <fmt/format.h>
+
+#include "integrity/matmul_check.h"
 #include "offload/blinded_product.h"
+#include "offload/stopwatch.h"
 
 namespace tempo::offload {
 
@@ -37,6 +41,7 @@ struct BlindedMatmul::Call {
   double flops = 0;
   BatchKeys keys;
   Operand a, b;
+  bool is_checked = false;
 };
 
 void BlindedMatmul::CallDeleter::operator()(Call* call) const noexcept { delete call; }
@@ -77,6 +82,17 @@ Operand BlindedMatmul::send_dc(const Call& call, ConstPlainTensor dc, const Batc
                        matrix_geometry(n, m), call.wire, {batch, n, m});
 }
 
+template <typename Check>
+void BlindedMatmul::verify(const Call& call, const char* what, const Check& check) {
+  const Stopwatch watch(session_.counters().verify_seconds);
+  const integrity::MatmulShape shape{call.shape.batch, call.shape.n, call.shape.d, call.shape.m};
+  const integrity::RoundingModel rounding = rounding_model(session_.options(), call.type, call.wire, 0, 0);
+  Csprng secret = session_.verifier().stream(layer_);
+  session_.verifier().conclude(
+      with_element_type(call.type, [&](auto element) { return check(element, shape, rounding, secret); }),
+      session_.worker().describe().name, fmt::format("{} of {}", what, layer_));
+}
+
 BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainTensor a, ConstPlainTensor b,
                                                  PlainTensor c) {
   UniqueCall call(new Call);
@@ -96,6 +112,13 @@ BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainT
   session_.unblind(blinded, matrix_geometry(shape.n, shape.m),
                    items_of<Session::UnblindItem>(c, shape.n * shape.m, call->keys.items, &ProductKeys::left,
                                                   Form::kInverse, &ProductKeys::right, Form::kInverse));
+  call->is_checked = session_.verifier().draw();
+  if (call->is_checked)
+    verify(*call, "forward", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
+      using Pointer = decltype(element);
+      return integrity::check_matmul(s, rounding, static_cast<Pointer>(a.data), static_cast<Pointer>(b.data),
+                                     static_cast<Pointer>(c.data), secret, session_.threads());
+    });
   session_.count_product(call->flops);
   return call;
 }
@@ -135,6 +158,17 @@ void BlindedMatmul::backward(Call& call, ConstPlainTensor a, ConstPlainTensor b,
   session_.unblind(db_blinded, matrix_geometry(d, m),
                    items_of<Session::UnblindItem>(db, d * m, db_keys.items, &ProductKeys::inner, Form::kInverse,
                                                   &ProductKeys::right, Form::kTranspose));
+  if (!call.is_checked) return;
+  verify(call, "input_gradient", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
+    using Pointer = decltype(element);
+    return integrity::check_matmul_da(s, rounding, static_cast<Pointer>(b.data), static_cast<Pointer>(dc.data),
+                                      static_cast<Pointer>(da.data), secret, session_.threads());
+  });
+  verify(call, "weight_gradient", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
+    using Pointer = decltype(element);
+    return integrity::check_matmul_db(s, rounding, static_cast<Pointer>(a.data), static_cast<Pointer>(dc.data),
+                                      static_cast<Pointer>(db.data), secret, session_.threads());
+  });
 }
 
 }  // namespace tempo::offload

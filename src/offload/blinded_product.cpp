@@ -123,9 +123,11 @@ void BlindedProduct::begin_verification(Call& call, ConstPlainTensor x, ConstPla
   const bool is_followed = session_.verifier().is_on() && resident_ && is_trained;
   if (!is_checked && !is_followed) return;
   const Stopwatch watch(session_.counters().verify_seconds);
-  if (fingerprint_)
+  if (fingerprint_) {
+    use_keys(*fingerprint_, *call.keys.inner, *call.keys.right, session_.threads());
     with_element_type(
         w.type, [&](auto element) { fingerprint_->take(static_cast<decltype(element)>(w.data), session_.threads()); });
+  }
   const ProductGeometry& g = geometry_;
   const integrity::ProductShape shape{.images = call.shape.images,
                                       .height = call.shape.height,

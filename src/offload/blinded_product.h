@@ -100,7 +100,7 @@ class BlindedMatmul {
   using UniqueCall = std::unique_ptr<Call, CallDeleter>;
 
   UniqueCall forward(const Shape& shape, ConstPlainTensor a, ConstPlainTensor b, PlainTensor c);
-  /// Both gradients. `a` and `b` are read only under reuse=none.
+  /// Both gradients. `a` and `b` are read only under reuse=none, and where the session verifies.
   void backward(Call& call, ConstPlainTensor a, ConstPlainTensor b, ConstPlainTensor dc, PlainTensor da,
                 PlainTensor db);
 
@@ -115,6 +115,8 @@ class BlindedMatmul {
   Operand send_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys);
   Operand send_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys);
   Operand send_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys);
+  template <typename Check>
+  void verify(const Call& call, const char* what, const Check& check);
 
   Session& session_;
   std::string layer_;

@@ -81,6 +81,7 @@ void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity, u
 void ResidentWeight::take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity) {
   if (!fingerprint_) return;
   const Stopwatch watch(session_.counters().verify_seconds);
+  use_keys(*fingerprint_, *keys_.inner, *keys_.right, session_.threads());
   with_element_type(type_, [&](auto element) {
     using Pointer = decltype(element);
     fingerprint_->take(static_cast<Pointer>(weight.data), session_.threads());
@@ -104,9 +105,9 @@ void ResidentWeight::verify(ConstPlainTensor weight, ConstPlainTensor velocity) 
     const integrity::Projections fetched = with_element_type(type_, [&](auto element) {
       return fingerprint_->project(static_cast<decltype(element)>(plain.data), session_.threads(), &squares);
     });
-    // The velocity is followed with the weight's own roundings: a weight decay, for one, multiplies what was rounded.
-    session_.verifier().conclude(integrity::compare_fetched(fetched, followed, std::sqrt(squares), drift, roundoff),
-                                 session_.worker().describe().name, fmt::format("{} of {}", what, layer_));
+    session_.verifier().conclude(
+        integrity::compare_fetched(fetched, followed, std::sqrt(squares) * fingerprint_->rho_rms(), drift, roundoff),
+        session_.worker().describe().name, fmt::format("{} of {}", what, layer_));
   };
   compare(weight, fingerprint_->weight(), fingerprint_->drift(), "fetch");
   if (velocity.data != nullptr)
@@ -116,11 +117,12 @@ void ResidentWeight::verify(ConstPlainTensor weight, ConstPlainTensor velocity) 
 void ResidentWeight::rekey(uint64_t epoch) {
   std::vector<std::byte> weight(static_cast<size_t>(geometry_.elements()) * element_bytes(type_));
   std::vector<std::byte> velocity(weight.size());
-  fetch({type_, weight.data()}, {type_, velocity.data()});
+  fetch_verified({type_, weight.data()}, {type_, velocity.data()});
   epoch_ = epoch;
   keys_ = derive(epoch);
   weight_ = encrypt({type_, weight.data()}, keys_);
   velocity_ = encrypt({type_, velocity.data()}, keys_);
+  take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
 }
 
 void ResidentWeight::gradient_submitted(std::future<Buffer> squared_norm) {
@@ -188,10 +190,14 @@ void ResidentWeight::unblind(const Buffer& blinded, PlainTensor plain) {
                    {{plain, {keys_.right.get(), Form::kTranspose}, {keys_.inner.get(), Form::kInverse}}});
 }
 
-void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
+void ResidentWeight::fetch_verified(PlainTensor weight, PlainTensor velocity) {
   unblind(fetch_raw(weight_), weight);
   if (velocity.data != nullptr) unblind(fetch_raw(velocity_), velocity);
   verify(weight, velocity);
+}
+
+void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
+  fetch_verified(weight, velocity);
   // What has drifted by rounding starts anew from what is there.
   if (velocity.data != nullptr && !has_gradient_) take_fingerprint(weight, velocity);
 }

@@ -74,6 +74,7 @@ class ResidentWeight {
   Keys derive(uint64_t epoch);
   [[nodiscard]] uint64_t epoch_of(uint64_t step) const;
   Buffer fetch_raw(const Operand& operand);
+  void fetch_verified(PlainTensor weight, PlainTensor velocity);
   Operand encrypt(ConstPlainTensor plain, const Keys& keys);
   void rekey(uint64_t epoch);
   void zero_velocity();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "obfuscation/blind.h"
 #include "offload/resident_weight.h"
 #include "offload/session.h"
 #include "tempo/error.h"
@@ -12,8 +13,9 @@
 namespace tempo::offload {
 namespace {
 
-/// Deviations of one entry of a mixed residual that are tolerated: the largest of millions is within six.
-constexpr double kToleratedEntry = 8;
+/// Deviations of one entry of a mixed residual that are tolerated. The largest of millions is within six, but rows are
+/// not mixed evenly: some carry two or three times their share.
+constexpr double kToleratedEntry = 14;
 
 }  // namespace
 
@@ -36,6 +38,21 @@ void Verifier::conclude(const integrity::Residual& residual, const std::string& 
 
 void Verifier::conclude_entry(double largest, double tolerance, const std::string& worker, const std::string& what) {
   conclude(largest <= tolerance, tolerance > 0 ? largest / tolerance : 0, worker, what);
+}
+
+void use_keys(integrity::WeightFingerprint& fingerprint, const obfuscation::Key& inner, const obfuscation::Key& right,
+              ThreadPool& threads) {
+  const obfuscation::Key one_row{.size = 1, .rounds = {}};
+  const auto unblinded = [&](const std::vector<double>& probe, obfuscation::KeyUse channels) {
+    std::vector<double> plain(probe.size());
+    const auto geometry = obfuscation::matrix_geometry(1, static_cast<int64_t>(probe.size()));
+    obfuscation::unblind(reinterpret_cast<const std::byte*>(probe.data()), ElementType::kFloat64, geometry,
+                         {&one_row, obfuscation::Form::kInverse}, channels, plain.data(), threads);
+    return plain;
+  };
+  // Y~ r = Y (K^T r) along channels;  dX~ s = dX (K^-1 s).
+  fingerprint.use(unblinded(fingerprint.out_probe(), {&right, obfuscation::Form::kTranspose}),
+                  unblinded(fingerprint.in_probe(), {&inner, obfuscation::Form::kInverse}));
 }
 
 integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,

@@ -11,6 +11,7 @@
 #include "base/csprng.h"
 #include "integrity/policy.h"
 #include "integrity/product_check.h"
+#include "obfuscation/key.h"
 #include "tempo/options.h"
 #include "tempo/worker.h"
 
@@ -58,6 +59,10 @@ class Verifier {
   uint64_t serial_ = 0;
   Counts counts_;
 };
+
+/// Turns a fingerprint's probes, which are of blinded channels, to plain ones: for W~ under these keys.
+void use_keys(integrity::WeightFingerprint& fingerprint, const obfuscation::Key& inner, const obfuscation::Key& right,
+              ThreadPool& threads);
 
 /// What rounds on the way of a product under these options. @param noise energies of the decoys, as in DecoyPlan
 integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,

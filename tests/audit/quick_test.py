@@ -52,7 +52,7 @@ def main():
         expect_refused("bad.json", "report", folder / "bad.json", "--out", folder / "x")
         expect_refused("again, expected every setting once", "report", folder / "audit" / "audit.json",
                        folder / "audit" / "audit.json", "--out", folder / "x")
-        expect_refused("expected one of run, report, settings", "attack")
+        expect_refused("expected one of run, report, settings, detect", "attack")
         assert not (folder / "x" / "audit.json").exists()
         listed = call("settings")
         assert listed.returncode == 0 and "(the default)" in listed.stdout, listed.stdout

@@ -44,7 +44,10 @@ inline std::vector<BlindingOptions> blinding_cases() {
 
 inline std::unique_ptr<offload::Session> make_session(const BlindingOptions& options) {
   static const auto worker = offload::make_inprocess_worker("cpu", 1);
-  return std::make_unique<offload::Session>(options, key_from_seed_insecure(11), worker, 2);
+  // Verified throughout: whatever the setting, honest results must pass.
+  return std::make_unique<offload::Session>(
+      options, key_from_seed_insecure(11), worker, 2,
+      integrity::PolicySetting{.policy = integrity::Policy::kAlways, .probability = 1});
 }
 
 }  // namespace tempo::testing
