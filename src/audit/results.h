@@ -65,7 +65,8 @@ struct InformationResult {
 /// What a worker gets by adding an error of this size, relative to each result's norm, at every step.
 struct TamperingResult {
   double relative_error = 0;
-  double final_loss = 0, test_accuracy = 0;
+  double final_loss = 0, test_accuracy = 0;  ///< with integrity=off
+  bool is_refused = false;                   ///< with integrity=always
 };
 
 /// A victim: one model trained for this audit.

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "offload/transport/inprocess.h"
+#include "tempo/error.h"
 
 namespace tempo::audit {
 
@@ -61,6 +62,19 @@ class TamperingWorker final : public offload::Worker {
   double relative_error_;
 };
 
+/// Whether verification stops such a run.
+bool is_refused(const VictimOptions& options, const State& start, const train::DataSplits& data, Setting setting,
+                int64_t steps, const SecretKey& root, double error) {
+  setting.integrity = "always";
+  try {
+    train_offloaded(options, start, data, setting, steps, root,
+                    [&](auto worker) { return make_tampering_worker(std::move(worker), error); });
+  } catch (const IntegrityError&) {
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::shared_ptr<offload::Worker> make_tampering_worker(std::shared_ptr<offload::Worker> honest, double relative_error) {
@@ -82,7 +96,8 @@ std::vector<TamperingResult> measure_tampering(const VictimOptions& options, con
     for (size_t i = summary.losses.size() - tail; i < summary.losses.size(); ++i) loss += summary.losses[i];
     results.push_back({.relative_error = error,
                        .final_loss = loss / static_cast<double>(tail),
-                       .test_accuracy = summary.test_accuracy});
+                       .test_accuracy = summary.test_accuracy,
+                       .is_refused = is_refused(options, start, data, setting, steps, root, error)});
   }
   return results;
 }

@@ -61,6 +61,7 @@ RunConfig recording_config(const VictimOptions& options, const std::filesystem::
   config.schedule = Schedule::kConstant;
   config.workers = local ? "local" : "inprocess:cpu";
   config.offload = setting.offload;
+  config.integrity = setting.integrity;
   config.blinding = setting.blinding;
   config.weights = setting.blinding.weights;
   config.allow_unprotected = true;

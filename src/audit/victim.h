@@ -25,6 +25,7 @@ struct Setting {
   std::string name;
   BlindingOptions blinding;
   OffloadChoice offload = OffloadChoice::kAll;
+  std::string integrity = "off";  ///< what a worker sees does not depend on it
 };
 
 /// What a victim is made from.

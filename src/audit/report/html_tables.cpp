@@ -143,8 +143,8 @@ std::string tampering_table(const AuditResults& results) {
   std::vector<std::vector<std::string>> rows;
   for (const TamperingResult& tampering : results.tampering)
     rows.push_back({format_compact(tampering.relative_error), format_score(tampering.final_loss),
-                    format_percent(tampering.test_accuracy)});
-  return table({"relative error", "final loss", "test accuracy"}, rows, 0);
+                    format_percent(tampering.test_accuracy), tampering.is_refused ? "refused" : "passes"});
+  return table({"relative error", "final loss", "test accuracy", "integrity=always"}, rows, 0);
 }
 
 std::string every_finding(const AuditResults& results, std::span<const Attack> attacks) {

@@ -164,12 +164,12 @@ std::string information_section(const AuditResults& results) {
 std::string tampering_section(const AuditResults& results) {
   std::string out =
       "## Tampering\n\nA worker that adds an error of this size, relative to the norm of each result, at every "
-      "step.\n\n";
+      "step. Loss and accuracy are of runs that verify nothing (integrity=off).\n\n";
   if (results.tampering.empty()) return out + "Not run.\n";
-  Table table({"relative error", "final loss", "test accuracy"});
+  Table table({"relative error", "final loss", "test accuracy", "integrity=always"});
   for (const TamperingResult& tampering : results.tampering)
     table.row({format_compact(tampering.relative_error), format_score(tampering.final_loss),
-               format_percent(tampering.test_accuracy)});
+               format_percent(tampering.test_accuracy), tampering.is_refused ? "refused" : "passes"});
   return out + table.text();
 }
 

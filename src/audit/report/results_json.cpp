@@ -88,6 +88,7 @@ void fields(Io& io, Record& r) {
   io("relative_error", r.relative_error);
   io("final_loss", r.final_loss);
   io("test_accuracy", r.test_accuracy);
+  io("is_refused", r.is_refused);
 }
 
 template <typename Io, Is<VictimResult> Record>

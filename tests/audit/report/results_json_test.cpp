@@ -57,6 +57,8 @@ TEST(ResultsJson, RoundTripIsExact) {
   EXPECT_EQ(back.information[0].rows_mixed, results.information[0].rows_mixed);
   EXPECT_EQ(back.information[0].channels_mixed, results.information[0].channels_mixed);
   EXPECT_EQ(back.tampering[1].relative_error, results.tampering[1].relative_error);
+  EXPECT_FALSE(back.tampering[1].is_refused);
+  EXPECT_TRUE(back.tampering[2].is_refused);
 }
 
 TEST(ResultsJson, EmptyResultsRoundTrip) {

@@ -121,7 +121,11 @@ inline AuditResults sample_results() {
                                     0.6, 0.4, 0.53});
     results.surrogates.push_back({"white box", budget, 0.8127, 1, 0.98, 0.61});
   }
-  results.tampering = {{0, 0.41, 0.8127}, {1e-6, 0.41, 0.8119}, {1e-4, 0.42, 0.8101}, {1e-2, 0.7, 0.74}, {1, 2.3, 0.1}};
+  results.tampering = {{0, 0.41, 0.8127},
+                       {1e-6, 0.41, 0.8119},
+                       {1e-4, 0.42, 0.8101, true},
+                       {1e-2, 0.7, 0.74, true},
+                       {1, 2.3, 0.1, true}};
   return results;
 }
 
