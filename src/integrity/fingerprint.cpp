@@ -99,7 +99,9 @@ void WeightFingerprint::advance(const Projections& gradient, const SgdRates& rat
   velocity_drift_energy_ = rates.momentum * rates.momentum * velocity_drift_energy_ + error * error;
   const double rounding = unit_roundoff * weight_norm() * rho_rms();
   const double followed = rates.learning_rate * error / (1 - rates.momentum);
-  drift_energy_ += followed * followed + rounding * rounding;
+  // Weight decay feeds a drift back.
+  const double fed_back = 1 + rates.learning_rate * rates.weight_decay / (1 - rates.momentum);
+  drift_energy_ = drift_energy_ * fed_back * fed_back + followed * followed + rounding * rounding;
 }
 
 double WeightFingerprint::weight_norm() const {

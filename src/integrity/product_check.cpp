@@ -17,6 +17,10 @@ std::vector<T> stacked(const std::vector<double>& first, const std::vector<doubl
   return vectors;
 }
 
+/// Whether products of this size, and their squares, are far from what their type can hold. Where they are not, an
+/// honest worker's results overflow, and the run fails of itself.
+bool is_held(double products, double unit_roundoff) { return products < (unit_roundoff < 0x1p-30 ? 1e150 : 1e17); }
+
 double combined(double a, double b) { return std::sqrt(a * a + b * b); }
 
 /// Share of a drift that shows in products: |x . drift| of |x| |drift|, root mean square. The drift is rounding noise
@@ -79,7 +83,7 @@ Residual ProductCheck::output(const T* y, ThreadPool& threads) const {
   const double noise = 1 + rounding_.input_noise, inner = static_cast<double>(shape_.taps() * shape_.in);
   const double products = std::sqrt(window_energy() * noise) * weight_.weight_norm() * weight_.rho_rms();
   const double wire = combined(products / std::sqrt(inner), std::sqrt(energy * noise) * weight_.rho_rms());
-  residual.is_decidable = std::isfinite(products) && std::isfinite(weight_.drift());
+  residual.is_decidable = is_held(products, rounding_.unit_roundoff) && std::isfinite(weight_.drift());
   residual.tolerance =
       kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
                               rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
@@ -120,7 +124,7 @@ Residual ProductCheck::input_gradient(const T* dx, ThreadPool& threads) const {
   // Tiles that overlap are rounded one by one, before they are summed.
   const double tiles = std::sqrt(energy * noise) * weight_.sigma_rms() * std::sqrt(static_cast<double>(shape_.taps()));
   const double wire = combined(products / std::sqrt(inner), tiles);
-  residual.is_decidable = std::isfinite(products) && std::isfinite(weight_.drift());
+  residual.is_decidable = is_held(products, rounding_.unit_roundoff) && std::isfinite(weight_.drift());
   residual.tolerance = kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
                                                rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
                                                std::sqrt(gradient_energy_ * static_cast<double>(shape_.taps())) *
@@ -168,7 +172,7 @@ Residual ProductCheck::returned_gradient(const Projections& expected, const T* d
   const Projections found = weight_.project(dw, threads);
   Residual residual;
   subtract(expected.phi, found.phi, residual.values);
-  residual.is_decidable = std::isfinite(gradient_error());
+  residual.is_decidable = is_held(gradient_error() / rounding_.unit_roundoff, rounding_.unit_roundoff);
   residual.tolerance = kToleratedDeviations * gradient_error();
   return residual;
 }
@@ -177,7 +181,7 @@ Residual compare_fetched(const Projections& fetched, const Projections& followed
                          double unit_roundoff) {
   Residual residual;
   subtract(followed.phi, fetched.phi, residual.values);
-  residual.is_decidable = std::isfinite(drift) && std::isfinite(norm_of(followed.phi));
+  residual.is_decidable = std::isfinite(drift) && is_held(norm_of(followed.phi), unit_roundoff);
   residual.tolerance = kToleratedDeviations * (drift + 4 * unit_roundoff * norm);
   return residual;
 }

@@ -23,8 +23,9 @@ struct RoundingModel {
 /// How far a result is from what the fingerprint says: one value a pixel (of a weight gradient, a tap and channel).
 struct Residual {
   std::vector<double> values;
-  double tolerance = 0;      ///< largest Euclidean norm that rounding explains
-  bool is_decidable = true;  ///< false if the master's own operands are not finite: the run fails of itself then
+  double tolerance = 0;  ///< largest Euclidean norm that rounding explains
+  bool is_decidable =
+      true;  ///< false if the master's own operands are not finite, or products overflow: the run fails then
 
   /// False for anything that is not finite in a result of finite operands.
   [[nodiscard]] bool is_explained() const;
