@@ -16,5 +16,6 @@ refuse() { # FILE PATTERN WHO
 
 trusted='tempo::(obfuscation|integrity|nn|train|seal|attest|service|audit|SecretKey|Csprng|derive_key)'
 refuse "$build/src/worker/libtempo_worker.a" "$trusted" "the worker refers to trusted code" --undefined-only
+refuse "$build/apps/tempo-worker" "$trusted" "tempo-worker holds trusted code"
 refuse "$build/apps/tempo" 'tempo::audit' "the master holds code of the audit"
 echo "symbols: ok"

@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <string>
 
-#include "base/secret.h"
 #include "tempo/error.h"
 
 namespace tempo::apps {
@@ -41,11 +40,12 @@ void sleep_while_waiting(char** argv) {
   // Where exec is not allowed the program goes on, only slower.
 }
 
-int run_program(CLI::App& app, int argc, char** argv) {
-  if (std::string names; argc > 1 && argv[1][0] != '-' && is_unknown_command(app, argv[1], names))
+int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& prepare) {
+  if (std::string names;
+      !app.get_subcommands({}).empty() && argc > 1 && argv[1][0] != '-' && is_unknown_command(app, argv[1], names))
     return report(app, fmt::format("got the command \"{}\", expected one of {}", argv[1], names), ExitCode::kBadInput);
   try {
-    protect_process_memory();
+    if (prepare) prepare();
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
     return app.exit(success);

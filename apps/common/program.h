@@ -3,11 +3,14 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 
 namespace tempo::apps {
 
-/// Parses the command line, which runs the chosen subcommand's callback. @returns the exit code.
-int run_program(CLI::App& app, int argc, char** argv);
+/// Parses the command line, which runs the chosen callback. @returns the exit code.
+/// @param prepare runs first. Programs that hold secrets pass `protect_process_memory`; it is a parameter because the
+/// worker links this and must not link the code of secrets.
+int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& prepare = {});
 
 /// To be called first in `main`: may start the program anew.
 void sleep_while_waiting(char** argv);

@@ -15,6 +15,7 @@
 #include "audit/report/merge.h"
 #include "audit/report/results_json.h"
 #include "base/file.h"
+#include "base/secret.h"
 #include "common/program.h"
 #include "tempo/error.h"
 #include "train/config.h"
@@ -251,5 +252,5 @@ int main(int argc, char** argv) {
   tempo::apps::add_report(app);
   tempo::apps::add_settings(app);
   tempo::apps::add_detect(app);
-  return tempo::apps::run_program(app, argc, argv);
+  return tempo::apps::run_program(app, argc, argv, tempo::protect_process_memory);
 }

@@ -1,4 +1,5 @@
 // The `tempo` command: parses the command line and calls include/tempo/run.h.
+#include "base/secret.h"
 #include "commands.h"
 #include "common/program.h"
 
@@ -13,5 +14,5 @@ int main(int argc, char** argv) {
   tempo::apps::add_predict(app);
   tempo::apps::add_export(app);
   tempo::apps::add_keygen(app);
-  return tempo::apps::run_program(app, argc, argv);
+  return tempo::apps::run_program(app, argc, argv, tempo::protect_process_memory);
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "offload/transport/inprocess.h"
+#include "offload/transport/shm.h"
 #include "tempo/error.h"
 #include "worker/executor.h"
 
@@ -14,7 +15,9 @@ std::shared_ptr<Worker> make_worker(const std::string& uri, int threads) {
     const std::string device = uri.substr(kInprocess.size());
     return make_inprocess_worker(device.empty() ? worker::Executor::default_device() : device, threads);
   }
-  throw InputError(fmt::format("workers: got \"{}\", expected local, inprocess: or inprocess:DEVICE", uri));
+  constexpr std::string_view kShm = "shm://";
+  if (uri.starts_with(kShm)) return make_shm_worker(uri.substr(kShm.size()));
+  throw InputError(fmt::format("workers: got \"{}\", expected local, inprocess:, inprocess:DEVICE or shm://NAME", uri));
 }
 
 }  // namespace tempo::offload

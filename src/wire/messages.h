@@ -62,9 +62,12 @@ struct Refusal {
 struct Goodbye {
   std::string reason;
 };
-using ServerMessage = std::variant<Welcome, Reply, Chunk, Refusal, Goodbye>;
+struct Freed {
+  uint64_t offset = 0;
+};
+using ServerMessage = std::variant<Welcome, Reply, Chunk, Refusal, Goodbye, Freed>;
 
-/// Texts longer than kMaxTextBytes are cut.
+/// Texts are cut to their first line and kMaxTextBytes; what is not printable ASCII becomes a question mark.
 std::vector<std::byte> encode(const ClientMessage& message);
 std::vector<std::byte> encode(const ServerMessage& message);
 

@@ -40,8 +40,6 @@ class Session {
   void free(std::vector<offload::OperandId> ids);
   void submit(uint64_t number, offload::Operation operation);
 
-  [[nodiscard]] uint64_t stored_bytes() const;
-
  private:
   struct State;
   std::unique_ptr<State> state_;

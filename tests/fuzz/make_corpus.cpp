@@ -4,10 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "base/byte_reader.h"
 #include "base/csprng.h"
 #include "base/file.h"
 #include "seal/sealed_file.h"
 #include "train/formats/safetensors.h"
+#include "wire/messages.h"
+#include "wire/shm_layout.h"
 
 namespace {
 
@@ -65,6 +68,42 @@ void make_cifar(const std::filesystem::path& folder) {
   save(folder / "bad_label", "\1\1\x0A\0"s);
 }
 
+/// Header, word and ring as tests/fuzz/fuzz_shm.cpp reads them.
+std::string shm_seed(uint32_t version, uint64_t operand_bytes, uint32_t written, const std::string& ring) {
+  std::vector<std::byte> out;
+  tempo::append_u64(out, tempo::wire::kShmMagic);
+  tempo::append_u32(out, version);
+  tempo::append_u32(out, 0);
+  tempo::append_u64(out, tempo::wire::kMinSegmentBytes);
+  tempo::append_u64(out, operand_bytes);
+  tempo::append_u32(out, written);
+  return std::string(reinterpret_cast<const char*>(out.data()), out.size()) + ring;
+}
+
+void make_shm(const std::filesystem::path& folder) {
+  using std::string_literals::operator""s;
+  constexpr uint64_t kOperandBytes = 6 << 20;
+  save(folder / "empty_ring", shm_seed(1, kOperandBytes, 0, ""));
+  save(folder / "two_messages", shm_seed(1, kOperandBytes, 11, "\3\0\0\0abc\0\0\0\0"s));
+  save(folder / "too_long", shm_seed(1, kOperandBytes, 8, "\5\0\0\0abcd"s));
+  save(folder / "beyond_the_ring", shm_seed(1, UINT64_MAX - (2 << 20) + 1, 0x80000000U, ""));
+  save(folder / "other_version", shm_seed(2, kOperandBytes, 3, ""));
+}
+
+void make_messages(const std::filesystem::path& folder) {
+  using namespace tempo;
+  const auto text = [](const std::vector<std::byte>& bytes) {
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  const offload::Forward forward{.product = {.kind = offload::ProductKind::kConv2d}, .x = 1, .w = 2};
+  save(folder / "hello", text(wire::encode(wire::ClientMessage(wire::Hello{.version = "0.1.0"}))));
+  save(folder / "put", text(wire::encode(wire::ClientMessage(wire::Put{1, {.shape = {2, 3}}, 64}))));
+  save(folder / "forward", text(wire::encode(wire::ClientMessage(wire::Submit{1, forward}))));
+  save(folder / "update", text(wire::encode(wire::ClientMessage(wire::Submit{2, offload::Update{1, 2, 3, 4, 0.1}}))));
+  save(folder / "reply", text(wire::encode(wire::ServerMessage(wire::Reply{1, {.shape = {2, 3}}, 128}))));
+  save(folder / "refusal", text(wire::encode(wire::ServerMessage(wire::Refusal{1, "no"}))));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -76,5 +115,7 @@ int main(int argc, char** argv) {
   make_safetensors(folder / "safetensors");
   make_sealed_file(folder / "sealed_file");
   make_cifar(folder / "cifar");
+  make_shm(folder / "shm");
+  make_messages(folder / "messages");
   return 0;
 }

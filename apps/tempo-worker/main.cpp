@@ -1,0 +1,88 @@
+// The `tempo-worker` command: serves masters with the linear algebra of blinded operands. UNTRUSTED: it holds no key,
+// no model and no data, and links no code that does.
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/program.h"
+#include "tempo/error.h"
+#include "worker/executor.h"
+#include "worker/server/process_memory.h"
+#include "worker/server/shm_server.h"
+
+namespace tempo::apps {
+namespace {
+
+struct WorkerFlags {
+  std::vector<std::string> listen;
+  worker::ServerOptions options;
+  double memory_limit = 0, segment = 0;  // GiB
+};
+
+constexpr double kGibibyte = double{1U << 30};
+
+std::unique_ptr<worker::Server> serve(const std::string& uri, const worker::ServerOptions& options) {
+  constexpr std::string_view kShm = "shm://";
+  if (uri.starts_with(kShm)) return worker::serve_shm(uri.substr(kShm.size()), options);
+  throw InputError(fmt::format("--listen: got \"{}\", expected shm://NAME", uri));
+}
+
+/// Blocks until SIGINT or SIGTERM. They must have been blocked before any thread was started.
+void wait_for_signal(const sigset_t& signals) {
+  int signal = 0;
+  while (sigwait(&signals, &signal) != 0) {
+  }
+}
+
+void run(WorkerFlags& flags) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  if (flags.options.threads == 0)
+    flags.options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  flags.options.limits.memory_bytes = static_cast<uint64_t>(flags.memory_limit * kGibibyte);
+  if (flags.segment > 0) flags.options.segment_bytes = static_cast<size_t>(flags.segment * kGibibyte);
+  std::vector<std::unique_ptr<worker::Server>> servers;
+  for (const std::string& uri : flags.listen) {
+    servers.push_back(serve(uri, flags.options));
+    fmt::print("listening on {}, device {}, {}\n", servers.back()->address(), flags.options.device,
+               worker::Executor::version());
+  }
+  std::fflush(stdout);  // whoever started it may be waiting for these lines
+  wait_for_signal(signals);
+  fmt::print("stopping\n");
+}
+
+}  // namespace
+}  // namespace tempo::apps
+
+int main(int argc, char** argv) {
+  using namespace tempo;
+  apps::sleep_while_waiting(argv);
+  worker::keep_freed_memory();
+  CLI::App app{"Computes products of blinded operands for Tempo masters. It never sees a key, a model or data.",
+               "tempo-worker"};
+  app.set_version_flag("--version", TEMPO_VERSION);
+  apps::WorkerFlags flags;
+  flags.options.threads = 0;
+  app.add_option("--listen", flags.listen, "where masters find it: shm://NAME (on this machine); may repeat")
+      ->required()
+      ->type_name("URI");
+  app.add_option("--device", flags.options.device, "cpu, or cuda:N")->capture_default_str();
+  app.add_option("--threads", flags.options.threads, "of one product on the CPU; 0: all cores")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--memory-limit", flags.memory_limit, "GiB of operands that one master may store; 0: no limit")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--segment", flags.segment, "GiB of shared memory for each master of shm://; 0: the default")
+      ->check(CLI::Range(0.0, 1e4));
+  app.add_option("--max-sessions", flags.options.max_sessions, "masters at the same time")->check(CLI::Range(1, 1024));
+  app.callback([&flags] { apps::run(flags); });
+  return apps::run_program(app, argc, argv);
+}

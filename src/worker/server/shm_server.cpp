@@ -1,0 +1,104 @@
+#include "worker/server/shm_server.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cerrno>
+#include <list>
+#include <thread>
+
+#include "tempo/error.h"
+#include "wire/shm_layout.h"
+#include "wire/shm_socket.h"
+#include "worker/executor.h"
+#include "worker/server/shm_session.h"
+
+namespace tempo::worker {
+namespace {
+
+class ShmServer final : public Server {
+ public:
+  ShmServer(const std::string& name, const ServerOptions& options)
+      : name_(name),
+        options_(options),
+        listening_(wire::listen_shm(name)),
+        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        accepting_([this] { accept_masters(); }) {}
+
+  ~ShmServer() override {
+    eventfd_write(stop_.get(), 1);
+    accepting_.join();
+    for (Served& served : sessions_) served.session->stop();
+    for (Served& served : sessions_) served.thread.join();
+  }
+
+  [[nodiscard]] std::string address() const override { return "shm://" + name_; }
+
+ private:
+  struct Served {
+    std::unique_ptr<ShmSession> session;
+    std::atomic<bool> is_over = false;
+    std::thread thread;
+  };
+
+  void accept_masters() {
+    while (wait_for_master()) {
+      wire::UniqueDescriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!socket) continue;
+      forget_finished();
+      if (sessions_.size() < options_.max_sessions)
+        begin_session(std::move(socket));
+      else
+        wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.size()));
+    }
+  }
+
+  /// False when the server stops.
+  bool wait_for_master() {
+    pollfd events[] = {{.fd = listening_.get(), .events = POLLIN, .revents = 0},
+                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
+    while (poll(events, 2, -1) < 0 && errno == EINTR) {
+    }
+    return events[1].revents == 0;
+  }
+
+  /// Whatever goes wrong here concerns one master, which sees the connection close.
+  void begin_session(wire::UniqueDescriptor socket) try {
+    auto session = std::make_unique<ShmSession>(std::move(socket), options_);
+    std::list<Served> served(1);
+    served.front().session = std::move(session);
+    served.front().thread = std::thread([&served = served.front()] {
+      served.session->run();
+      served.is_over = true;
+    });
+    sessions_.splice(sessions_.end(), served);  // keeps its address
+  } catch (const std::exception&) {
+  }
+
+  void forget_finished() {
+    sessions_.remove_if([](Served& served) {
+      if (!served.is_over) return false;
+      served.thread.join();
+      return true;
+    });
+  }
+
+  const std::string name_;
+  const ServerOptions options_;
+  wire::UniqueDescriptor listening_, stop_;
+  std::list<Served> sessions_;  // of the accepting thread, until it has ended
+  std::thread accepting_;       // last: it uses everything above
+};
+
+}  // namespace
+
+std::unique_ptr<Server> serve_shm(const std::string& name, const ServerOptions& options) {
+  wire::ShmLayout::of(options.segment_bytes);
+  Executor(options.device);  // says what is wrong with a device before anybody connects
+  return std::make_unique<ShmServer>(name, options);
+}
+
+}  // namespace tempo::worker

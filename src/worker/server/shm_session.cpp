@@ -1,0 +1,171 @@
+#include "worker/server/shm_session.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "tempo/error.h"
+#include "wire/shm_area.h"
+#include "worker/executor.h"
+#include "worker/server/pinned_memory.h"
+
+namespace tempo::worker {
+
+using offload::Buffer;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr milliseconds kHelloPatience{10'000};
+constexpr milliseconds kReleasePatience{5'000};  // for a master that holds all of the reply area
+constexpr milliseconds kReadPatience{30'000};    // for a master that reads nothing: its session ends then
+constexpr milliseconds kGoodbyePatience{100};
+constexpr milliseconds kForever{-1};
+
+uint64_t machine_memory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+/// The segment and the way back to the master. Lives as long as an operand in it is used.
+class ShmSession::Memory : public std::enable_shared_from_this<ShmSession::Memory> {
+ public:
+  Memory(const wire::UniqueDescriptor& file, wire::UniqueDescriptor socket, const std::string& device)
+      : segment_(file),
+        pinned_(segment_.bytes(), device),
+        channel_(segment_, std::move(socket), wire::ShmSide::kWorker) {}
+
+  [[nodiscard]] const wire::ShmSegment& segment() const { return segment_; }
+  [[nodiscard]] wire::ShmChannel& channel() { return channel_; }
+
+  /// A master that reads nothing loses its session.
+  void send(const wire::ServerMessage& message, milliseconds patience = kReadPatience) noexcept {
+    try {
+      if (channel_.send(wire::encode(message), patience) == wire::Sent::kYes) return;
+    } catch (const std::exception&) {
+      // It claims what cannot be: it goes, too.
+    }
+    channel_.close();
+  }
+
+  /// An operand where it lies. The master is told once the last product that reads it is done and it is freed.
+  Buffer operand(const wire::Put& put) {
+    const uint64_t bytes = put.spec.bytes();
+    const wire::ShmRange operands = segment_.layout().operands();
+    if (put.offset % wire::kShmAlignment != 0 || !operands.holds(put.offset, wire::shm_footprint(bytes)))
+      throw ProtocolError(fmt::format("operand of {} bytes at {}, expected it within {} to {}, at a multiple of {}",
+                                      bytes, put.offset, operands.begin, operands.end, wire::kShmAlignment));
+    std::shared_ptr<std::byte> data(segment_.at(put.offset), [self = shared_from_this(), at = put.offset](std::byte*) {
+      self->send(wire::Freed{at});
+    });
+    return {put.spec, std::move(data), true};
+  }
+
+ private:
+  wire::ShmSegment segment_;
+  PinnedMemory pinned_;
+  wire::ShmChannel channel_;
+};
+
+/// Copies results into the reply area and announces them.
+class ShmSession::Replies final : public Session::Listener {
+ public:
+  explicit Replies(Memory& memory) : memory_(memory), area_(memory.segment().layout().replies()) {}
+
+  void replied(uint64_t number, Buffer result) override {
+    const auto offset = area_.allocate(result.bytes(), kReleasePatience);
+    if (!offset) return refused(number, no_room(result.bytes()));
+    if (result.bytes() > 0) std::memcpy(memory_.segment().at(*offset), result.data(), result.bytes());
+    memory_.send(wire::Reply{.number = number, .spec = result.spec(), .offset = *offset});
+  }
+
+  void refused(uint64_t number, const std::string& reason) override {
+    memory_.send(wire::Refusal{.number = number, .reason = reason});
+  }
+
+  void release(uint64_t offset) {
+    if (!area_.release(offset))
+      throw ProtocolError(fmt::format("release of {}, where no reply lies that is in use", offset));
+  }
+  void close() { area_.close(); }
+
+ private:
+  [[nodiscard]] std::string no_room(uint64_t bytes) const {
+    return fmt::format(
+        "worker: no reply memory for {} bytes ({} of {} in use); release replies, or start the worker "
+        "with a larger segment",
+        bytes, area_.used(), area_.bytes());
+  }
+
+  Memory& memory_;
+  wire::ShmArea area_;
+};
+
+ShmSession::ShmSession(wire::UniqueDescriptor socket, const ServerOptions& options) : options_(options) {
+  wire::check_shm_peer(socket);
+  const wire::UniqueDescriptor file = wire::create_shm_file(options.segment_bytes);
+  if (!wire::send_shm_file(socket, file)) throw ProtocolError("the master left before it had a segment");
+  memory_ = std::make_shared<Memory>(file, std::move(socket), options.device);
+  replies_ = std::make_unique<Replies>(*memory_);
+}
+
+ShmSession::~ShmSession() = default;
+
+void ShmSession::run() noexcept {
+  try {
+    greet();
+    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_);
+    serve();
+  } catch (const std::exception& error) {
+    say_goodbye(error.what());
+  }
+  memory_->channel().close();
+  replies_->close();  // or the session would wait for a master that is gone
+  session_.reset();
+  replies_.reset();
+}
+
+void ShmSession::stop() {
+  say_goodbye("the worker stops");
+  memory_->channel().close();
+}
+
+void ShmSession::greet() {
+  std::vector<std::byte> bytes;
+  if (memory_->channel().receive(bytes, kHelloPatience) != wire::Arrival::kMessage)
+    throw ProtocolError("no hello in time");
+  const wire::ClientMessage message = wire::decode_client_message(bytes);
+  const auto* hello = std::get_if<wire::Hello>(&message);
+  if (hello == nullptr || hello->protocol != wire::kProtocol)
+    throw ProtocolError(fmt::format("the first message is not a hello of protocol {}", wire::kProtocol));
+  memory_->send(wire::Welcome{.protocol = wire::kProtocol,
+                              .version = Executor::version(),
+                              .device = options_.device,
+                              .memory_bytes = machine_memory()});
+}
+
+void ShmSession::serve() {
+  std::vector<std::byte> bytes;
+  while (memory_->channel().receive(bytes, kForever) == wire::Arrival::kMessage)
+    std::visit([this](const auto& message) { handle(message); }, wire::decode_client_message(bytes));
+}
+
+void ShmSession::say_goodbye(const std::string& reason) noexcept {
+  memory_->send(wire::Goodbye{reason}, kGoodbyePatience);
+}
+
+void ShmSession::handle(const wire::Hello&) { throw ProtocolError("a second hello"); }
+
+void ShmSession::handle(const wire::Chunk&) { throw ProtocolError("a chunk, expected offsets"); }
+
+void ShmSession::handle(const wire::Put& put) { session_->put(put.operand, memory_->operand(put)); }
+
+void ShmSession::handle(const wire::Free& freed) { session_->free(freed.operands); }
+
+void ShmSession::handle(const wire::Submit& submit) { session_->submit(submit.number, submit.operation); }
+
+void ShmSession::handle(const wire::Release& release) { replies_->release(release.offset); }
+
+}  // namespace tempo::worker

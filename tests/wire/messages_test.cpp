@@ -1,0 +1,206 @@
+#include "wire/messages.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "support/temp_folder.h"
+#include "tempo/error.h"
+#include "tempo/v1/worker.pb.h"
+
+namespace tempo::wire {
+namespace {
+
+using offload::ElementType;
+using offload::ProductKind;
+using ::testing::HasSubstr;
+using testing::message_of;
+
+std::vector<std::byte> bytes_of(const google::protobuf::Message& message) {
+  std::vector<std::byte> bytes(message.ByteSizeLong());
+  message.SerializeToArray(bytes.data(), static_cast<int>(bytes.size()));
+  return bytes;
+}
+
+/// Why a message of a master is refused, once `change` was made to it.
+template <typename Change>
+std::string refusal(const Change& change) {
+  v1::ClientMessage message;
+  change(message);
+  return message_of<ProtocolError>([&] { decode_client_message(bytes_of(message)); });
+}
+template <typename Change>
+std::string server_refusal(const Change& change) {
+  v1::ServerMessage message;
+  change(message);
+  return message_of<ProtocolError>([&] { decode_server_message(bytes_of(message)); });
+}
+
+offload::Product convolution() {
+  return {.kind = ProductKind::kConv2d, .stride_h = 2, .stride_w = 3, .dilation_h = 4, .dilation_w = 5};
+}
+
+template <typename Message>
+Message client_round_trip(const Message& message) {
+  return std::get<Message>(decode_client_message(encode(ClientMessage(message))));
+}
+template <typename Operation>
+Operation operation_round_trip(const Operation& operation) {
+  const Submit back = client_round_trip(Submit{.number = 9, .operation = operation});
+  EXPECT_EQ(back.number, 9U);
+  return std::get<Operation>(back.operation);
+}
+template <typename Message>
+Message server_round_trip(const Message& message) {
+  return std::get<Message>(decode_server_message(encode(ServerMessage(message))));
+}
+
+void expect_equal(const offload::Product& a, const offload::Product& b) {
+  EXPECT_EQ(a.kind, b.kind);
+  EXPECT_EQ(a.stride_h, b.stride_h);
+  EXPECT_EQ(a.stride_w, b.stride_w);
+  EXPECT_EQ(a.dilation_h, b.dilation_h);
+  EXPECT_EQ(a.dilation_w, b.dilation_w);
+}
+
+TEST(Messages, OfMastersComeBackAsTheyWere) {
+  EXPECT_EQ(client_round_trip(Hello{.protocol = 1, .version = "0.1.0"}).version, "0.1.0");
+  const Put put = client_round_trip(
+      Put{.operand = 7, .spec = {.type = ElementType::kBFloat16, .shape = {2, 0, 3}}, .offset = 1U << 20});
+  EXPECT_EQ(put.operand, 7U);
+  EXPECT_EQ(put.spec, (offload::TensorSpec{ElementType::kBFloat16, {2, 0, 3}}));
+  EXPECT_EQ(put.offset, 1U << 20);
+  EXPECT_EQ(client_round_trip(Chunk{.bytes = 5}).bytes, 5U);
+  EXPECT_EQ(client_round_trip(Free{{1, 2, 3}}).operands, (std::vector<offload::OperandId>{1, 2, 3}));
+  EXPECT_EQ(client_round_trip(Release{.offset = 64}).offset, 64U);
+}
+
+TEST(Messages, OperationsComeBackAsTheyWere) {
+  const auto forward = operation_round_trip(
+      offload::Forward{.product = convolution(), .x = 1, .w = 2, .reply_type = ElementType::kBFloat16});
+  expect_equal(forward.product, convolution());
+  EXPECT_EQ(forward.reply_type, ElementType::kBFloat16);
+  const auto dx = operation_round_trip(offload::InputGradient{.product = {.kind = ProductKind::kMatmul},
+                                                              .dy = 3,
+                                                              .w = 4,
+                                                              .x_shape = {5, 6},
+                                                              .reply_type = ElementType::kFloat64});
+  expect_equal(dx.product, {.kind = ProductKind::kMatmul});
+  EXPECT_EQ(dx.x_shape, (std::vector<int64_t>{5, 6}));
+  const auto dw =
+      operation_round_trip(offload::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 4}, .keep_as = 11});
+  EXPECT_EQ(dw.keep_as, 11U);
+  EXPECT_EQ(dw.w_shape, (std::vector<int64_t>{3, 4}));
+  const auto update = operation_round_trip(offload::Update{.w = 1,
+                                                           .velocity = 2,
+                                                           .dw = 3,
+                                                           .step = 4,
+                                                           .learning_rate = 0.1,
+                                                           .momentum = 0.9,
+                                                           .weight_decay = 5e-4,
+                                                           .gradient_scale = 0.5});
+  EXPECT_EQ(update.step, 4U);
+  EXPECT_EQ(update.weight_decay, 5e-4);
+  EXPECT_EQ(operation_round_trip(offload::Fetch{.operand = 8}).operand, 8U);
+}
+
+TEST(Messages, OfWorkersComeBackAsTheyWere) {
+  const Welcome welcome = server_round_trip(Welcome{.version = "LibTorch", .device = "cpu", .memory_bytes = 12});
+  EXPECT_EQ(welcome.device, "cpu");
+  EXPECT_EQ(welcome.memory_bytes, 12U);
+  EXPECT_EQ(server_round_trip(Reply{.number = 3, .spec = {.shape = {4}}, .offset = 128}).offset, 128U);
+  EXPECT_EQ(server_round_trip(Chunk{.bytes = 5}).bytes, 5U);
+  EXPECT_EQ(server_round_trip(Refusal{.number = 3, .reason = "no"}).reason, "no");
+  EXPECT_EQ(server_round_trip(Goodbye{"over"}).reason, "over");
+  EXPECT_EQ(server_round_trip(Freed{.offset = 64}).offset, 64U);
+}
+
+TEST(Messages, TextGoesOutAsOneShortPrintableLine) {
+  EXPECT_EQ(server_round_trip(Refusal{1, "line one\x1b\nline two"}).reason, "line one?");
+  EXPECT_EQ(server_round_trip(Goodbye{std::string(5000, 'a')}).reason.size(), kMaxTextBytes);
+}
+
+TEST(Messages, WhatIsNoMessageIsRefused) {
+  const std::vector<std::byte> garbage(10, std::byte{0xff});
+  EXPECT_THAT(message_of<ProtocolError>([&] { decode_client_message(garbage); }),
+              HasSubstr("10 bytes that are not a message"));
+  EXPECT_THAT(message_of<ProtocolError>([&] { decode_server_message(garbage); }), HasSubstr("not a message"));
+  EXPECT_THAT(message_of<ProtocolError>([&] { decode_client_message({}); }), HasSubstr("without a kind"));
+  EXPECT_THAT(message_of<ProtocolError>([&] { decode_server_message({}); }), HasSubstr("without a kind"));
+  const std::vector<std::byte> large(kMaxMessageBytes + 1);
+  EXPECT_THAT(message_of<ProtocolError>([&] { decode_client_message(large); }), HasSubstr("expected at most 1048576"));
+}
+
+TEST(Messages, TensorsAreBounded) {
+  const auto put = [](auto&& change) {
+    return refusal([&](v1::ClientMessage& m) {
+      m.mutable_put()->mutable_spec()->set_type(v1::ELEMENT_TYPE_FLOAT32);
+      change(*m.mutable_put()->mutable_spec());
+    });
+  };
+  EXPECT_THAT(put([](v1::TensorSpec& s) { s.set_type(v1::ELEMENT_TYPE_UNSPECIFIED); }), HasSubstr("element type 0"));
+  EXPECT_THAT(put([](v1::TensorSpec& s) { s.set_type(static_cast<v1::ElementType>(77)); }),
+              HasSubstr("element type 77"));
+  EXPECT_THAT(put([](v1::TensorSpec& s) { s.add_shape(-1); }), HasSubstr("a dimension of -1"));
+  EXPECT_THAT(put([](v1::TensorSpec& s) {
+                for (int i = 0; i < 9; ++i) s.add_shape(1);
+              }),
+              HasSubstr("9 dimensions, expected at most 8"));
+  EXPECT_THAT(put([](v1::TensorSpec& s) { s.add_shape(int64_t{1} << 40); }), HasSubstr("tensor of more than"));
+  EXPECT_THAT(put([](v1::TensorSpec& s) {
+                for (int i = 0; i < 4; ++i) s.add_shape(int64_t{1} << 40);
+              }),
+              HasSubstr("tensor of more than"));
+  EXPECT_THAT(put([](v1::TensorSpec& s) {
+                s.add_shape(0);
+                s.add_shape(std::numeric_limits<int64_t>::max());
+              }),
+              HasSubstr("tensor of more than"));
+}
+
+TEST(Messages, OperationsAreBounded) {
+  const auto submit = [](auto&& change) {
+    return refusal([&](v1::ClientMessage& m) { change(*m.mutable_submit()->mutable_operation()); });
+  };
+  EXPECT_THAT(submit([](v1::Operation&) {}), HasSubstr("operation without a kind"));
+  EXPECT_THAT(submit([](v1::Operation& op) { op.mutable_forward(); }), HasSubstr("product 0"));
+  const auto with_stride = [](int64_t stride, int64_t dilation) {
+    return [=](v1::Operation& op) {
+      v1::Product& p = *op.mutable_forward()->mutable_product();
+      p.set_kind(v1::PRODUCT_KIND_CONV2D);
+      p.set_stride_h(stride);
+      p.set_stride_w(stride);
+      p.set_dilation_h(dilation);
+      p.set_dilation_w(dilation);
+    };
+  };
+  EXPECT_THAT(submit(with_stride(0, 1)), HasSubstr("a stride of 0"));
+  EXPECT_THAT(submit(with_stride(int64_t{1} << 21, 1)), HasSubstr("a stride of 2097152"));
+  EXPECT_THAT(submit(with_stride(1, -3)), HasSubstr("a dilation of -3"));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(submit([&](v1::Operation& op) { op.mutable_update()->set_learning_rate(nan); }),
+              HasSubstr("a learning rate that is not finite"));
+  EXPECT_THAT(submit([&](v1::Operation& op) { op.mutable_update()->set_momentum(nan); }), HasSubstr("momentum"));
+  EXPECT_THAT(submit([&](v1::Operation& op) { op.mutable_update()->set_weight_decay(nan); }),
+              HasSubstr("weight decay"));
+  EXPECT_THAT(submit([&](v1::Operation& op) { op.mutable_update()->set_gradient_scale(nan); }),
+              HasSubstr("gradient scale"));
+}
+
+TEST(Messages, TextAndCountsAreBounded) {
+  EXPECT_THAT(refusal([](v1::ClientMessage& m) { m.mutable_hello()->set_version("two\nlines"); }),
+              HasSubstr("version that is not printable ASCII"));
+  EXPECT_THAT(server_refusal([](v1::ServerMessage& m) { m.mutable_goodbye()->set_reason("\x1b[31m"); }),
+              HasSubstr("reason that is not printable ASCII"));
+  EXPECT_THAT(server_refusal([](v1::ServerMessage& m) { m.mutable_welcome()->set_device(std::string(2000, 'x')); }),
+              HasSubstr("a device of 2000 bytes"));
+  EXPECT_THAT(refusal([](v1::ClientMessage& m) {
+                for (size_t i = 0; i <= kMaxFreed; ++i) m.mutable_free()->add_operands(1);
+              }),
+              HasSubstr("65537 operands to free"));
+}
+
+}  // namespace
+}  // namespace tempo::wire

@@ -1,0 +1,112 @@
+#include "worker/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+
+#include "support/temp_folder.h"
+#include "tempo/error.h"
+
+namespace tempo::worker {
+namespace {
+
+using offload::Buffer;
+using ::testing::HasSubstr;
+using testing::message_of;
+
+Buffer filled(std::vector<int64_t> shape, float value) {
+  Buffer buffer = Buffer::allocate({.shape = std::move(shape)});
+  for (int64_t i = 0; i < buffer.spec().elements(); ++i) std::memcpy(buffer.data() + 4 * i, &value, sizeof value);
+  return buffer;
+}
+
+/// Answers in the order in which they came.
+class Answers final : public Session::Listener {
+ public:
+  void replied(uint64_t number, Buffer) override { add(number, "ok"); }
+  void refused(uint64_t number, const std::string& reason) override { add(number, reason); }
+
+  std::vector<std::pair<uint64_t, std::string>> wait_for(size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::seconds(20), [&] { return answers_.size() >= count; });
+    return answers_;
+  }
+
+ private:
+  void add(uint64_t number, const std::string& what) {
+    {
+      const std::lock_guard lock(mutex_);
+      answers_.emplace_back(number, what);
+    }
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::pair<uint64_t, std::string>> answers_;
+};
+
+TEST(WorkerSession, AnswersInOrderAndGoesOnAfterARefusal) {
+  Answers answers;
+  Session session("cpu", 1, {}, answers);
+  session.put(1, filled({4, 8}, 1));
+  session.put(2, filled({3, 8}, 2));
+  session.submit(1, offload::Forward{.product = {}, .x = 1, .w = 2});
+  session.submit(2, offload::Forward{.product = {}, .x = 1, .w = 77});
+  session.free({1});
+  session.submit(3, offload::Fetch{.operand = 1});
+  session.submit(4, offload::Fetch{.operand = 2});
+  const auto seen = answers.wait_for(4);
+  ASSERT_EQ(seen.size(), 4U);
+  EXPECT_EQ(seen[0], (std::pair<uint64_t, std::string>{1, "ok"}));
+  EXPECT_THAT(seen[1].second, HasSubstr("operand 77 is not stored"));
+  EXPECT_THAT(seen[2].second, HasSubstr("operand 1 is not stored"));
+  EXPECT_EQ(seen[3], (std::pair<uint64_t, std::string>{4, "ok"}));
+}
+
+TEST(WorkerSession, WhatDoesNotFitIsRefusedByName) {
+  Answers answers;
+  Session session("cpu", 1, {.memory_bytes = 1000}, answers);
+  EXPECT_THAT(message_of<ProtocolError>([&] { session.put(1, filled({1000}, 1)); }),
+              HasSubstr("4000 bytes, expected at most 1000"));
+  session.put(1, filled({150}, 1));
+  session.put(2, filled({150}, 1));
+  session.submit(1, offload::Fetch{.operand = 1});
+  session.submit(2, offload::Fetch{.operand = 2});
+  session.free({1});
+  session.put(2, filled({150}, 1));
+  session.submit(3, offload::Fetch{.operand = 2});
+  const auto seen = answers.wait_for(3);
+  ASSERT_EQ(seen.size(), 3U);
+  EXPECT_EQ(seen[0].second, "ok");
+  EXPECT_THAT(seen[1].second, HasSubstr("operand 2 of 600 bytes does not fit: 600 of 1000 bytes are in use"));
+  EXPECT_EQ(seen[2].second, "ok");
+}
+
+TEST(WorkerSession, BoundsWhatWaits) {
+  Answers answers;
+  Session session("cpu", 1, {.waiting_operations = 2}, answers);
+  session.put(1, filled({512, 512}, 1));
+  const auto flood = [&] {
+    for (uint64_t i = 1; i < 10'000; ++i) session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
+  };
+  EXPECT_THAT(message_of<ProtocolError>(flood), HasSubstr("in waiting, expected at most 2"));
+}
+
+TEST(WorkerSession, EndsWithWorkStillWaiting) {
+  Answers answers;
+  Session session("cpu", 1, {}, answers);
+  session.put(1, filled({512, 512}, 1));
+  for (uint64_t i = 1; i < 200; ++i) session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
+}
+
+TEST(WorkerSession, RefusesDevicesThatAreNotThere) {
+  Answers answers;
+  EXPECT_THROW(Session("abacus", 1, {}, answers), InputError);
+}
+
+}  // namespace
+}  // namespace tempo::worker
