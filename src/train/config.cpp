@@ -157,7 +157,7 @@ std::vector<Field> make_fields() {
   t.integer("image-size", TEMPO_MEMBER(image_size), 16, 256, "pixels a side of synthetic images");
   t.boolean("augment", TEMPO_MEMBER(augment), "random crops and mirror images");
   t.text("workers", TEMPO_MEMBER(workers),
-         "local (no offload: the baseline), or worker URIs: inprocess:, inprocess:cuda:0");
+         "local (no offload: the baseline), or a worker: inprocess:, inprocess:cuda:0, shm://NAME");
   t.choice("offload", kOffloads, TEMPO_MEMBER(offload), "products that leave the TEE");
   t.choice("protection", kProtections, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients), "diagonal of permuted");

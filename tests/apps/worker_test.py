@@ -1,0 +1,103 @@
+"""`tempo-worker` as a user meets it: a training over a worker process, one that dies, and what is refused.
+
+usage: worker_test.py PATH_TO_TEMPO PATH_TO_TEMPO_WORKER
+"""
+import array
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TEMPO, WORKER = sys.argv[1:3]
+SMALL = ["--model", "resnet20", "--image-size", "16", "--train-size", "160", "--test-size", "16", "--batch-size", "16",
+         "--tee-threads", "1", "--offload", "all", "--lr", "0.0001", "--seed", "5"]
+
+
+def weights(path):
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + size])
+    values = array.array("f")
+    for name in sorted(header):
+        if name != "__metadata__" and header[name]["dtype"] == "F32":
+            begin, end = header[name]["data_offsets"]
+            values.frombytes(content[8 + size + begin:8 + size + end])
+    return values
+
+
+class Worker(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.folder.name)
+        self.environment = {**os.environ, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
+        self.uri = f"shm://tempo-test-{os.getpid()}-{abs(hash(self._testMethodName)) % 1_000_000}"
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def start_worker(self):
+        worker = subprocess.Popen([WORKER, "--listen", self.uri, "--threads", "1"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, env=self.environment)
+        self.addCleanup(worker.stdout.close)
+        self.addCleanup(worker.wait)
+        self.addCleanup(worker.kill)
+        self.assertIn(f"listening on {self.uri}, device cpu", worker.stdout.readline())
+        return worker
+
+    def train(self, name, workers, steps, *more):
+        return [TEMPO, "train", *SMALL, "--workers", workers, "--steps", str(steps), "--out", str(self.path / name), *more]
+
+    def run_program(self, *command, code):
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=self.environment, timeout=240,
+                              check=False)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done
+
+    def test_a_worker_process_gives_the_weights_of_the_embedded_one(self):
+        worker = self.start_worker()
+        for name, workers in (("there", self.uri), ("here", "inprocess:")):
+            self.run_program(*self.train(name, workers, 10), code=0)
+            self.run_program(TEMPO, "export", "--run", self.path / name, "--out", self.path / f"{name}.st", code=0)
+        summary = json.loads((self.path / "there/summary.json").read_text())
+        self.assertGreater(summary["integrity"]["checks"], 300)
+        self.assertEqual(summary["integrity"]["failures"], 0)
+        there, here = weights(self.path / "there.st"), weights(self.path / "here.st")
+        difference = sum((a - b) ** 2 for a, b in zip(there, here)) / sum(b ** 2 for b in here)
+        self.assertLess(difference ** 0.5, 1e-5)
+        worker.send_signal(signal.SIGTERM)
+        self.assertEqual(worker.wait(timeout=20), 0)
+
+    def test_a_worker_that_dies_ends_the_run_with_one_line(self):
+        worker = self.start_worker()
+        run = subprocess.Popen(self.train("run", self.uri, 1000, "--checkpoint-interval", "2"), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, env=self.environment)
+        checkpoint = self.path / "run/checkpoint.tempo"
+        deadline = time.time() + 120
+        while not checkpoint.exists() and time.time() < deadline:
+            time.sleep(0.1)
+        worker.kill()
+        _, error = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 1, error)
+        self.assertIn(f"{self.uri}: the worker ended", error.strip().splitlines()[-1])
+        self.start_worker()
+        self.run_program(TEMPO, "train", "--resume", self.path / "run", "--steps", "10", code=0)
+
+    def test_what_is_refused(self):
+        for flags, says in ((["--listen", "http://x"], "expected shm://NAME"), ([], "--listen"),
+                            (["--listen", "shm://a/b"], "shm"), (["--listen", self.uri, "--device", "abacus"], "abacus"),
+                            (["--listen", self.uri, "--threads", "many"], "--threads")):
+            done = self.run_program(WORKER, *flags, code=2)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertIn(says, done.stderr)
+        self.start_worker()
+        self.assertIn("served by another process already", self.run_program(WORKER, "--listen", self.uri, code=2).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
