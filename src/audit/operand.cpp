@@ -1,5 +1,6 @@
 #include "audit/operand.h"
 
+#include <algorithm>
 #include <cassert>
 
 namespace tempo::audit {
@@ -37,6 +38,20 @@ Operand transform(const Matrix& left, const Operand& in, const Matrix& right) {
   Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(out.values.data(), rows.rows(),
                                                                                     rows.cols()) = rows.cast<float>();
   return out;
+}
+
+bool shows_unmixed_rows(const Operand& x) {
+  constexpr int64_t kLookedAt = 256;
+  const int64_t places = x.positions() * x.channels, rows = std::min(x.rows, kLookedAt);
+  int64_t zeros = 0, looked_at = 0;
+  for (int64_t i = 0; i < places; ++i) {
+    int64_t here = 0;
+    for (int64_t r = 0; r < rows; ++r) here += x.values[static_cast<size_t>(r * places + i)] == 0 ? 1 : 0;
+    if (here == rows) continue;
+    zeros += here;
+    looked_at += rows;
+  }
+  return static_cast<double>(zeros) > 0.01 * static_cast<double>(looked_at);
 }
 
 }  // namespace tempo::audit

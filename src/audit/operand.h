@@ -46,4 +46,8 @@ Operand from_channels(const Matrix& matrix, int64_t rows, int64_t height, int64_
 /// `left` [n, rows] or `right` [channels, m] may be empty (0x0), meaning the identity.
 Operand transform(const Matrix& left, const Operand& in, const Matrix& right);
 
+/// Exact zeros, other than at places that are zero in every row as padding is, do not survive mixing: where there are
+/// some, rows lie open. Looks at the first 256 rows.
+bool shows_unmixed_rows(const Operand& x);
+
 }  // namespace tempo::audit

@@ -294,7 +294,7 @@ int tee_threads(const RunConfig& config) {
 
 std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
-  copy.out = copy.key = copy.workers = "";
+  copy.out = copy.key = copy.workers = copy.integrity = "";
   copy.tee_threads = 0;
   copy.checkpoint_interval = 0;
   copy.allow_unprotected = false;

@@ -51,6 +51,17 @@ Matrix absolute_cosines(const Matrix& a, const Matrix& b) {
   return (normalised(a) * normalised(b).transpose()).cwiseAbs();
 }
 
+double median_row_cosine(const Matrix& a, const Matrix& b) {
+  std::vector<double> cosines;
+  for (Eigen::Index i = 0; i < a.rows(); ++i) {
+    const double norms = a.row(i).norm() * b.row(i).norm();
+    cosines.push_back(norms > 0 ? std::abs(a.row(i).dot(b.row(i))) / norms : 0);
+  }
+  const auto middle = cosines.begin() + static_cast<std::ptrdiff_t>(cosines.size() / 2);
+  std::nth_element(cosines.begin(), middle, cosines.end());
+  return *middle;
+}
+
 DirectionMatch match_directions(const Matrix& recovered, const Matrix& truth) {
   const Matrix cosines = absolute_cosines(recovered, truth);
   DirectionMatch match{.truth_of = assign(cosines)};

@@ -16,6 +16,9 @@ std::vector<int> assign(const Matrix& gain);
 /// |cos| between every row of `a` and every row of `b`: [a.rows, b.rows]. Zero rows give 0.
 Matrix absolute_cosines(const Matrix& a, const Matrix& b);
 
+/// Median |cos| between row i of `a` and row i of `b`; zero rows give 0. At least one row.
+double median_row_cosine(const Matrix& a, const Matrix& b);
+
 /// Rows of `recovered` matched with rows of `truth` one to one by the largest sum of |cos|.
 struct DirectionMatch {
   std::vector<int> truth_of;  ///< by recovered row

@@ -97,17 +97,6 @@ std::optional<size_t> pair_of_steps(const LayerCase& layer) {
   return best;
 }
 
-double median_row_cosine(const Matrix& a, const Matrix& b) {
-  std::vector<double> cosines;
-  for (Eigen::Index i = 0; i < a.rows(); ++i) {
-    const double norms = a.row(i).norm() * b.row(i).norm();
-    cosines.push_back(norms > 0 ? std::abs(a.row(i).dot(b.row(i))) / norms : 0);
-  }
-  const auto middle = cosines.begin() + static_cast<std::ptrdiff_t>(cosines.size() / 2);
-  std::nth_element(cosines.begin(), middle, cosines.end());
-  return *middle;
-}
-
 /// The plain channel that every blinded channel holds; nothing if keys mix channels.
 std::optional<std::vector<int>> plain_of(const Matrix& inner) {
   std::vector<int> plain;

@@ -252,21 +252,6 @@ Matrix shifted_covariance(const Matrix& x, int64_t height, int64_t width, int64_
   return from * to.transpose();
 }
 
-/// Exact zeros, other than at places that are zero in every row as padding is, do not survive mixing: where there are
-/// some, rows lie open.
-bool shows_unmixed_rows(const Operand& x) {
-  const int64_t places = x.positions() * x.channels, rows = std::min(x.rows, kMostRows);
-  int64_t zeros = 0, looked_at = 0;
-  for (int64_t i = 0; i < places; ++i) {
-    int64_t here = 0;
-    for (int64_t r = 0; r < rows; ++r) here += x.values[static_cast<size_t>(r * places + i)] == 0 ? 1 : 0;
-    if (here == rows) continue;
-    zeros += here;
-    looked_at += rows;
-  }
-  return static_cast<double>(zeros) > 0.01 * static_cast<double>(looked_at);
-}
-
 struct RowGuess {
   Matrix white, unmixed;  ///< white rows of X~, and what the separation makes of them
 };

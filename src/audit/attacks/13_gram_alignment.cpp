@@ -170,17 +170,6 @@ Matrix guess_key(const Matrices& known, const Matrices& seen, const Effort& effo
   return best;
 }
 
-double median_row_cosine(const Matrix& a, const Matrix& b) {
-  std::vector<double> cosines;
-  for (Eigen::Index i = 0; i < a.rows(); ++i) {
-    const double norms = a.row(i).norm() * b.row(i).norm();
-    cosines.push_back(norms > 0 ? std::abs(a.row(i).dot(b.row(i))) / norms : 0);
-  }
-  const auto middle = cosines.begin() + static_cast<std::ptrdiff_t>(cosines.size() / 2);
-  std::nth_element(cosines.begin(), middle, cosines.end());
-  return *middle;
-}
-
 Operand decoy_activations(const Operand& shape, Random& random) {
   Operand decoy(std::min<int64_t>(shape.rows, 512), shape.height, shape.width, shape.channels);
   std::exponential_distribution<float> exponential;

@@ -39,20 +39,6 @@ constexpr double kBudget = 4e8;
 
 enum class Signature { kZeros, kEnergy };
 
-/// Exact zeros, other than at places that are zero in every row as padding is.
-bool has_zeros(const Operand& x) {
-  const int64_t places = x.positions() * x.channels, rows = std::min<int64_t>(x.rows, 256);
-  int64_t zeros = 0, looked_at = 0;
-  for (int64_t i = 0; i < places; ++i) {
-    int64_t here = 0;
-    for (int64_t r = 0; r < rows; ++r) here += x.values[static_cast<size_t>(r * places + i)] == 0 ? 1 : 0;
-    if (here == rows) continue;
-    zeros += here;
-    looked_at += rows;
-  }
-  return static_cast<double>(zeros) > 0.01 * static_cast<double>(looked_at);
-}
-
 Vector energy_signature(const Operand& x, int64_t row) {
   Vector energy = Vector::Zero(x.positions());
   for (int64_t p = 0; p < x.positions(); ++p)
@@ -181,7 +167,7 @@ struct Guess {
   std::vector<int64_t> compared;  ///< rows of X~
 
   Guess(const LayerCase& layer, const Operand& activations)
-      : kind(has_zeros(layer.view.front().x) ? Signature::kZeros : Signature::kEnergy),
+      : kind(shows_unmixed_rows(layer.view.front().x) ? Signature::kZeros : Signature::kEnergy),
         candidates(layer, activations.rows, most_rows(layer)) {
     const Operand& x = layer.view.front().x;
     compared = spread(kComparedRows, x.rows);

@@ -108,6 +108,15 @@ std::string headline_at_chance(const std::string& setting, const Column& column,
                     format_points(gain->points), kSurrogateTolerancePoints);
 }
 
+/// Whether attack 11 tells the keys of successive steps apart: new keys then bound nothing.
+bool links_keys(const AuditResults& results, const std::string& setting) {
+  constexpr int kKeyLinking = 11;
+  return std::any_of(results.findings.begin(), results.findings.end(), [&](const FindingResult& finding) {
+    return finding.setting == setting && finding.attack == kKeyLinking && finding.beats_chance &&
+           !finding.counterfactual;
+  });
+}
+
 void remark_on_steps(const AuditResults& results, const std::string& setting, Verdict& verdict) {
   std::optional<double> fewest;
   std::string where;
@@ -118,10 +127,13 @@ void remark_on_steps(const AuditResults& results, const std::string& setting, Ve
     fewest = finding.steps_to_win;
     where = fmt::format("attack {} on {}", finding.attack, finding.layer);
   }
-  if (fewest)
-    verdict.remarks.push_back(fmt::format(
-        "If one key lived through about {} training steps, {} is expected to win; keys have to be changed well before.",
-        format_compact(*fewest), where));
+  if (!fewest) return;
+  const char* const advice =
+      links_keys(results, setting)
+          ? "New keys do not prevent it: attack 11 links them, so these steps may be any of a training."
+          : "Keys have to be changed well before.";
+  verdict.remarks.push_back(fmt::format("After about {} training steps under one key {} is expected to win. {}",
+                                        format_compact(*fewest), where, advice));
 }
 
 void remark_on_public_start(const AuditResults& results, std::span<const Attack> attacks, const std::string& setting,

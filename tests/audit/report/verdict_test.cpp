@@ -29,7 +29,7 @@ TEST(Verdict, AtChance) {
   EXPECT_THAT(said.reasons, IsEmpty());
   EXPECT_THAT(said.remarks, Contains(HasSubstr("nothing to work on under this setting: 8.")));
   EXPECT_THAT(said.remarks, Contains(HasSubstr("Where they are public, 1 of the 14 attacks that gave a score beats")));
-  EXPECT_THAT(said.remarks, Contains(HasSubstr("If one key lived through about 1.0e+06 training steps, attack 12")));
+  EXPECT_THAT(said.remarks, Contains(HasSubstr("After about 1.0e+06 training steps under one key attack 12")));
 }
 
 TEST(Verdict, AttackAboveChanceIsNamedFirst) {
@@ -84,6 +84,17 @@ TEST(Verdict, OneLayerIsEnough) {
   const Verdict said = verdict(results, sample_attacks());
   EXPECT_EQ(said.kind, Verdict::Kind::kNotAtChance);
   EXPECT_THAT(said.reasons, ElementsAre(HasSubstr("layer3.conv3")));
+}
+
+TEST(Verdict, NewKeysAreNoAdviceWhereTheyCanBeLinked) {
+  AuditResults results = sample_results();
+  default_finding(results, 3).steps_to_win = 50;
+  EXPECT_THAT(verdict(results, sample_attacks()).remarks, Contains(HasSubstr("Keys have to be changed well before")));
+  FindingResult linked = default_finding(results, 3);
+  linked.attack = 11;
+  make_leak(linked, 0.5);
+  results.findings.push_back(linked);
+  EXPECT_THAT(verdict(results, sample_attacks()).remarks, Contains(HasSubstr("New keys do not prevent it")));
 }
 
 TEST(Verdict, MissingPartsAreSaid) {
