@@ -12,6 +12,7 @@
 #include "common/program.h"
 #include "tempo/error.h"
 #include "worker/executor.h"
+#include "worker/server/grpc_server.h"
 #include "worker/server/process_memory.h"
 #include "worker/server/shm_server.h"
 
@@ -27,9 +28,12 @@ struct WorkerFlags {
 constexpr double kGibibyte = double{1U << 30};
 
 std::unique_ptr<worker::Server> serve(const std::string& uri, const worker::ServerOptions& options) {
-  constexpr std::string_view kShm = "shm://";
+  constexpr std::string_view kShm = "shm://", kGrpc = "grpc://", kInsecure = "insecure://";
   if (uri.starts_with(kShm)) return worker::serve_shm(uri.substr(kShm.size()), options);
-  throw InputError(fmt::format("--listen: got \"{}\", expected shm://NAME", uri));
+  if (uri.starts_with(kGrpc)) return worker::serve_grpc(uri.substr(kGrpc.size()), options);
+  if (uri.starts_with(kInsecure)) return worker::serve_insecure(uri.substr(kInsecure.size()), options);
+  throw InputError(
+      fmt::format("--listen: got \"{}\", expected shm://NAME, grpc://HOST:PORT or insecure://HOST:PORT", uri));
 }
 
 /// Blocks until SIGINT or SIGTERM. They must have been blocked before any thread was started.
@@ -72,10 +76,14 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", TEMPO_VERSION);
   apps::WorkerFlags flags;
   flags.options.threads = 0;
-  app.add_option("--listen", flags.listen, "where masters find it: shm://NAME (on this machine); may repeat")
+  app.add_option("--listen", flags.listen,
+                 "where masters find it: shm://NAME (on this machine), grpc://HOST:PORT (TLS; port 0: a free one), or "
+                 "insecure://HOST:PORT (anybody, not encrypted); may repeat")
       ->required()
       ->type_name("URI");
   app.add_option("--device", flags.options.device, "cpu, or cuda:N")->capture_default_str();
+  app.add_option("--tls", flags.options.tls_folder, "folder of certificates for grpc://, from tempo keygen --tls")
+      ->type_name("DIR");
   app.add_option("--threads", flags.options.threads, "of one product on the CPU; 0: all cores")
       ->check(CLI::Range(0, 1024));
   app.add_option("--memory-limit", flags.memory_limit, "GiB of operands that one master may store; 0: no limit")

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "seal/key_file.h"
+#include "seal/tls_certificates.h"
 #include "tempo/error.h"
 #include "tempo/run.h"
 
@@ -18,6 +19,11 @@ struct UseFlags {
     command.add_option("--run", run, "run directory")->required()->type_name("DIR");
     command.add_option("--key", key, "sealing key file; default: ~/.config/tempo/checkpoint.key")->type_name("FILE");
   }
+};
+
+struct KeygenFlags {
+  std::string out, tls;
+  std::vector<std::string> hosts;
 };
 
 }  // namespace
@@ -59,10 +65,24 @@ void add_export(CLI::App& app) {
 }
 
 void add_keygen(CLI::App& app) {
-  auto* command = app.add_subcommand("keygen", "Make a sealing key");
-  auto flags = std::make_shared<UseFlags>();
-  command->add_option("--out", flags->out, "key file to make")->required()->type_name("FILE");
+  auto* command = app.add_subcommand("keygen", "Make a sealing key, or certificates for workers on other machines");
+  auto flags = std::make_shared<KeygenFlags>();
+  auto* what = command->add_option_group("what", "What to make");
+  what->add_option("--out", flags->out, "key file to make")->type_name("FILE");
+  auto* tls = what->add_option("--tls", flags->tls, "folder of certificates to make, for grpc://")->type_name("DIR");
+  what->require_option(1);
+  command->add_option("--host", flags->hosts, "name or address of a worker's machine; may repeat")
+      ->needs(tls)
+      ->type_name("NAME");
   command->callback([flags] {
+    if (!flags->tls.empty()) {
+      seal::create_tls_certificates(flags->tls, flags->hosts);
+      fmt::print(
+          "made certificates in {0}; a worker needs ca.pem, worker.pem and worker.key, the master ca.pem, "
+          "master.pem and master.key; keep ca.key away from both\n",
+          flags->tls);
+      return;
+    }
     seal::create_key(flags->out);
     fmt::print("made key {} in {}\n", seal::key_id(seal::load_key(flags->out)), flags->out);
   });

@@ -33,7 +33,8 @@ struct RunConfig {
   int64_t image_size = 32;                       ///< of the synthetic images
   bool augment = true;
 
-  std::string workers = "inprocess:";  ///< "local" (wholly in the TEE) or worker URIs
+  std::string workers = "inprocess:";  ///< "local" (wholly in the TEE) or a worker's URI
+  std::string tls;                     ///< folder of certificates for grpc:// (ca.pem, master.pem, master.key)
   OffloadChoice offload = OffloadChoice::kAuto;
   BlindingOptions blinding;  ///< its `weights` is overwritten by the one below
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.

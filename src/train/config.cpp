@@ -157,7 +157,9 @@ std::vector<Field> make_fields() {
   t.integer("image-size", TEMPO_MEMBER(image_size), 16, 256, "pixels a side of synthetic images");
   t.boolean("augment", TEMPO_MEMBER(augment), "random crops and mirror images");
   t.text("workers", TEMPO_MEMBER(workers),
-         "local (no offload: the baseline), or a worker: inprocess:, inprocess:cuda:0, shm://NAME");
+         "local (no offload: the baseline), or a worker: inprocess:, inprocess:cuda:0, shm://NAME, "
+         "grpc://HOST:PORT (TLS), insecure://HOST:PORT");
+  t.text("tls", TEMPO_MEMBER(tls), "folder of certificates for grpc://, from tempo keygen --tls");
   t.choice("offload", kOffloads, TEMPO_MEMBER(offload), "products that leave the TEE");
   t.choice("protection", kProtections, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients), "diagonal of permuted");
@@ -294,7 +296,7 @@ int tee_threads(const RunConfig& config) {
 
 std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
-  copy.out = copy.key = copy.workers = copy.integrity = "";
+  copy.out = copy.key = copy.workers = copy.tls = copy.integrity = "";
   copy.tee_threads = 0;
   copy.checkpoint_interval = 0;
   copy.allow_unprotected = false;

@@ -33,7 +33,7 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
                                   offload_policy(config), machine_model(config));
   if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
   const int worker_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  auto worker = offload::make_worker(config.workers, worker_threads);
+  auto worker = offload::make_worker(config.workers, worker_threads, config.tls);
   if (wrap) worker = wrap(std::move(worker));
   deployment.session =
       std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(worker), tee_threads(config),

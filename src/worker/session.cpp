@@ -6,22 +6,69 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 
 #include "tempo/error.h"
+#include "wire/reply_size.h"
 #include "worker/executor.h"
 
 namespace tempo::worker {
 
 using offload::Buffer;
+using offload::ElementType;
 using offload::OperandId;
+using offload::TensorSpec;
+
+namespace {
+
+constexpr uint64_t kMaxWaitingBytes = uint64_t{256} << 20;  // beyond it a server reads no further
+constexpr uint64_t kJobBytes = 512;                         // what a job takes besides its operand
+
+/// What is stored, by what was asked for: the executor's tensors may lie on a device.
+class Stored {
+ public:
+  void put(OperandId id, TensorSpec spec) {
+    erase(id);
+    bytes_ += spec.bytes();
+    specs_.emplace(id, std::move(spec));
+  }
+  void erase(OperandId id) {
+    const auto found = specs_.find(id);
+    if (found == specs_.end()) return;
+    bytes_ -= found->second.bytes();
+    specs_.erase(found);
+  }
+  [[nodiscard]] const TensorSpec* find(OperandId id) const {
+    const auto found = specs_.find(id);
+    return found == specs_.end() ? nullptr : &found->second;
+  }
+  [[nodiscard]] uint64_t bytes() const { return bytes_; }
+  /// What is there without `id`, which is about to be replaced.
+  [[nodiscard]] uint64_t bytes_without(OperandId id) const {
+    const TensorSpec* spec = find(id);
+    return bytes_ - (spec == nullptr ? 0 : spec->bytes());
+  }
+  [[nodiscard]] size_t count() const { return specs_.size(); }
+
+ private:
+  std::unordered_map<OperandId, TensorSpec> specs_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace
 
 struct Session::State {
+  struct Job {
+    std::function<void()> run;
+    uint64_t bytes = 0;
+  };
+
   State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener)
       : limits(session_limits), listener(session_listener), executor(device), threads(product_threads) {}
 
-  void enqueue(std::function<void()> job, bool is_operation) {
+  void enqueue(std::function<void()> job, uint64_t bytes, bool is_operation) {
     {
       const std::lock_guard lock(mutex);
       if (is_operation && waiting >= limits.waiting_operations)
@@ -31,44 +78,86 @@ struct Session::State {
       if (jobs.size() >= 8 * limits.waiting_operations)
         throw ProtocolError(fmt::format("worker: got {} messages faster than they can be carried out", jobs.size()));
       waiting += is_operation ? 1 : 0;
-      jobs.push_back(std::move(job));
+      waiting_bytes += bytes + kJobBytes;
+      jobs.push_back({std::move(job), bytes + kJobBytes});
     }
-    ready.notify_one();
+    changed.notify_all();
   }
 
   void serve() {
     Executor::set_threads(threads);
+    std::unique_lock lock(mutex);
     for (;;) {
-      std::function<void()> job;
-      {
-        std::unique_lock lock(mutex);
-        ready.wait(lock, [this] { return is_stopping || !jobs.empty(); });
-        if (is_stopping) return;
-        job = std::move(jobs.front());
-        jobs.pop_front();
-      }
-      job();
+      changed.wait(lock, [this] { return is_stopping || !jobs.empty(); });
+      if (is_stopping) return;
+      Job job = std::move(jobs.front());
+      jobs.pop_front();
+      lock.unlock();
+      job.run();
+      job.run = nullptr;  // lets go of its operand
+      lock.lock();
+      waiting_bytes -= job.bytes;
+      changed.notify_all();
     }
+  }
+
+  [[nodiscard]] bool has_room() const {
+    return waiting < limits.waiting_operations / 2 + 1 && jobs.size() < 4 * limits.waiting_operations &&
+           waiting_bytes < kMaxWaitingBytes;
+  }
+
+  /// Why there is no room for an operand; empty if there is.
+  [[nodiscard]] std::string no_room(OperandId id, uint64_t bytes) const {
+    const uint64_t used = stored.bytes_without(id);
+    if (limits.memory_bytes > 0 && used + bytes > limits.memory_bytes)
+      return fmt::format("worker: operand {} of {} bytes does not fit: {} of {} bytes are in use", id, bytes, used,
+                         limits.memory_bytes);
+    if (stored.find(id) == nullptr && stored.count() >= limits.operands)
+      return fmt::format("worker: operand {} does not fit: {} operands are stored", id, stored.count());
+    return {};
+  }
+
+  /// Notes why an operand is missing. Beyond the limit of operands it is only not stored.
+  void miss(OperandId id, std::string reason) {
+    executor.free({id});
+    stored.erase(id);
+    if (missing.size() < limits.operands) missing[id] = std::move(reason);
   }
 
   void put(OperandId id, const Buffer& operand) {
     missing.erase(id);
-    if (limits.memory_bytes > 0 && executor.stored_bytes() + operand.bytes() > limits.memory_bytes) {
-      missing[id] = fmt::format("worker: operand {} of {} bytes does not fit: {} of {} bytes are in use", id,
-                                operand.bytes(), executor.stored_bytes(), limits.memory_bytes);
-      executor.free({id});
-      return;
-    }
+    if (std::string reason = no_room(id, operand.bytes()); !reason.empty()) return miss(id, std::move(reason));
     try {
       executor.put(id, operand);
+      stored.put(id, operand.spec());
     } catch (const std::exception& error) {  // out of device memory, say
-      missing[id] = fmt::format("worker: operand {} could not be stored: {}", id, error.what());
+      miss(id, fmt::format("worker: operand {} could not be stored: {}", id, error.what()));
     }
   }
 
   void free(const std::vector<OperandId>& ids) {
     executor.free(ids);
-    for (const OperandId id : ids) missing.erase(id);
+    for (const OperandId id : ids) {
+      stored.erase(id);
+      missing.erase(id);
+    }
+  }
+
+  /// Why a result is more than a master may have; empty if it is not.
+  [[nodiscard]] std::string too_large(const offload::Operation& operation,
+                                      const std::optional<TensorSpec>& result) const {
+    const uint64_t bytes = result ? wire::saturated_bytes(*result) : 0;
+    if (limits.memory_bytes > 0 && bytes > limits.memory_bytes)
+      return fmt::format("worker: {} with a result of {} bytes refused, expected at most {}",
+                         offload::operation_name(operation), bytes, limits.memory_bytes);
+    const OperandId kept = kept_by(operation);
+    return kept == 0 ? std::string() : no_room(kept, bytes);
+  }
+
+  /// The id under which a gradient stays, or 0.
+  static OperandId kept_by(const offload::Operation& operation) {
+    const auto* gradient = std::get_if<offload::WeightGradient>(&operation);
+    return gradient == nullptr ? 0 : gradient->keep_as;
   }
 
   /// Why an operation cannot have what it names.
@@ -97,7 +186,11 @@ struct Session::State {
     if (const std::string* reason = missing_for(operation)) return listener.refused(number, *reason);
     Buffer result;
     try {
+      const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });
+      if (const std::string reason = too_large(operation, spec); !reason.empty())
+        return listener.refused(number, reason);
       result = executor.run(operation);
+      if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
     } catch (const std::exception& error) {
       return listener.refused(number, error.what());
     }
@@ -106,13 +199,16 @@ struct Session::State {
 
   const SessionLimits limits;
   Listener& listener;
-  Executor executor;                                   // of the session's thread alone
-  std::unordered_map<OperandId, std::string> missing;  // why; likewise
+  // These are of the session's thread alone.
+  Executor executor;
+  Stored stored;
+  std::unordered_map<OperandId, std::string> missing;  // why
   int threads;
   mutable std::mutex mutex;
-  std::condition_variable ready;
-  std::deque<std::function<void()>> jobs;
-  size_t waiting = 0;
+  std::condition_variable changed;
+  std::deque<Job> jobs;
+  size_t waiting = 0;          // operations
+  uint64_t waiting_bytes = 0;  // of jobs not yet done
   bool is_stopping = false;
   std::thread thread;
 };
@@ -127,7 +223,7 @@ Session::~Session() {
     const std::lock_guard lock(state_->mutex);
     state_->is_stopping = true;
   }
-  state_->ready.notify_one();
+  state_->changed.notify_all();
   state_->thread.join();
 }
 
@@ -135,16 +231,23 @@ void Session::put(OperandId id, Buffer operand) {
   const uint64_t most = state_->limits.memory_bytes;
   if (most > 0 && operand.bytes() > most)
     throw ProtocolError(fmt::format("worker: got an operand of {} bytes, expected at most {}", operand.bytes(), most));
-  state_->enqueue([state = state_.get(), id, operand = std::move(operand)] { state->put(id, operand); }, false);
+  const uint64_t bytes = operand.bytes();
+  state_->enqueue([state = state_.get(), id, operand = std::move(operand)] { state->put(id, operand); }, bytes, false);
 }
 
 void Session::free(std::vector<OperandId> ids) {
-  state_->enqueue([state = state_.get(), ids = std::move(ids)] { state->free(ids); }, false);
+  const uint64_t bytes = ids.size() * sizeof(OperandId);
+  state_->enqueue([state = state_.get(), ids = std::move(ids)] { state->free(ids); }, bytes, false);
 }
 
 void Session::submit(uint64_t number, offload::Operation operation) {
   state_->enqueue([state = state_.get(), number, operation = std::move(operation)] { state->run(number, operation); },
-                  true);
+                  0, true);
+}
+
+bool Session::wait_for_room(std::chrono::milliseconds patience) {
+  std::unique_lock lock(state_->mutex);
+  return state_->changed.wait_for(lock, patience, [this] { return state_->has_room(); });
 }
 
 }  // namespace tempo::worker

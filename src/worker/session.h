@@ -2,6 +2,7 @@
 /// UNTRUSTED side; and to it the master is untrusted too: sizes and counts are bounded before anything is kept.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,7 +14,8 @@
 namespace tempo::worker {
 
 struct SessionLimits {
-  uint64_t memory_bytes = 0;         ///< of all stored operands; 0: no limit
+  uint64_t memory_bytes = 0;         ///< of all stored operands, and of one result; 0: no limit
+  size_t operands = 1 << 16;         ///< stored at the same time, however small
   size_t waiting_operations = 4096;  ///< submitted and not yet carried out
 };
 
@@ -39,6 +41,10 @@ class Session {
   void put(offload::OperandId id, offload::Buffer operand);
   void free(std::vector<offload::OperandId> ids);
   void submit(uint64_t number, offload::Operation operation);
+
+  /// Waits until little enough waits that more may be read from a master. A server that asks before it reads never
+  /// sees the errors above of an honest master. False if it took longer than `patience`.
+  bool wait_for_room(std::chrono::milliseconds patience);
 
  private:
   struct State;

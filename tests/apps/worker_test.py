@@ -89,7 +89,7 @@ class Worker(unittest.TestCase):
         self.run_program(TEMPO, "train", "--resume", self.path / "run", "--steps", "10", code=0)
 
     def test_what_is_refused(self):
-        for flags, says in ((["--listen", "http://x"], "expected shm://NAME"), ([], "--listen"),
+        for flags, says in ((["--listen", "http://x"], "expected shm://NAME, grpc://HOST:PORT"), ([], "--listen"),
                             (["--listen", "shm://a/b"], "shm"), (["--listen", self.uri, "--device", "abacus"], "abacus"),
                             (["--listen", self.uri, "--threads", "many"], "--threads")):
             done = self.run_program(WORKER, *flags, code=2)

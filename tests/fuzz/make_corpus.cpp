@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "seal/sealed_file.h"
 #include "train/formats/safetensors.h"
+#include "wire/frame.h"
 #include "wire/messages.h"
 #include "wire/shm_layout.h"
 
@@ -104,6 +105,27 @@ void make_messages(const std::filesystem::path& folder) {
   save(folder / "refusal", text(wire::encode(wire::ServerMessage(wire::Refusal{1, "no"}))));
 }
 
+/// A frame as tests/fuzz/fuzz_frames.cpp reads it.
+std::string frame_seed(const std::vector<std::byte>& message, const std::string& payload) {
+  const std::vector<std::byte> head = tempo::wire::frame_head(message);
+  const size_t bytes = head.size() + payload.size();
+  const char length[] = {static_cast<char>(bytes & 0xff), static_cast<char>(bytes >> 8)};
+  return std::string(length, 2) + std::string(reinterpret_cast<const char*>(head.data()), head.size()) + payload;
+}
+
+void make_frames(const std::filesystem::path& folder) {
+  using namespace tempo;
+  const auto put = wire::encode(wire::ClientMessage(wire::Put{1, {.shape = {3}}, 0}));
+  const auto reply = wire::encode(wire::ServerMessage(wire::Reply{1, {.shape = {3}}, 0}));
+  const auto chunk = wire::encode(wire::ClientMessage(wire::Chunk{12}));
+  const auto answer_chunk = wire::encode(wire::ServerMessage(wire::Chunk{12}));
+  save(folder / "put", frame_seed(put, "") + frame_seed(chunk, "abcdefghijkl"));
+  save(folder / "reply", frame_seed(reply, "") + frame_seed(answer_chunk, "abcdefghijkl"));
+  save(folder / "short_chunk", frame_seed(put, "") + frame_seed(chunk, "abc"));
+  save(folder / "two_announced", frame_seed(put, "") + frame_seed(put, ""));
+  save(folder / "long_message", std::string("\6\0\xff\xff\xff\xff\1\2", 8));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,5 +139,6 @@ int main(int argc, char** argv) {
   make_cifar(folder / "cifar");
   make_shm(folder / "shm");
   make_messages(folder / "messages");
+  make_frames(folder / "frames");
   return 0;
 }

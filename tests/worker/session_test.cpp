@@ -96,6 +96,54 @@ TEST(WorkerSession, BoundsWhatWaits) {
   EXPECT_THAT(message_of<ProtocolError>(flood), HasSubstr("in waiting, expected at most 2"));
 }
 
+TEST(WorkerSession, BoundsOperandsHoweverSmall) {
+  Answers answers;
+  Session session("cpu", 1, {.operands = 3}, answers);
+  for (offload::OperandId id = 1; id <= 20; ++id) session.put(id, filled({0}, 0));
+  session.submit(1, offload::Fetch{.operand = 3});
+  session.submit(2, offload::Fetch{.operand = 4});
+  session.put(2, filled({1}, 0));  // replaces
+  session.free({1});
+  session.put(4, filled({0}, 0));
+  session.submit(3, offload::Fetch{.operand = 2});
+  session.submit(4, offload::Fetch{.operand = 4});
+  const auto seen = answers.wait_for(4);
+  ASSERT_EQ(seen.size(), 4U);
+  EXPECT_EQ(seen[0].second, "ok");
+  EXPECT_THAT(seen[1].second, HasSubstr("operand 4 does not fit: 3 operands are stored"));
+  EXPECT_EQ(seen[2].second, "ok");
+  EXPECT_EQ(seen[3].second, "ok");
+}
+
+TEST(WorkerSession, BoundsResultsAndGradientsThatStay) {
+  Answers answers;
+  Session session("cpu", 1, {.memory_bytes = 4096}, answers);
+  session.put(1, filled({100, 1}, 1));
+  session.put(2, filled({1, 20}, 1));
+  session.put(3, filled({1, 36}, 1));
+  session.submit(1, offload::Forward{.product = {}, .x = 1, .w = 1});
+  session.submit(2, offload::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 4});
+  session.submit(3, offload::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 4});
+  session.submit(4, offload::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 5});
+  const auto seen = answers.wait_for(4);
+  ASSERT_EQ(seen.size(), 4U);
+  EXPECT_THAT(seen[0].second, HasSubstr("forward with a result of 40000 bytes refused, expected at most 4096"));
+  EXPECT_EQ(seen[1].second, "ok");
+  EXPECT_EQ(seen[2].second, "ok") << "it replaces the one of before";
+  EXPECT_THAT(seen[3].second, HasSubstr("operand 5 of 2880 bytes does not fit: 3504 of 4096 bytes are in use"));
+}
+
+TEST(WorkerSession, AServerThatWaitsForRoomIsNeverRefused) {
+  Answers answers;
+  Session session("cpu", 1, {.waiting_operations = 2}, answers);
+  session.put(1, filled({64, 64}, 1));
+  for (uint64_t i = 1; i <= 500; ++i) {
+    ASSERT_TRUE(session.wait_for_room(std::chrono::seconds(20)));
+    session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
+  }
+  EXPECT_EQ(answers.wait_for(500).size(), 500U);
+}
+
 TEST(WorkerSession, EndsWithWorkStillWaiting) {
   Answers answers;
   Session session("cpu", 1, {}, answers);

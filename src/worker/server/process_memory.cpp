@@ -1,5 +1,7 @@
 #include "worker/server/process_memory.h"
 
+#include <unistd.h>
+
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -12,6 +14,10 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, -1);  // which does not shrink
   mallopt(M_ARENA_MAX, 1);        // and of which there is one: others are limited to 64 MiB
 #endif
+}
+
+uint64_t machine_memory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace tempo::worker

@@ -1,0 +1,44 @@
+#include "offload/transport/grpc_client_stream.h"
+
+#include <algorithm>
+
+namespace tempo::offload {
+
+GrpcClientStream::GrpcClientStream(std::shared_ptr<grpc::Channel> channel)
+    : channel_(std::move(channel)), stub_(channel_) {}
+
+std::shared_ptr<GrpcClientStream> GrpcClientStream::open(const std::shared_ptr<grpc::Channel>& channel,
+                                                         const char* method) {
+  auto stream = std::make_shared<GrpcClientStream>(channel);
+  stream->self_ = stream;
+  stream->stub_.PrepareBidiStreamingCall(&stream->context_, method, {}, stream.get());
+  stream->AddHold();  // until `end`: reads and writes are started by any thread
+  stream->begin_reading();
+  stream->StartCall();
+  return stream;
+}
+
+void GrpcClientStream::end(bool is_lost) {
+  if (!is_lost) context_.TryCancel();  // or the worker would not notice; what else ended the stream stays its reason
+  RemoveHold();
+}
+
+void GrpcClientStream::OnDone(const grpc::Status& status) {
+  const auto last = std::move(self_);
+  const std::lock_guard lock(status_mutex_);
+  status_ = status;
+  is_done_ = true;
+  is_done_changed_.notify_all();
+}
+
+std::string GrpcClientStream::reason() {
+  constexpr size_t kMaxReasonBytes = 300;
+  std::unique_lock lock(status_mutex_);
+  is_done_changed_.wait_for(lock, std::chrono::seconds(5), [this] { return is_done_; });
+  std::string text = status_.ok() ? "the stream ended" : status_.error_message().substr(0, kMaxReasonBytes);
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return text;
+}
+
+}  // namespace tempo::offload

@@ -1,0 +1,45 @@
+/// The master's end of a gRPC stream.
+#pragma once
+
+#include <grpcpp/generic/generic_stub.h>
+
+#include <memory>
+#include <string>
+
+#include "wire/grpc_stream.h"
+
+namespace tempo::offload {
+
+/// Keeps itself alive until gRPC is done with it.
+class GrpcClientStream final : public wire::GrpcStream,
+                               private grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  explicit GrpcClientStream(std::shared_ptr<grpc::Channel> channel);
+  /// Starts a stream. Whether there is anybody at the other end shows later.
+  static std::shared_ptr<GrpcClientStream> open(const std::shared_ptr<grpc::Channel>& channel,
+                                                const char* method = wire::kSessionMethod);
+
+  /// After `close`: what gRPC says about the end of the stream, as one printable line.
+  std::string reason();
+
+ private:
+  void OnReadDone(bool is_ok) override { read_done(is_ok); }
+  void OnWriteDone(bool is_ok) override { write_done(is_ok); }
+  void OnDone(const grpc::Status& status) override;
+
+  void start_read(grpc::ByteBuffer* into) override { StartRead(into); }
+  void start_write(const grpc::ByteBuffer* frame) override { StartWrite(frame); }
+  void cancel() override { context_.TryCancel(); }
+  void end(bool is_lost) override;
+
+  const std::shared_ptr<grpc::Channel> channel_;
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  std::mutex status_mutex_;
+  std::condition_variable is_done_changed_;
+  bool is_done_ = false;
+  grpc::Status status_;
+  std::shared_ptr<GrpcClientStream> self_;
+};
+
+}  // namespace tempo::offload

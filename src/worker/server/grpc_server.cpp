@@ -1,0 +1,167 @@
+#include "worker/server/grpc_server.h"
+
+#include <fmt/format.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <atomic>
+#include <list>
+#include <mutex>
+#include <thread>
+
+#include "tempo/error.h"
+#include "wire/host_port.h"
+#include "wire/tls_folder.h"
+#include "worker/executor.h"
+#include "worker/server/grpc_server_stream.h"
+#include "worker/server/grpc_session.h"
+
+namespace tempo::worker {
+namespace {
+
+constexpr size_t kTransportBytes = size_t{512} << 20;  // of gRPC's own buffers, all masters together
+constexpr int kSparesPerConnection = 4;                // streams beside sessions: health checks
+constexpr auto kStopPatience = std::chrono::seconds(5);
+
+class GrpcServer final : public Server, private grpc::CallbackGenericService {
+ public:
+  /// @param scheme of the address it says.
+  GrpcServer(const std::string& scheme, wire::HostPort listen, const ServerOptions& options,
+             const std::shared_ptr<grpc::ServerCredentials>& credentials)
+      : options_(options) {
+    wire::quiet_grpc();
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    bound(builder);
+    int port = 0;
+    builder.AddListeningPort(wire::to_string(listen), credentials, &port);
+    builder.RegisterCallbackGenericService(this);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port <= 0)
+      throw InputError(
+          fmt::format("{}://{}: cannot listen there: the port is in use, the address is not of this "
+                      "machine, or the certificates do not fit",
+                      scheme, wire::to_string(listen)));
+    listen.port = static_cast<uint16_t>(port);
+    address_ = fmt::format("{}://{}", scheme, wire::to_string(listen));
+  }
+
+  ~GrpcServer() override {
+    {
+      const std::lock_guard lock(mutex_);
+      is_stopping_ = true;
+      for (Served& served : sessions_) served.session->stop();
+    }
+    end_sessions();  // nobody adds any more
+    server_->Shutdown(std::chrono::system_clock::now() + kStopPatience);
+  }
+
+  [[nodiscard]] std::string address() const override { return address_; }
+
+ private:
+  struct Served {
+    std::unique_ptr<GrpcSession> session;
+    std::atomic<bool> is_over = false;
+    std::thread thread;
+  };
+
+  /// Limits of what any peer can make gRPC hold or do.
+  void bound(grpc::ServerBuilder& builder) const {
+    grpc::ResourceQuota quota("tempo-worker");
+    quota.Resize(kTransportBytes);
+    builder.SetResourceQuota(quota);
+    builder.SetMaxReceiveMessageSize(static_cast<int>(wire::kMaxFrameBytes));
+    // A few kilobytes that unpack to gigabytes would come before any check of ours: nothing is unpacked.
+    builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                               static_cast<int>(options_.max_sessions) + kSparesPerConnection);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // or two workers would share a port unnoticed
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20'000);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 60'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1'000);
+  }
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    const std::shared_ptr<GrpcServerStream> stream = GrpcServerStream::of(context);
+    if (context->method() != wire::kSessionMethod)
+      stream->refuse(grpc::StatusCode::UNIMPLEMENTED, "no such method");
+    else
+      begin_session(stream);
+    return stream.get();
+  }
+
+  /// Whatever goes wrong here concerns one master.
+  void begin_session(const std::shared_ptr<GrpcServerStream>& stream) try {
+    const std::lock_guard lock(mutex_);
+    if (is_stopping_) return stream->refuse(grpc::StatusCode::UNAVAILABLE, "the worker stops");
+    forget_finished();
+    if (sessions_.size() >= options_.max_sessions)
+      return stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED,
+                            fmt::format("it serves {} masters already", sessions_.size()));
+    std::list<Served> served(1);
+    served.front().session = std::make_unique<GrpcSession>(stream, options_);
+    served.front().thread = std::thread([&served = served.front()] {
+      served.session->run();
+      served.is_over = true;
+    });
+    sessions_.splice(sessions_.end(), served);  // keeps its address
+  } catch (const std::exception&) {
+    stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED, "no thread for another master");
+  }
+
+  /// Those that have not finished in time, because their masters read nothing, are cut off.
+  void end_sessions() {
+    const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
+    for (Served& served : sessions_) {
+      while (!served.is_over && std::chrono::steady_clock::now() < deadline)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      if (!served.is_over) served.session->cut_off();
+      served.thread.join();
+    }
+  }
+
+  void forget_finished() {
+    sessions_.remove_if([](Served& served) {
+      if (!served.is_over) return false;
+      served.thread.join();
+      return true;
+    });
+  }
+
+  const ServerOptions options_;
+  std::string address_;
+  std::mutex mutex_;
+  bool is_stopping_ = false;
+  std::list<Served> sessions_;
+  std::unique_ptr<grpc::Server> server_;  // last: it calls the rest
+};
+
+std::shared_ptr<grpc::ServerCredentials> credentials_of(const std::string& folder) {
+  const wire::TlsIdentity identity = wire::load_tls_identity(folder, "worker");
+  wire::refuse_tls_before_1_3();
+  grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  tls.pem_root_certs = identity.ca;
+  tls.pem_key_cert_pairs.push_back({identity.key, identity.certificate});
+  return grpc::SslServerCredentials(tls);
+}
+
+std::unique_ptr<Server> serve(const std::string& scheme, const std::string& host_port, const ServerOptions& options,
+                              const std::shared_ptr<grpc::ServerCredentials>& credentials) {
+  Executor(options.device);  // says what is wrong with a device before anybody connects
+  return std::make_unique<GrpcServer>(scheme, wire::parse_host_port(host_port), options, credentials);
+}
+
+}  // namespace
+
+std::unique_ptr<Server> serve_grpc(const std::string& host_port, const ServerOptions& options) {
+  wire::parse_host_port(host_port);
+  return serve("grpc", host_port, options, credentials_of(options.tls_folder));
+}
+
+std::unique_ptr<Server> serve_insecure(const std::string& host_port, const ServerOptions& options) {
+  return serve("insecure", host_port, options, grpc::InsecureServerCredentials());
+}
+
+}  // namespace tempo::worker

@@ -1,0 +1,87 @@
+#include "seal/tls_certificates.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <memory>
+
+#include "base/file.h"
+#include "support/temp_folder.h"
+#include "tempo/error.h"
+
+namespace tempo::seal {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::message_of;
+using testing::TempFolder;
+using UniqueCertificate = std::unique_ptr<X509, decltype(&X509_free)>;
+
+UniqueCertificate load(const std::filesystem::path& path) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> file(BIO_new_file(path.c_str(), "r"), &BIO_free);
+  return {PEM_read_bio_X509(file.get(), nullptr, nullptr, nullptr), &X509_free};
+}
+
+class TlsCertificates : public ::testing::Test {
+ protected:
+  TlsCertificates() { create_tls_certificates(tls_, {"worker.example", "10.0.0.7", "fd00::7"}); }
+
+  /// Whether the authority's store accepts a certificate for `purpose`.
+  bool is_accepted(const std::string& name, int purpose) {
+    const auto ca = load(tls_ / "ca.pem"), leaf = load(tls_ / name);
+    const std::unique_ptr<X509_STORE, decltype(&X509_STORE_free)> store(X509_STORE_new(), &X509_STORE_free);
+    X509_STORE_add_cert(store.get(), ca.get());
+    const std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> context(X509_STORE_CTX_new(),
+                                                                                  &X509_STORE_CTX_free);
+    X509_STORE_CTX_init(context.get(), store.get(), leaf.get(), nullptr);
+    X509_STORE_CTX_set_purpose(context.get(), purpose);
+    return X509_verify_cert(context.get()) == 1;
+  }
+
+  TempFolder folder_;
+  std::filesystem::path tls_ = folder_ / "tls";
+};
+
+TEST_F(TlsCertificates, EachIsGoodForItsPurposeAlone) {
+  EXPECT_TRUE(is_accepted("worker.pem", X509_PURPOSE_SSL_SERVER));
+  EXPECT_FALSE(is_accepted("worker.pem", X509_PURPOSE_SSL_CLIENT));
+  EXPECT_TRUE(is_accepted("master.pem", X509_PURPOSE_SSL_CLIENT));
+  EXPECT_FALSE(is_accepted("master.pem", X509_PURPOSE_SSL_SERVER));
+}
+
+TEST_F(TlsCertificates, NameTheHosts) {
+  const auto worker = load(tls_ / "worker.pem");
+  for (const char* name : {"localhost", "worker.example"})
+    EXPECT_EQ(X509_check_host(worker.get(), name, 0, 0, nullptr), 1) << name;
+  for (const char* address : {"127.0.0.1", "::1", "10.0.0.7", "fd00::7"})
+    EXPECT_EQ(X509_check_ip_asc(worker.get(), address, 0), 1) << address;
+  EXPECT_EQ(X509_check_host(worker.get(), "other.example", 0, 0, nullptr), 0);
+  EXPECT_EQ(X509_check_ip_asc(worker.get(), "10.0.0.8", 0), 0);
+}
+
+TEST_F(TlsCertificates, KeysAreForTheirOwnerAlone) {
+  using std::filesystem::perms;
+  for (const char* name : {"ca.key", "worker.key", "master.key"})
+    EXPECT_EQ(std::filesystem::status(tls_ / name).permissions(), perms::owner_read | perms::owner_write) << name;
+}
+
+TEST_F(TlsCertificates, AreNeverOverwritten) {
+  const std::string before = read_text_file(tls_ / "ca.key", 4096);
+  EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(tls_, {}); }), HasSubstr("never overwritten"));
+  std::filesystem::remove(tls_ / "ca.pem");
+  EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(tls_, {}); }), HasSubstr("ca.key: exists already"));
+  EXPECT_FALSE(std::filesystem::exists(tls_ / "ca.pem")) << "nothing is written if anything is there";
+  EXPECT_EQ(read_text_file(tls_ / "ca.key", 4096), before);
+}
+
+TEST_F(TlsCertificates, RefuseHostsThatAreNone) {
+  for (const char* host : {"", "a b", "a,DNS:b", "a:b", "-a", "*.example", "caf\xc3\xa9"})
+    EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(folder_ / "other", {host}); }),
+                HasSubstr("--host"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
+}
+
+}  // namespace
+}  // namespace tempo::seal
