@@ -12,7 +12,11 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
 
 find_program(TEMPO_CCACHE ccache)
 if(TEMPO_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${TEMPO_CCACHE})
+  # Another checkout finds what this one compiled, and what uses the precompiled header is cached, too (ccache's manual,
+  # "Precompiled headers").
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_PCH_EXTSUM=1 ${TEMPO_CCACHE})
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 endif()
 
 add_library(tempo_flags INTERFACE)

@@ -44,6 +44,7 @@ void wait_for_signal(const sigset_t& signals) {
 }
 
 void run(WorkerFlags& flags) {
+  std::signal(SIGPIPE, SIG_IGN);  // a peer, or whoever reads the output, may be gone
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
@@ -61,7 +62,7 @@ void run(WorkerFlags& flags) {
   }
   std::fflush(stdout);  // whoever started it may be waiting for these lines
   wait_for_signal(signals);
-  fmt::print("stopping\n");
+  std::fputs("stopping\n", stdout);  // nobody may be reading any more: no reason not to stop in order
 }
 
 }  // namespace

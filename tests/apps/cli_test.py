@@ -54,7 +54,8 @@ class CommandLine(unittest.TestCase):
         self.refused("train", "--out", out, "--batch-size", 1, says="expected at least 2")
         self.refused("train", "--out", out, "--protection", "none", says="--allow-unprotected")
         self.refused("train", "--out", out, "--integrity", "often", says="expected off, always")
-        self.refused("train", *SMALL, "--out", out, "--workers", "grpc://host:1", says="expected local, inprocess:")
+        self.refused("train", *SMALL, "--out", out, "--workers", "http://host:1", says="expected local, inprocess:")
+        self.refused("train", *SMALL, "--out", out, "--workers", "grpc://host:1", says="--tls")
         self.refused("train", says="expected a run directory")
         self.assertFalse(out.exists())
 

@@ -304,7 +304,7 @@ TEST_F(Runs, RefusesWhatCannotWork) {
   };
   EXPECT_THAT(refusal([](RunConfig& c) { c.model = "resnet51"; }), HasSubstr("got \"resnet51\", expected one of"));
   EXPECT_THAT(refusal([](RunConfig& c) { c.batch_size = 1; }), HasSubstr("got 1 for a model with batch norm"));
-  EXPECT_THAT(refusal([](RunConfig& c) { c.workers = "grpc://a:1"; }), HasSubstr("expected local, inprocess:"));
+  EXPECT_THAT(refusal([](RunConfig& c) { c.workers = "http://a:1"; }), HasSubstr("expected local, inprocess:"));
   EXPECT_THAT(refusal([](RunConfig& c) { c.integrity = "often"; }), HasSubstr("expected off, always"));
   EXPECT_THAT(refusal([](RunConfig& c) {
                 c.blinding.protection = Protection::kNone;
