@@ -169,7 +169,8 @@ class MemcpyYardstick {
 /// One worker with a number and kTensors tensors stored.
 class Fixture {
  public:
-  explicit Fixture(const std::string& uri) : worker_(offload::make_worker(uri, kThreads)), received_(kTensorBytes) {
+  explicit Fixture(const std::string& uri)
+      : worker_(offload::make_worker(uri, {.threads = kThreads})), received_(kTensorBytes) {
     offload::Buffer number = worker_->allocate({.shape = {1}});
     std::memset(number.data(), 0, number.bytes());
     worker_->put(kNumber, number);

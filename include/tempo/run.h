@@ -33,8 +33,12 @@ struct RunConfig {
   int64_t image_size = 32;                       ///< of the synthetic images
   bool augment = true;
 
-  std::string workers = "inprocess:";  ///< "local" (wholly in the TEE) or a worker's URI
-  std::string tls;                     ///< folder of certificates for grpc:// (ca.pem, master.pem, master.key)
+  /// "local" (wholly in the TEE), URIs of workers separated by commas, or "file:PATH": a URI a line, read again when it
+  /// changes, so that workers join and leave a running job.
+  std::string workers = "inprocess:";
+  std::string tls;               ///< folder of certificates for grpc:// (ca.pem, master.pem, master.key)
+  int64_t worker_timeout = 120;  ///< seconds; a worker whose reply takes longer is lost
+  int64_t worker_wait = 60;      ///< seconds to wait for a worker where none is left; then the run stops
   OffloadChoice offload = OffloadChoice::kAuto;
   BlindingOptions blinding;  ///< its `weights` is overwritten by the one below
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
@@ -69,6 +73,8 @@ struct RunSummary {
   int64_t offloaded_layers = 0;
   double offloaded_flop_fraction = 0;
   int64_t integrity_checks = 0, integrity_failures = 0;
+  int64_t reissued = 0;  ///< parts of operations that went to a second worker
+  int64_t returns = 0;   ///< times that the run went back to its last checkpoint
   double peak_resident_bytes = 0;
   double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, verify_seconds = 0,
          wait_seconds = 0;  ///< wall, training steps of this process

@@ -85,7 +85,7 @@ Residual ProductCheck::output(const T* y, ThreadPool& threads) const {
   const double wire = combined(products / std::sqrt(inner), std::sqrt(energy * noise) * weight_.rho_rms());
   residual.is_decidable = is_held(products, rounding_.unit_roundoff) && std::isfinite(weight_.drift());
   residual.tolerance =
-      kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
+      kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products + shared(expected_output_) +
                               rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
                               std::sqrt(window_energy()) * alignment(rounding_.input_noise, inner) * weight_.drift());
   return residual;
@@ -125,10 +125,11 @@ Residual ProductCheck::input_gradient(const T* dx, ThreadPool& threads) const {
   const double tiles = std::sqrt(energy * noise) * weight_.sigma_rms() * std::sqrt(static_cast<double>(shape_.taps()));
   const double wire = combined(products / std::sqrt(inner), tiles);
   residual.is_decidable = is_held(products, rounding_.unit_roundoff) && std::isfinite(weight_.drift());
-  residual.tolerance = kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products +
-                                               rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
-                                               std::sqrt(gradient_energy_ * static_cast<double>(shape_.taps())) *
-                                                   alignment(rounding_.output_noise, inner) * weight_.drift());
+  residual.tolerance = kToleratedDeviations *
+                       (rounding_.unit_roundoff * rounding_.key_spread * products + shared(expected_input_gradient_) +
+                        rounding_.wire_roundoff * kWireRms * rounding_.key_spread * wire +
+                        std::sqrt(gradient_energy_ * static_cast<double>(shape_.taps())) *
+                            alignment(rounding_.output_noise, inner) * weight_.drift());
   return residual;
 }
 
@@ -155,6 +156,11 @@ Projections ProductCheck::weight_gradient(const T* x, const T* dy, ThreadPool& t
   return gradient;
 }
 
+double ProductCheck::shared(std::span<const double> expected) const {
+  constexpr double kShared = 4;
+  return kShared * rounding_.unit_roundoff * norm_of(expected);
+}
+
 double ProductCheck::gradient_error() const {
   const double noise = (1 + rounding_.input_noise) * (1 + rounding_.output_noise);
   const auto terms = static_cast<double>(shape_.out_pixels());
@@ -173,7 +179,7 @@ Residual ProductCheck::returned_gradient(const Projections& expected, const T* d
   Residual residual;
   subtract(expected.phi, found.phi, residual.values);
   residual.is_decidable = is_held(gradient_error() / rounding_.unit_roundoff, rounding_.unit_roundoff);
-  residual.tolerance = kToleratedDeviations * gradient_error();
+  residual.tolerance = kToleratedDeviations * (gradient_error() + shared(expected.phi));
   return residual;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -64,6 +65,8 @@ class ProductCheck {
 
  private:
   [[nodiscard]] double window_energy() const;
+  /// Deviation of rounding that is alike in all entries of a result, as where operands have a single value.
+  [[nodiscard]] double shared(std::span<const double> expected) const;
 
   ProductShape shape_;
   RoundingModel rounding_;

@@ -71,7 +71,7 @@ void check_operands(const std::string& layer, const Tensor& a, const Tensor& b, 
 }
 
 bool keeps_plain_operands(offload::Session& session) {
-  return session.options().reuse == Reuse::kNone || session.verifier().is_on();
+  return session.options().reuse == Reuse::kNone || session.verifier().is_on() || session.workers().is_redundant();
 }
 
 /// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case.

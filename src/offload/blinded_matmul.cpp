@@ -61,25 +61,45 @@ BlindedMatmul::BatchKeys BlindedMatmul::derive(const Call& call, uint64_t purpos
   return keys;
 }
 
-Operand BlindedMatmul::send_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys) {
-  const auto& [batch, n, d, m] = call.shape;
-  return session_.send(items_of<Session::BlindItem>(a, n * d, keys.items, &ProductKeys::left, Form::kDirect,
-                                                    &ProductKeys::inner, Form::kDirect),
-                       matrix_geometry(n, d), call.wire, {batch, n, d});
+BlindedMatmul::Blinding BlindedMatmul::blinding_of_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys) {
+  return [this, &call, &keys, a](OperandId id) {
+    const auto& [batch, n, d, m] = call.shape;
+    return session_.blind(id,
+                          items_of<Session::BlindItem>(a, n * d, keys.items, &ProductKeys::left, Form::kDirect,
+                                                       &ProductKeys::inner, Form::kDirect),
+                          matrix_geometry(n, d), call.wire, {batch, n, d});
+  };
 }
 
-Operand BlindedMatmul::send_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys) {
-  const auto& [batch, n, d, m] = call.shape;
-  return session_.send(items_of<Session::BlindItem>(b, d * m, keys.items, &ProductKeys::inner, Form::kInverseTranspose,
-                                                    &ProductKeys::right, Form::kDirect),
-                       matrix_geometry(d, m), call.wire, {batch, d, m});
+BlindedMatmul::Blinding BlindedMatmul::blinding_of_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys) {
+  return [this, &call, &keys, b](OperandId id) {
+    const auto& [batch, n, d, m] = call.shape;
+    return session_.blind(id,
+                          items_of<Session::BlindItem>(b, d * m, keys.items, &ProductKeys::inner,
+                                                       Form::kInverseTranspose, &ProductKeys::right, Form::kDirect),
+                          matrix_geometry(d, m), call.wire, {batch, d, m});
+  };
 }
 
-Operand BlindedMatmul::send_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys) {
-  const auto& [batch, n, d, m] = call.shape;
-  return session_.send(items_of<Session::BlindItem>(dc, n * m, keys.items, &ProductKeys::left, Form::kInverseTranspose,
-                                                    &ProductKeys::right, Form::kInverseTranspose),
-                       matrix_geometry(n, m), call.wire, {batch, n, m});
+BlindedMatmul::Blinding BlindedMatmul::blinding_of_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys) {
+  return [this, &call, &keys, dc](OperandId id) {
+    const auto& [batch, n, d, m] = call.shape;
+    return session_.blind(
+        id,
+        items_of<Session::BlindItem>(dc, n * m, keys.items, &ProductKeys::left, Form::kInverseTranspose,
+                                     &ProductKeys::right, Form::kInverseTranspose),
+        matrix_geometry(n, m), call.wire, {batch, n, m});
+  };
+}
+
+void BlindedMatmul::set_sources(const Call& call, ConstPlainTensor a, ConstPlainTensor b) {
+  if (a.data == nullptr) {
+    call.a.set_source();
+    call.b.set_source();
+    return;
+  }
+  call.a.set_source([make = blinding_of_a(call, a, call.keys), id = call.a.id()] { return make(id); });
+  call.b.set_source([make = blinding_of_b(call, b, call.keys), id = call.b.id()] { return make(id); });
 }
 
 template <typename Check>
@@ -90,7 +110,7 @@ void BlindedMatmul::verify(const Call& call, const char* what, const Check& chec
   Csprng secret = session_.verifier().stream(layer_);
   session_.verifier().conclude(
       with_element_type(call.type, [&](auto element) { return check(element, shape, rounding, secret); }),
-      session_.worker().describe().name, fmt::format("{} of {}", what, layer_));
+      session_.workers().name(), fmt::format("{} of {}", what, layer_));
 }
 
 BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainTensor a, ConstPlainTensor b,
@@ -103,22 +123,25 @@ BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainT
   call->wire = session_.wire_type(a.type);
   call->flops = 2.0 * static_cast<double>(shape.batch * shape.n) * static_cast<double>(shape.d * shape.m);
   call->keys = derive(*call, 0, true, true, true, nullptr);
-  call->b = send_b(*call, b, call->keys);
-  call->a = send_a(*call, a, call->keys);
-  auto reply = session_.worker().submit(Forward{
-      .product = {.kind = ProductKind::kMatmul}, .x = call->a.id(), .w = call->b.id(), .reply_type = call->wire});
-  const Buffer blinded =
-      session_.receive(reply, {.type = call->wire, .shape = {shape.batch, shape.n, shape.m}}, "forward of " + layer_);
-  session_.unblind(blinded, matrix_geometry(shape.n, shape.m),
-                   items_of<Session::UnblindItem>(c, shape.n * shape.m, call->keys.items, &ProductKeys::left,
-                                                  Form::kInverse, &ProductKeys::right, Form::kInverse));
+  call->b = session_.send(Spread::kRows, blinding_of_b(*call, b, call->keys));
+  call->a = session_.send(Spread::kRows, blinding_of_a(*call, a, call->keys), call->b);
+  PendingReply reply = session_.submit(
+      Forward{
+          .product = {.kind = ProductKind::kMatmul}, .x = call->a.id(), .w = call->b.id(), .reply_type = call->wire},
+      {.type = call->wire, .shape = {shape.batch, shape.n, shape.m}}, "forward of " + layer_);
   call->is_checked = session_.verifier().draw();
-  if (call->is_checked)
+  session_.accept(reply, [&](const Buffer& blinded) {
+    session_.unblind(blinded, matrix_geometry(shape.n, shape.m),
+                     items_of<Session::UnblindItem>(c, shape.n * shape.m, call->keys.items, &ProductKeys::left,
+                                                    Form::kInverse, &ProductKeys::right, Form::kInverse));
+    if (!call->is_checked) return;
     verify(*call, "forward", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
       using Pointer = decltype(element);
       return integrity::check_matmul(s, rounding, static_cast<Pointer>(a.data), static_cast<Pointer>(b.data),
                                      static_cast<Pointer>(c.data), secret, session_.threads());
     });
+  });
+  set_sources(*call, {}, {});  // a and b are the caller's, who may change them now
   session_.count_product(call->flops);
   return call;
 }
@@ -132,42 +155,46 @@ void BlindedMatmul::backward(Call& call, ConstPlainTensor a, ConstPlainTensor b,
   const BatchKeys da_keys = fresh ? derive(call, 1, true, renew_all, renew_all, &call.keys) : call.keys;
   const BatchKeys db_keys = fresh ? derive(call, 2, renew_all, renew_all, true, &call.keys) : call.keys;
 
+  set_sources(call, a, b);
   Operand b_again, a_again, dc_for_db;
-  if (renew_all) b_again = send_b(call, b, da_keys);
-  const Operand dc_for_da = send_dc(call, dc, da_keys);
-  auto da_reply = session_.worker().submit(InputGradient{.product = {.kind = ProductKind::kMatmul},
-                                                         .dy = dc_for_da.id(),
-                                                         .w = renew_all ? b_again.id() : call.b.id(),
-                                                         .x_shape = {batch, n, d},
-                                                         .reply_type = call.wire});
-  if (renew_all) a_again = send_a(call, a, db_keys);
-  if (fresh) dc_for_db = send_dc(call, dc, db_keys);
-  auto db_reply = session_.worker().submit(WeightGradient{.product = {.kind = ProductKind::kMatmul},
-                                                          .x = renew_all ? a_again.id() : call.a.id(),
-                                                          .dy = fresh ? dc_for_db.id() : dc_for_da.id(),
-                                                          .w_shape = {batch, d, m},
-                                                          .reply_type = call.wire});
+  if (renew_all) b_again = session_.send(Spread::kRows, blinding_of_b(call, b, da_keys), call.b);
+  const Operand dc_for_da = session_.send(Spread::kRows, blinding_of_dc(call, dc, da_keys), call.b);
+  PendingReply da_reply = session_.submit(InputGradient{.product = {.kind = ProductKind::kMatmul},
+                                                        .dy = dc_for_da.id(),
+                                                        .w = renew_all ? b_again.id() : call.b.id(),
+                                                        .x_shape = {batch, n, d},
+                                                        .reply_type = call.wire},
+                                          {.type = call.wire, .shape = {batch, n, d}}, "input_gradient of " + layer_);
+  if (renew_all) a_again = session_.send(Spread::kRows, blinding_of_a(call, a, db_keys), call.b);
+  if (fresh) dc_for_db = session_.send(Spread::kRows, blinding_of_dc(call, dc, db_keys), call.b);
+  PendingReply db_reply = session_.submit(WeightGradient{.product = {.kind = ProductKind::kMatmul},
+                                                         .x = renew_all ? a_again.id() : call.a.id(),
+                                                         .dy = fresh ? dc_for_db.id() : dc_for_da.id(),
+                                                         .w_shape = {batch, d, m},
+                                                         .reply_type = call.wire},
+                                          {.type = call.wire, .shape = {batch, d, m}}, "weight_gradient of " + layer_);
   session_.count_product(2 * call.flops);
-  const Buffer da_blinded =
-      session_.receive(da_reply, {.type = call.wire, .shape = {batch, n, d}}, "input_gradient of " + layer_);
-  session_.unblind(da_blinded, matrix_geometry(n, d),
-                   items_of<Session::UnblindItem>(da, n * d, da_keys.items, &ProductKeys::left, Form::kTranspose,
-                                                  &ProductKeys::inner, Form::kTranspose));
-  const Buffer db_blinded =
-      session_.receive(db_reply, {.type = call.wire, .shape = {batch, d, m}}, "weight_gradient of " + layer_);
-  session_.unblind(db_blinded, matrix_geometry(d, m),
-                   items_of<Session::UnblindItem>(db, d * m, db_keys.items, &ProductKeys::inner, Form::kInverse,
-                                                  &ProductKeys::right, Form::kTranspose));
-  if (!call.is_checked) return;
-  verify(call, "input_gradient", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
-    using Pointer = decltype(element);
-    return integrity::check_matmul_da(s, rounding, static_cast<Pointer>(b.data), static_cast<Pointer>(dc.data),
-                                      static_cast<Pointer>(da.data), secret, session_.threads());
+  session_.accept(da_reply, [&](const Buffer& blinded) {
+    session_.unblind(blinded, matrix_geometry(n, d),
+                     items_of<Session::UnblindItem>(da, n * d, da_keys.items, &ProductKeys::left, Form::kTranspose,
+                                                    &ProductKeys::inner, Form::kTranspose));
+    if (!call.is_checked) return;
+    verify(call, "input_gradient", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
+      using Pointer = decltype(element);
+      return integrity::check_matmul_da(s, rounding, static_cast<Pointer>(b.data), static_cast<Pointer>(dc.data),
+                                        static_cast<Pointer>(da.data), secret, session_.threads());
+    });
   });
-  verify(call, "weight_gradient", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
-    using Pointer = decltype(element);
-    return integrity::check_matmul_db(s, rounding, static_cast<Pointer>(a.data), static_cast<Pointer>(dc.data),
-                                      static_cast<Pointer>(db.data), secret, session_.threads());
+  session_.accept(db_reply, [&](const Buffer& blinded) {
+    session_.unblind(blinded, matrix_geometry(d, m),
+                     items_of<Session::UnblindItem>(db, d * m, db_keys.items, &ProductKeys::inner, Form::kInverse,
+                                                    &ProductKeys::right, Form::kTranspose));
+    if (!call.is_checked) return;
+    verify(call, "weight_gradient", [&](auto element, const auto& s, const auto& rounding, Csprng& secret) {
+      using Pointer = decltype(element);
+      return integrity::check_matmul_db(s, rounding, static_cast<Pointer>(a.data), static_cast<Pointer>(dc.data),
+                                        static_cast<Pointer>(db.data), secret, session_.threads());
+    });
   });
 }
 

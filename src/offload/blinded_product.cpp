@@ -74,37 +74,58 @@ ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left
   return keys;
 }
 
-Operand BlindedProduct::send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose) {
-  Buffer staged;
-  if (call.decoys.images() > 0) {
-    Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
-    staged = with_decoys(x, call.shape.images, call.shape.height * call.shape.width * geometry_.in, 0,
-                         call.decoys.in_input, call.decoys.in_output, call.decoys.input_energy, noise);
-    x.data = staged.data();
-  }
-  return session_.send({{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}, call.decoys.images()}},
-                       call.cut.input, call.wire, call.wire_shape(call.cut.input));
+BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys,
+                                                       uint64_t purpose) {
+  return [this, &call, x, keys, purpose](OperandId id) {
+    ConstPlainTensor all = x;
+    Buffer staged;
+    if (call.decoys.images() > 0) {
+      Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
+      staged = with_decoys(x, call.shape.images, call.shape.height * call.shape.width * geometry_.in, 0,
+                           call.decoys.in_input, call.decoys.in_output, call.decoys.input_energy, noise);
+      all.data = staged.data();
+    }
+    return session_.blind(
+        id, {{all, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}, call.decoys.images()}},
+        call.cut.input, call.wire, call.wire_shape(call.cut.input));
+  };
 }
 
-Operand BlindedProduct::send_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys) {
-  return session_.send({{w, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
-                       weight_geometry_, call.type, weight_wire_shape());
+BlindedProduct::Blinding BlindedProduct::blinding_of_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys) {
+  return [this, &call, w, keys](OperandId id) {
+    return session_.blind(id, {{w, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
+                          weight_geometry_, call.type, weight_wire_shape());
+  };
 }
 
-Operand BlindedProduct::send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose) {
-  const TileGeometry& out = call.cut.output;
-  Buffer staged;
-  if (call.decoys.images() > 0) {
-    Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kRight);
-    staged = with_decoys(dy, call.shape.images, out.height * out.width * geometry_.out, call.decoys.in_input,
-                         call.decoys.in_output, 0, call.decoys.output_energy, noise);
-    dy.data = staged.data();
-  }
-  return session_.send({{dy,
-                         {keys.left.get(), Form::kInverseTranspose},
-                         {keys.right.get(), Form::kInverseTranspose},
-                         call.decoys.images()}},
-                       out, call.wire, call.wire_shape(out));
+BlindedProduct::Blinding BlindedProduct::blinding_of_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys,
+                                                        uint64_t purpose) {
+  return [this, &call, dy, keys, purpose](OperandId id) {
+    const TileGeometry& out = call.cut.output;
+    ConstPlainTensor all = dy;
+    Buffer staged;
+    if (call.decoys.images() > 0) {
+      Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kRight);
+      staged = with_decoys(dy, call.shape.images, out.height * out.width * geometry_.out, call.decoys.in_input,
+                           call.decoys.in_output, 0, call.decoys.output_energy, noise);
+      all.data = staged.data();
+    }
+    return session_.blind(id,
+                          {{all,
+                            {keys.left.get(), Form::kInverseTranspose},
+                            {keys.right.get(), Form::kInverseTranspose},
+                            call.decoys.images()}},
+                          out, call.wire, call.wire_shape(out));
+  };
+}
+
+void BlindedProduct::set_sources(const Call& call, ConstPlainTensor x, ConstPlainTensor w) {
+  const auto source = [](const Operand& operand, const ConstPlainTensor& plain, const auto& blinding) {
+    if (plain.data == nullptr) return operand.set_source();
+    operand.set_source([make = blinding(), id = operand.id()] { return make(id); });
+  };
+  source(call.x, x, [&] { return blinding_of_x(call, x, call.keys, 0); });
+  if (call.w) source(call.w, w, [&] { return blinding_of_w(call, w, call.keys); });
 }
 
 void BlindedProduct::unblind_real(const Call& call, const Buffer& reply, const TileGeometry& geometry,
@@ -198,21 +219,22 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->w_id = lease.weight;
   } else {
     call->keys = derive(*call, 0, true, true, true, {});
-    call->w = send_w(*call, w, call->keys);
+    call->w = session_.send(Spread::kEverywhere, blinding_of_w(*call, w, call->keys));
     call->w_id = call->w.id();
   }
   begin_verification(*call, x, w);
-  call->x = send_x(*call, x, call->keys, 0);
-  auto reply = session_.worker().submit(
-      Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire});
-  const Buffer blinded =
-      session_.receive(reply, {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
-  unblind_real(*call, blinded, out,
-               {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}});
-  if (call->verifier) {
+  call->x = session_.send(Spread::kRows, blinding_of_x(*call, x, call->keys, 0));
+  PendingReply reply =
+      session_.submit(Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire},
+                      {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
+  session_.accept(reply, [&](const Buffer& blinded) {
+    unblind_real(*call, blinded, out,
+                 {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}});
+    if (!call->verifier) return;
     const Stopwatch watch(session_.counters().verify_seconds);
     call->verifier->check_output(y, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
-  }
+  });
+  set_sources(*call, {}, {});  // x and w are the caller's, who may change them now
   session_.count_product(call->flops);
   return call;
 }
@@ -228,58 +250,84 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   const ProductKeys dx_keys = fresh && want_dx ? derive(call, 1, true, renew_all, renew_all, call.keys) : call.keys;
   const ProductKeys dw_keys = fresh && want_dw ? derive(call, 2, renew_all, renew_all, true, call.keys) : call.keys;
 
+  set_sources(call, x, w);
   Operand w_again, x_again, dy_for_dx, dy_for_dw;
-  std::future<Buffer> dx_reply, dw_reply;
+  PendingReply dx_reply, dw_reply;
   if (call.verifier) {
     const Stopwatch watch(session_.counters().verify_seconds);
     call.verifier->see_output_gradient(dy);
   }
-  const auto x_shape = call.wire_shape(call.cut.input);
-  const auto w_shape = weight_wire_shape();
   if (want_dx) {
-    if (renew_all) w_again = send_w(call, w, dx_keys);
-    dy_for_dx = send_dy(call, dy, dx_keys, 1);
-    dx_reply = session_.worker().submit(InputGradient{.product = call.product,
-                                                      .dy = dy_for_dx.id(),
-                                                      .w = renew_all ? w_again.id() : call.w_id,
-                                                      .x_shape = x_shape,
-                                                      .reply_type = call.wire});
+    if (renew_all) w_again = session_.send(Spread::kEverywhere, blinding_of_w(call, w, dx_keys));
+    dy_for_dx = session_.send(Spread::kRows, blinding_of_dy(call, dy, dx_keys, 1), call.x);
+    dx_reply =
+        session_.submit(InputGradient{.product = call.product,
+                                      .dy = dy_for_dx.id(),
+                                      .w = renew_all ? w_again.id() : call.w_id,
+                                      .x_shape = call.wire_shape(call.cut.input),
+                                      .reply_type = call.wire},
+                        {.type = call.wire, .shape = call.wire_shape(call.cut.input)}, "input_gradient of " + layer_);
     session_.count_product(call.flops);
   }
+  // Several workers have a part of the sum each: it is made here, and given back to all.
+  const bool is_kept = resident_ && resident_->replicas() == 1;
   if (want_dw) {
-    if (renew_all) x_again = send_x(call, x, dw_keys, 2);
-    if (fresh || !want_dx) dy_for_dw = send_dy(call, dy, dw_keys, 2);
-    dw_reply = session_.worker().submit(WeightGradient{.product = call.product,
-                                                       .x = renew_all ? x_again.id() : call.x.id(),
-                                                       .dy = dy_for_dw ? dy_for_dw.id() : dy_for_dx.id(),
-                                                       .w_shape = w_shape,
-                                                       .reply_type = call.type,
-                                                       .keep_as = resident_ ? resident_->gradient_id() : 0});
+    if (renew_all) x_again = session_.send(Spread::kRows, blinding_of_x(call, x, dw_keys, 2), call.x);
+    if (fresh || !want_dx) dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2), call.x);
+    const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
+    dw_reply = session_.submit(WeightGradient{.product = call.product,
+                                              .x = renew_all ? x_again.id() : call.x.id(),
+                                              .dy = dy_for_dw ? dy_for_dw.id() : dy_for_dx.id(),
+                                              .w_shape = weight_wire_shape(),
+                                              .reply_type = call.type,
+                                              .keep_as = is_kept ? resident_->gradient_id() : 0},
+                               is_kept ? norm : TensorSpec{.type = call.type, .shape = weight_wire_shape()},
+                               "weight_gradient of " + layer_);
     session_.count_product(call.flops);
   }
-  if (want_dx) {
-    const Buffer blinded =
-        session_.receive(dx_reply, {.type = call.wire, .shape = x_shape}, "input_gradient of " + layer_);
+  if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx);
+  if (!want_dw) return;
+  if (!is_kept) return accept_weight_gradient(call, dw_reply, dw_keys, x, dy, dw);
+  resident_->gradient_submitted(std::move(dw_reply));
+  if (!call.verifier) return;
+  const Stopwatch watch(session_.counters().verify_seconds);
+  call.verifier->follow_gradient(x, dy, *resident_);
+}
+
+void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx) {
+  session_.accept(reply, [&](const Buffer& blinded) {
     unblind_real(call, blinded, call.cut.input,
-                 {dx, {dx_keys.left.get(), Form::kTranspose}, {dx_keys.inner.get(), Form::kTranspose}});
-    if (call.verifier) {
-      const Stopwatch watch(session_.counters().verify_seconds);
-      call.verifier->check_input_gradient(dx,
-                                          largest_mixed(call.cut.input, {dx_keys.left.get(), Form::kInverseTranspose}));
-    }
-  }
-  if (want_dw && resident_) {
-    resident_->gradient_submitted(std::move(dw_reply));
-  } else if (want_dw) {
-    const Buffer blinded =
-        session_.receive(dw_reply, {.type = call.type, .shape = w_shape}, "weight_gradient of " + layer_);
-    session_.unblind(blinded, weight_geometry_,
-                     {{dw, {dw_keys.right.get(), Form::kTranspose}, {dw_keys.inner.get(), Form::kInverse}}});
-  }
-  if (want_dw && call.verifier) {
+                 {dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}});
+    if (!call.verifier) return;
     const Stopwatch watch(session_.counters().verify_seconds);
-    call.verifier->weight_gradient(x, dy, dw, resident_ ? &*resident_ : nullptr);
+    call.verifier->check_input_gradient(dx, largest_mixed(call.cut.input, {keys.left.get(), Form::kInverseTranspose}));
+  });
+}
+
+void BlindedProduct::accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys,
+                                            ConstPlainTensor x, ConstPlainTensor dy, PlainTensor dw) {
+  Buffer scratch, sum;
+  if (resident_) {
+    scratch = Buffer::allocate({.type = call.type, .shape = weight_wire_shape()});
+    dw = {call.type, scratch.data()};
   }
+  std::optional<integrity::Projections> followed;
+  if (call.verifier) {
+    const Stopwatch watch(session_.counters().verify_seconds);
+    followed = call.verifier->project_gradient(x, dy);
+  }
+  session_.accept(reply, [&](const Buffer& blinded) {
+    sum = blinded;
+    if (resident_ && !followed) return;
+    session_.unblind(blinded, weight_geometry_,
+                     {{dw, {keys.right.get(), Form::kTranspose}, {keys.inner.get(), Form::kInverse}}});
+    if (!followed) return;
+    const Stopwatch watch(session_.counters().verify_seconds);
+    call.verifier->check_weight_gradient(*followed, dw);
+  });
+  if (!resident_) return;
+  if (followed) resident_->gradient_followed(std::move(*followed), call.verifier->gradient_error());
+  resident_->gradient_summed(sum);
 }
 
 }  // namespace tempo::offload

@@ -2,6 +2,7 @@
 /// Equations: docs/blinding.md;  X~ = L X M,  W~ = M^-1 W R,  Y~ = L Y R,  dY~ = L^-T dY R^-T.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -64,9 +65,16 @@ class BlindedProduct {
   ProductKeys derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right,
                      const ProductKeys& otherwise);
   /// @param purpose names the keys, and the noise that goes with the operand.
-  Operand send_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose);
-  Operand send_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys);
-  Operand send_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose);
+  /// What is sent, and how to make it again: with `call`, the tensor and the keys as they are now.
+  using Blinding = std::function<Buffer(OperandId)>;
+  Blinding blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose);
+  Blinding blinding_of_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys);
+  Blinding blinding_of_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose);
+  /// Lets what waits on the workers be made again, while `x` and `w` are there.
+  void set_sources(const Call& call, ConstPlainTensor x, ConstPlainTensor w);
+  void accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx);
+  void accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, ConstPlainTensor x,
+                              ConstPlainTensor dy, PlainTensor dw);
   /// Un-blinds an activation or its gradient, and leaves the decoys behind.
   void unblind_real(const Call& call, const Buffer& reply, const obfuscation::TileGeometry& geometry,
                     const Session::UnblindItem& item);
@@ -112,9 +120,11 @@ class BlindedMatmul {
     std::vector<ProductKeys> items;
   };
   BatchKeys derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right, const BatchKeys* otherwise);
-  Operand send_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys);
-  Operand send_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys);
-  Operand send_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys);
+  using Blinding = std::function<Buffer(OperandId)>;
+  Blinding blinding_of_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys);
+  Blinding blinding_of_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys);
+  Blinding blinding_of_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys);
+  void set_sources(const Call& call, ConstPlainTensor a, ConstPlainTensor b);
   template <typename Check>
   void verify(const Call& call, const char* what, const Check& check);
 

@@ -15,6 +15,18 @@ namespace tempo::offload {
 using obfuscation::Form;
 using obfuscation::KeyRole;
 
+namespace {
+
+/// What a worker that shares the memory could still change is copied.
+Buffer private_copy(const Buffer& buffer) {
+  if (!buffer.is_shared()) return buffer;
+  Buffer copy = Buffer::allocate(buffer.spec());
+  std::memcpy(copy.data(), buffer.data(), buffer.bytes());
+  return copy;
+}
+
+}  // namespace
+
 ResidentWeight::ResidentWeight(Session& session, std::string layer, obfuscation::TileGeometry geometry,
                                std::vector<int64_t> wire_shape)
     : session_(session),
@@ -41,18 +53,20 @@ ResidentWeight::Keys ResidentWeight::derive(uint64_t epoch) {
 
 Operand ResidentWeight::encrypt(ConstPlainTensor plain, const Keys& keys) {
   const uint64_t before = session_.counters().encryptions;
-  Operand operand =
-      session_.send({{plain, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
-                    geometry_, type_, wire_shape_);
+  Operand operand = session_.send(Spread::kEverywhere, [&](OperandId id) {
+    return session_.blind(id, {{plain, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
+                          geometry_, type_, wire_shape_);
+  });
+  operand.set_source();  // the plain weight goes stale: from here on only the workers have it
   session_.counters().encryptions = before;
   ++session_.counters().rekey_encryptions;
   return operand;
 }
 
 void ResidentWeight::zero_velocity() {
-  Buffer zeros = session_.worker().allocate({.type = type_, .shape = wire_shape_});
+  const Buffer zeros = session_.workers().allocate({.type = type_, .shape = wire_shape_});
   std::memset(zeros.data(), 0, zeros.bytes());
-  velocity_ = session_.send_blinded_unchecked(std::move(zeros));
+  velocity_ = session_.send_blinded_unchecked(zeros);
 }
 
 ResidentWeight::Lease ResidentWeight::acquire(ConstPlainTensor plain) {
@@ -95,29 +109,26 @@ void ResidentWeight::gradient_followed(integrity::Projections gradient, double e
   followed_error_ = error;
 }
 
-void ResidentWeight::verify(ConstPlainTensor weight, ConstPlainTensor velocity) {
+void ResidentWeight::verify(ConstPlainTensor fetched, bool is_velocity) {
   if (!fingerprint_) return;
   const Stopwatch watch(session_.counters().verify_seconds);
   const double roundoff = rounding_model(session_.options(), type_, type_, 0, 0).unit_roundoff;
-  const auto compare = [&](ConstPlainTensor plain, const integrity::Projections& followed, double drift,
-                           const char* what) {
-    double squares = 0;
-    const integrity::Projections fetched = with_element_type(type_, [&](auto element) {
-      return fingerprint_->project(static_cast<decltype(element)>(plain.data), session_.threads(), &squares);
-    });
-    session_.verifier().conclude(
-        integrity::compare_fetched(fetched, followed, std::sqrt(squares) * fingerprint_->rho_rms(), drift, roundoff),
-        session_.worker().describe().name, fmt::format("{} of {}", what, layer_));
-  };
-  compare(weight, fingerprint_->weight(), fingerprint_->drift(), "fetch");
-  if (velocity.data != nullptr)
-    compare(velocity, fingerprint_->velocity(), fingerprint_->velocity_drift(), "fetch of the velocity");
+  double squares = 0;
+  const integrity::Projections projected = with_element_type(type_, [&](auto element) {
+    return fingerprint_->project(static_cast<decltype(element)>(fetched.data), session_.threads(), &squares);
+  });
+  session_.verifier().conclude(
+      integrity::compare_fetched(projected, is_velocity ? fingerprint_->velocity() : fingerprint_->weight(),
+                                 std::sqrt(squares) * fingerprint_->rho_rms(),
+                                 is_velocity ? fingerprint_->velocity_drift() : fingerprint_->drift(), roundoff),
+      session_.workers().name(), fmt::format("{} of {}", is_velocity ? "fetch of the velocity" : "fetch", layer_));
 }
 
 void ResidentWeight::rekey(uint64_t epoch) {
   std::vector<std::byte> weight(static_cast<size_t>(geometry_.elements()) * element_bytes(type_));
   std::vector<std::byte> velocity(weight.size());
-  fetch_verified({type_, weight.data()}, {type_, velocity.data()});
+  fetch_verified(weight_, {type_, weight.data()});
+  fetch_verified(velocity_, {type_, velocity.data()});
   epoch_ = epoch;
   keys_ = derive(epoch);
   weight_ = encrypt({type_, weight.data()}, keys_);
@@ -125,21 +136,39 @@ void ResidentWeight::rekey(uint64_t epoch) {
   take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
 }
 
-void ResidentWeight::gradient_submitted(std::future<Buffer> squared_norm) {
+size_t ResidentWeight::replicas() const { return session_.workers().replicas(weight_.id()); }
+
+void ResidentWeight::begin_gradient() {
   // A second backward pass would overwrite the first one's gradient on the worker.
   if (has_gradient_)
     throw InputError(fmt::format(
         "layer {}: two backward passes before one update; resident weights expect one, use weights=returned", layer_));
-  squared_norm_ = std::move(squared_norm);
   squared_norm_value_.reset();
   has_gradient_ = true;
+}
+
+void ResidentWeight::gradient_submitted(PendingReply squared_norm) {
+  begin_gradient();
+  squared_norm_ = std::move(squared_norm);
+}
+
+void ResidentWeight::gradient_summed(const Buffer& gradient) {
+  begin_gradient();
+  // A worker that shares the memory could change it after it was verified.
+  const Buffer sum = private_copy(gradient);
+  squared_norm_value_ = with_element_type(type_, [&](auto element) {
+    const auto* values = reinterpret_cast<decltype(element)>(sum.data());
+    double squares = 0;
+    for (int64_t i = 0; i < sum.spec().elements(); ++i) squares += static_cast<double>(values[i]) * values[i];
+    return squares;
+  });
+  session_.workers().put(gradient_id_, sum, Spread::kEverywhere, {});
 }
 
 std::optional<double> ResidentWeight::gradient_squared_norm() {
   if (!has_gradient_) return std::nullopt;
   if (!squared_norm_value_) {
-    const Buffer reply =
-        session_.receive(squared_norm_, {.type = ElementType::kFloat64, .shape = {1}}, "weight_gradient of " + layer_);
+    const Buffer reply = session_.receive(squared_norm_);
     double value = 0;
     std::memcpy(&value, reply.data(), sizeof value);
     if (value < 0)
@@ -155,14 +184,15 @@ std::optional<double> ResidentWeight::gradient_squared_norm() {
 void ResidentWeight::update(const SgdStep& step) {
   if (!has_gradient_) return;
   gradient_squared_norm();  // the gradient is there, or its failure is thrown here
-  auto done = session_.worker().submit(Update{.w = weight_.id(),
-                                              .velocity = velocity_.id(),
-                                              .dw = gradient_id_,
-                                              .step = step.step,
-                                              .learning_rate = step.learning_rate,
-                                              .momentum = step.momentum,
-                                              .weight_decay = step.weight_decay,
-                                              .gradient_scale = step.gradient_scale});
+  PendingReply done = session_.submit(Update{.w = weight_.id(),
+                                             .velocity = velocity_.id(),
+                                             .dw = gradient_id_,
+                                             .step = step.step,
+                                             .learning_rate = step.learning_rate,
+                                             .momentum = step.momentum,
+                                             .weight_decay = step.weight_decay,
+                                             .gradient_scale = step.gradient_scale},
+                                      {.type = ElementType::kFloat32, .shape = {0}}, "update of " + layer_);
   has_gradient_ = false;
   if (fingerprint_) {
     if (!followed_gradient_)
@@ -177,12 +207,7 @@ void ResidentWeight::update(const SgdStep& step) {
                           followed_error_, roundoff);
     followed_gradient_.reset();
   }
-  session_.receive(done, {.type = ElementType::kFloat32, .shape = {0}}, "update of " + layer_);
-}
-
-Buffer ResidentWeight::fetch_raw(const Operand& operand) {
-  auto reply = session_.worker().submit(Fetch{operand.id()});
-  return session_.receive(reply, {.type = type_, .shape = wire_shape_}, "fetch of " + layer_);
+  session_.receive(done);
 }
 
 void ResidentWeight::unblind(const Buffer& blinded, PlainTensor plain) {
@@ -190,35 +215,49 @@ void ResidentWeight::unblind(const Buffer& blinded, PlainTensor plain) {
                    {{plain, {keys_.right.get(), Form::kTranspose}, {keys_.inner.get(), Form::kInverse}}});
 }
 
-void ResidentWeight::fetch_verified(PlainTensor weight, PlainTensor velocity) {
-  unblind(fetch_raw(weight_), weight);
-  if (velocity.data != nullptr) unblind(fetch_raw(velocity_), velocity);
-  verify(weight, velocity);
+Buffer ResidentWeight::fetch_verified(const Operand& operand, PlainTensor plain) {
+  const bool is_velocity = operand.id() == velocity_.id();
+  PendingReply reply =
+      session_.submit(Fetch{operand.id()}, {.type = type_, .shape = wire_shape_}, "fetch of " + layer_);
+  Buffer fetched;
+  session_.accept(reply, [&](const Buffer& blinded) {
+    unblind(blinded, plain);
+    verify(plain, is_velocity);
+    fetched = blinded;
+  });
+  return fetched;
 }
 
 void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
-  fetch_verified(weight, velocity);
+  fetch_verified(weight_, weight);
+  if (velocity.data == nullptr) return;
+  fetch_verified(velocity_, velocity);
   // What has drifted by rounding starts anew from what is there.
-  if (velocity.data != nullptr && !has_gradient_) take_fingerprint(weight, velocity);
+  if (!has_gradient_) take_fingerprint(weight, velocity);
 }
 
 ResidentState ResidentWeight::save() {
-  // A worker that shares the memory could change it after it was verified.
   const auto fetch_private = [&](const Operand& operand) {
-    Buffer raw = fetch_raw(operand);
-    if (!raw.is_shared()) return raw;
-    Buffer copy = Buffer::allocate(raw.spec());
-    std::memcpy(copy.data(), raw.data(), raw.bytes());
-    return copy;
+    const Buffer scratch = Buffer::allocate({.type = type_, .shape = wire_shape_});
+    return private_copy(fetch_verified(operand, {type_, scratch.data()}));
   };
-  ResidentState state{epoch_, fetch_private(weight_), fetch_private(velocity_)};
-  if (fingerprint_) {
-    const Buffer weight = Buffer::allocate(state.weight.spec()), velocity = Buffer::allocate(state.velocity.spec());
-    unblind(state.weight, {type_, weight.data()});
-    unblind(state.velocity, {type_, velocity.data()});
-    verify({type_, weight.data()}, {type_, velocity.data()});
-  }
-  return state;
+  return {epoch_, fetch_private(weight_), fetch_private(velocity_)};
+}
+
+void ResidentWeight::replicate() {
+  if (!weight_) return;
+  const ResidentState state = save();
+  session_.workers().replicate(weight_.id(), state.weight);
+  session_.workers().replicate(velocity_.id(), state.velocity);
+}
+
+void ResidentWeight::forget() {
+  weight_ = {};
+  velocity_ = {};
+  squared_norm_ = {};
+  squared_norm_value_.reset();
+  has_gradient_ = false;
+  followed_gradient_.reset();
 }
 
 void ResidentWeight::restore(const ResidentState& state) {
@@ -230,9 +269,9 @@ void ResidentWeight::restore(const ResidentState& state) {
   epoch_ = state.epoch;
   keys_ = derive(epoch_);
   const auto put_copy = [&](const Buffer& from) {
-    Buffer copy = session_.worker().allocate(from.spec());
+    const Buffer copy = session_.workers().allocate(from.spec());
     std::memcpy(copy.data(), from.data(), from.bytes());
-    return session_.send_blinded_unchecked(std::move(copy));
+    return session_.send_blinded_unchecked(copy);
   };
   weight_ = put_copy(state.weight);
   velocity_ = put_copy(state.velocity);

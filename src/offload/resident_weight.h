@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <future>
 #include <optional>
 #include <string>
 
@@ -48,12 +47,16 @@ class ResidentWeight {
   /// Sends weight and velocity under the keys of training step `step`; a velocity without data is zero.
   void start(ConstPlainTensor weight, ConstPlainTensor velocity, uint64_t step);
 
-  /// Where a WeightGradient leaves its result.
+  /// How many workers hold it. One keeps the gradient that it computes; the sum of several parts is given to all.
+  [[nodiscard]] size_t replicas() const;
+  /// Where a WeightGradient leaves its result, if one worker computes it all.
   [[nodiscard]] OperandId gradient_id() const { return gradient_id_; }
-  void gradient_submitted(std::future<Buffer> squared_norm);
+  void gradient_submitted(PendingReply squared_norm);
+  /// The blinded gradient, summed and verified.
+  void gradient_summed(const Buffer& gradient);
   /// Frobenius norm, squared, of the gradient of this step: keys are orthogonal, so the worker's figure is the plain
   /// one. Nothing if there was no backward pass. It may be infinite or not a number.
-  /// @throws ProtocolError if it is negative.
+  /// @throws ProtocolError if a worker says that it is negative.
   std::optional<double> gradient_squared_norm();
   /// Applies the gradient on the worker. Does nothing if there was no backward pass since the last update.
   void update(const SgdStep& step);
@@ -66,6 +69,10 @@ class ResidentWeight {
   ResidentState save();
   /// @throws InputError if the shapes are not this weight's.
   void restore(const ResidentState& state);
+  /// Gives it to workers that have come since, verified first. Between steps only.
+  void replicate();
+  /// Drops it from the workers, as if it had never been sent.
+  void forget();
 
  private:
   struct Keys {
@@ -73,15 +80,16 @@ class ResidentWeight {
   };
   Keys derive(uint64_t epoch);
   [[nodiscard]] uint64_t epoch_of(uint64_t step) const;
-  Buffer fetch_raw(const Operand& operand);
-  void fetch_verified(PlainTensor weight, PlainTensor velocity);
+  /// Fetches, un-blinds and verifies; from another worker where one is wrong. @returns the blinded bytes
+  Buffer fetch_verified(const Operand& operand, PlainTensor plain);
   Operand encrypt(ConstPlainTensor plain, const Keys& keys);
   void rekey(uint64_t epoch);
   void zero_velocity();
+  void begin_gradient();
   void unblind(const Buffer& blinded, PlainTensor plain);
   void take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity);
-  /// Of a fetched weight, and velocity if it has data.
-  void verify(ConstPlainTensor weight, ConstPlainTensor velocity);
+  /// Of what was fetched: the velocity, or else the weight.
+  void verify(ConstPlainTensor fetched, bool is_velocity);
 
   Session& session_;
   std::string layer_;
@@ -92,7 +100,7 @@ class ResidentWeight {
   Keys keys_;
   Operand weight_, velocity_, gradient_;
   OperandId gradient_id_;
-  std::future<Buffer> squared_norm_;
+  PendingReply squared_norm_;
   std::optional<double> squared_norm_value_;
   bool has_gradient_ = false;
   std::optional<integrity::WeightFingerprint> fingerprint_;

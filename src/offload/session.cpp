@@ -29,18 +29,26 @@ Operand& Operand::operator=(Operand&& other) noexcept {
 void Operand::reset() noexcept {
   if (session_ == nullptr) return;
   try {
-    session_->worker().free({id_});
+    session_->workers().free(id_);
   } catch (...) {
     // A worker that cannot free is a worker that is gone, and its store with it.
   }
   session_ = nullptr;
 }
 
+void Operand::set_source(WorkerPool::Source source) const {
+  if (session_ != nullptr) session_->workers().set_source(id_, std::move(source));
+}
+
 Session::Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads,
+                 const integrity::PolicySetting& integrity)
+    : Session(options, std::move(master), std::make_unique<WorkerPool>(std::move(worker)), tee_threads, integrity) {}
+
+Session::Session(const BlindingOptions& options, SecretKey master, std::unique_ptr<WorkerPool> workers, int tee_threads,
                  const integrity::PolicySetting& integrity)
     : options_(options),
       keys_(std::move(master), obfuscation::make_scheme(options)),
-      worker_(std::move(worker)),
+      workers_(std::move(workers)),
       threads_(tee_threads),
       verifier_(integrity) {
   if (options.weights == WeightPlacement::kResident && !keys_.scheme().is_orthogonal())
@@ -74,44 +82,69 @@ ElementType Session::wire_type(ElementType type) const {
   return narrow ? ElementType::kBFloat16 : type;
 }
 
-Operand Session::send(const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry, ElementType wire,
-                      std::vector<int64_t> shape) {
-  Buffer buffer = worker_->allocate({.type = wire, .shape = std::move(shape)});
+Counters Session::totals() const {
+  Counters all = counters_;
+  all.bytes_to_workers = workers_->bytes_sent();
+  all.bytes_from_workers = workers_->bytes_received();
+  all.reissued = workers_->reissued();
+  return all;
+}
+
+void Session::restart(SecretKey master) {
+  keys_ = obfuscation::KeyRing(std::move(master), obfuscation::make_scheme(options_));
+  last_passes_.clear();
+}
+
+Buffer Session::blind(OperandId id, const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry,
+                      ElementType wire, std::vector<int64_t> shape) {
+  Buffer buffer = workers_->allocate({.type = wire, .shape = std::move(shape)});
   const size_t stride = static_cast<size_t>(geometry.elements()) * element_bytes(wire);
-  {
-    const Stopwatch watch(counters_.blind_seconds);
-    std::byte* out = buffer.data();
-    for (const BlindItem& item : items) {
-      if (item.x.type == ElementType::kFloat64)
-        obfuscation::blind(static_cast<const double*>(item.x.data), geometry, item.rows, item.channels, wire, out,
-                           threads_);
-      else
-        obfuscation::blind(static_cast<const float*>(item.x.data), geometry, item.rows, item.channels, wire, out,
-                           threads_);
-      out += stride;
-    }
+  const Stopwatch watch(counters_.blind_seconds);
+  std::byte* out = buffer.data();
+  for (const BlindItem& item : items) {
+    if (item.x.type == ElementType::kFloat64)
+      obfuscation::blind(static_cast<const double*>(item.x.data), geometry, item.rows, item.channels, wire, out,
+                         threads_);
+    else
+      obfuscation::blind(static_cast<const float*>(item.x.data), geometry, item.rows, item.channels, wire, out,
+                         threads_);
+    out += stride;
   }
+  if (plain_observer_ != nullptr) plain_observer_->sent(id, geometry, items);
+  return buffer;
+}
+
+Operand Session::send(Spread spread, const std::function<Buffer(OperandId)>& make, const Operand& like) {
+  const OperandId id = new_operand_id();
+  Operand operand(*this, id);
+  workers_->put(
+      id, make(id), spread, [make, id] { return make(id); }, like.id());
   ++counters_.encryptions;
-  Operand operand = send_blinded_unchecked(std::move(buffer));
-  if (plain_observer_ != nullptr) plain_observer_->sent(operand.id(), geometry, items);
   return operand;
 }
 
-Operand Session::send_blinded_unchecked(Buffer operand) {
-  counters_.bytes_to_workers += operand.bytes();
-  const OperandId id = new_operand_id();
-  worker_->put(id, std::move(operand));
-  return {*this, id};
+Operand Session::send_blinded_unchecked(const Buffer& buffer) {
+  Operand operand(*this, new_operand_id());
+  workers_->put(operand.id(), buffer, Spread::kEverywhere, {});
+  return operand;
 }
 
-Buffer Session::receive(std::future<Buffer>& reply, const TensorSpec& expected, const std::string& what) {
+PendingReply Session::submit(Operation operation, TensorSpec expected, std::string what) {
+  return workers_->submit(std::move(operation), std::move(expected), std::move(what));
+}
+
+Buffer Session::receive(PendingReply& reply) {
   const Stopwatch watch(counters_.wait_seconds);
-  Buffer buffer = reply.get();
-  if (buffer.spec() != expected)
-    throw ProtocolError(fmt::format("offload: reply to {} from {} is {}, expected {}; the step is abandoned", what,
-                                    worker_->describe().name, to_string(buffer.spec()), to_string(expected)));
-  counters_.bytes_from_workers += buffer.bytes();
-  return buffer;
+  return workers_->receive(reply);
+}
+
+void Session::accept(PendingReply& reply, const WorkerPool::Accept& use) {
+  const Buffer buffer = receive(reply);
+  try {
+    use(buffer);
+  } catch (const IntegrityError&) {
+    workers_->resolve(reply, buffer, use, std::current_exception());
+  }
 }
 
 void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry,

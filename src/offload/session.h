@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "obfuscation/blind.h"
 #include "obfuscation/key_ring.h"
+#include "offload/pool/worker_pool.h"
 #include "offload/verifier.h"
 #include "tempo/options.h"
 #include "tempo/worker.h"
@@ -23,7 +25,8 @@ struct Counters {
   uint64_t rekey_encryptions = 0;  ///< resident weights and velocities blinded anew
   uint64_t bytes_to_workers = 0;
   uint64_t bytes_from_workers = 0;
-  double flops = 0;  ///< multiply-adds count two
+  uint64_t reissued = 0;  ///< shards that went to a second worker
+  double flops = 0;       ///< multiply-adds count two
   /// Where the master's wall time went, seconds: deriving keys, blinding, un-blinding, verifying, waiting for the
   /// worker.
   double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, verify_seconds = 0, wait_seconds = 0;
@@ -40,7 +43,7 @@ class CallCounter {
   uint64_t pass_serial_ = 0, calls_ = 0;
 };
 
-/// An operand in a worker's store; freed with the handle. Move-only.
+/// An operand in the workers' stores; freed with the handle. Move-only.
 class Operand {
  public:
   Operand() = default;
@@ -53,6 +56,9 @@ class Operand {
 
   [[nodiscard]] OperandId id() const { return id_; }
   explicit operator bool() const { return session_ != nullptr; }
+  /// How to make it again for a worker that comes in for another, from now on; nothing: it cannot be made again. What
+  /// it was sent with stays until then.
+  void set_source(WorkerPool::Source source = {}) const;
 
  private:
   void reset() noexcept;
@@ -84,6 +90,9 @@ struct ProductKeys {
 class Session {
  public:
   /// @param tee_threads threads that blind, un-blind and verify, at least 1.
+  Session(const BlindingOptions& options, SecretKey master, std::unique_ptr<WorkerPool> workers, int tee_threads,
+          const integrity::PolicySetting& integrity = {});
+  /// With one worker.
   Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads,
           const integrity::PolicySetting& integrity = {});
 
@@ -91,8 +100,10 @@ class Session {
   [[nodiscard]] const obfuscation::Pass& pass() const { return pass_; }
   /// Counts passes, so that a layer can tell a second use in one pass from its use in the next.
   [[nodiscard]] uint64_t pass_serial() const { return pass_serial_; }
-  [[nodiscard]] Worker& worker() { return *worker_; }
+  [[nodiscard]] WorkerPool& workers() { return *workers_; }
   [[nodiscard]] Counters& counters() { return counters_; }
+  /// Counters with what the pool counted.
+  [[nodiscard]] Counters totals() const;
   [[nodiscard]] Verifier& verifier() { return verifier_; }
   [[nodiscard]] ThreadPool& threads() { return threads_; }
   [[nodiscard]] OperandId new_operand_id() { return next_operand_++; }
@@ -101,6 +112,9 @@ class Session {
   /// @throws InputError unless passes of one period come in rising order of (number, batch): a repeated pass would
   /// blind other operands under the same left keys.
   void begin_pass(obfuscation::Pass pass);
+  /// Goes on under another master secret, so that steps may be done once more. Every operand and resident weight must
+  /// have been dropped.
+  void restart(SecretKey master);
 
   std::shared_ptr<const obfuscation::Key> derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
                                                  int64_t size);
@@ -111,19 +125,29 @@ class Session {
   /// Element type on the wire of an activation or gradient that has `type` in the TEE.
   [[nodiscard]] ElementType wire_type(ElementType type) const;
 
-  /// Blinds `count` tensors of equal geometry, one key pair each, into one operand of `shape` and sends it.
   struct BlindItem {
     ConstPlainTensor x;
     obfuscation::KeyUse rows, channels;
     int64_t decoy_images = 0;  ///< of x, after the real ones; for observers
   };
-  Operand send(const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry, ElementType wire,
-               std::vector<int64_t> shape);
-  /// Sends an operand as it is: only for what is already blinded.
-  Operand send_blinded_unchecked(Buffer operand);
+  /// Blinds tensors of equal geometry, one key pair each, into one operand of `shape`.
+  /// @param id that the operand will have; for observers
+  Buffer blind(OperandId id, const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry,
+               ElementType wire, std::vector<int64_t> shape);
+  /// Sends what `make` blinds. Workers that come in for others make it ask again: until `Operand::set_source` says
+  /// otherwise, `make` and all that it refers to must stay as they are.
+  /// @param like an operand whose rows this one's belong to.
+  Operand send(Spread spread, const std::function<Buffer(OperandId)>& make, const Operand& like = {});
+  /// Sends an operand as it is, to all workers: only for what is already blinded.
+  Operand send_blinded_unchecked(const Buffer& operand);
 
-  /// Waits for a reply and checks its shape and type. @throws ProtocolError
-  Buffer receive(std::future<Buffer>& reply, const TensorSpec& expected, const std::string& what);
+  /// Starts an operation. @param expected spec of the reply, @param what for messages: "forward of LAYER"
+  PendingReply submit(Operation operation, TensorSpec expected, std::string what);
+  /// Waits for a reply, of the shape and type expected. @throws as WorkerPool
+  Buffer receive(PendingReply& reply);
+  /// The same, and gives it to `use`, which un-blinds and verifies. Where that throws IntegrityError the workers who
+  /// were wrong are found and left out, and `use` gets the result of another.
+  void accept(PendingReply& reply, const WorkerPool::Accept& use);
   struct UnblindItem {
     PlainTensor x;
     obfuscation::KeyUse rows, channels;
@@ -151,7 +175,7 @@ class Session {
 
   BlindingOptions options_;
   obfuscation::KeyRing keys_;
-  std::shared_ptr<Worker> worker_;
+  std::unique_ptr<WorkerPool> workers_;
   ThreadPool threads_;
   Verifier verifier_;
   obfuscation::Pass pass_;

@@ -107,23 +107,29 @@ void CallVerifier::check_input_gradient(ConstPlainTensor dx, const LargestMixed&
            largest_mixed, "input_gradient");
 }
 
-void CallVerifier::weight_gradient(ConstPlainTensor x, ConstPlainTensor dy, ConstPlainTensor dw,
-                                   ResidentWeight* resident) {
-  if (dw.data != nullptr && !is_checked_) return;
-  with_element_type(type_, [&](auto element) {
+integrity::Projections CallVerifier::project_gradient(ConstPlainTensor x, ConstPlainTensor dy) {
+  return with_element_type(type_, [&](auto element) {
     using Pointer = decltype(element);
-    integrity::Projections gradient =
-        check_.weight_gradient(static_cast<Pointer>(x.data), static_cast<Pointer>(dy.data), session_.threads());
-    if (dw.data == nullptr)
-      resident->gradient_followed(std::move(gradient), check_.gradient_error());
-    else
-      conclude(check_.returned_gradient(gradient, static_cast<Pointer>(dw.data), session_.threads()), {},
-               "weight_gradient");
+    return check_.weight_gradient(static_cast<Pointer>(x.data), static_cast<Pointer>(dy.data), session_.threads());
   });
 }
 
+void CallVerifier::check_weight_gradient(const integrity::Projections& expected, ConstPlainTensor dw) {
+  if (!is_checked_) return;
+  conclude(with_element_type(type_,
+                             [&](auto element) {
+                               return check_.returned_gradient(expected, static_cast<decltype(element)>(dw.data),
+                                                               session_.threads());
+                             }),
+           {}, "weight_gradient");
+}
+
+void CallVerifier::follow_gradient(ConstPlainTensor x, ConstPlainTensor dy, ResidentWeight& resident) {
+  resident.gradient_followed(project_gradient(x, dy), gradient_error());
+}
+
 void CallVerifier::conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what) {
-  const std::string worker = session_.worker().describe().name, result = fmt::format("{} of {}", what, layer_);
+  const std::string worker = session_.workers().name(), result = fmt::format("{} of {}", what, layer_);
   session_.verifier().conclude(residual, worker, result);
   if (!largest_mixed || rounding_.wire_roundoff == 0 || !residual.is_decidable) return;
   const double deviation = residual.tolerance / integrity::kToleratedDeviations /

@@ -90,8 +90,12 @@ class CallVerifier {
   void check_output(ConstPlainTensor y, const LargestMixed& largest_mixed);
   void see_output_gradient(ConstPlainTensor dy);
   void check_input_gradient(ConstPlainTensor dx, const LargestMixed& largest_mixed);
-  /// Checks dw if it has data, else lets the resident weight's fingerprint follow.
-  void weight_gradient(ConstPlainTensor x, ConstPlainTensor dy, ConstPlainTensor dw, ResidentWeight* resident);
+  /// What the fingerprint of dw must be.
+  [[nodiscard]] integrity::Projections project_gradient(ConstPlainTensor x, ConstPlainTensor dy);
+  void check_weight_gradient(const integrity::Projections& expected, ConstPlainTensor dw);
+  /// Of a gradient that stays on the worker: the resident weight's fingerprint follows.
+  void follow_gradient(ConstPlainTensor x, ConstPlainTensor dy, ResidentWeight& resident);
+  [[nodiscard]] double gradient_error() const { return check_.gradient_error(); }
 
  private:
   void conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what);

@@ -6,27 +6,59 @@
 #include "offload/transport/inprocess.h"
 #include "offload/transport/shm.h"
 #include "tempo/error.h"
+#include "wire/host_port.h"
 #include "worker/executor.h"
 
 namespace tempo::offload {
+namespace {
 
-std::shared_ptr<Worker> make_worker(const std::string& uri, int threads, const std::string& tls_folder) {
-  if (uri.find(',') != std::string::npos)
-    throw InputError(fmt::format("workers: got several (\"{}\"), expected one: several are not there yet", uri));
-  constexpr std::string_view kInprocess = "inprocess:";
-  if (uri.starts_with(kInprocess)) {
-    const std::string device = uri.substr(kInprocess.size());
-    return make_inprocess_worker(device.empty() ? worker::Executor::default_device() : device, threads);
+constexpr std::string_view kInprocess = "inprocess:", kShm = "shm://", kGrpc = "grpc://", kInsecure = "insecure://";
+constexpr std::chrono::milliseconds kShortPatience{1'000};  // of a search that is repeated
+
+/// What follows the scheme, if it is this one.
+bool has_scheme(const std::string& uri, std::string_view scheme, std::string& rest) {
+  if (!uri.starts_with(scheme)) return false;
+  rest = uri.substr(scheme.size());
+  return true;
+}
+
+}  // namespace
+
+void check_worker_uri(const std::string& uri) {
+  std::string rest;
+  if (has_scheme(uri, kInprocess, rest) || has_scheme(uri, kShm, rest)) return;
+  if (has_scheme(uri, kGrpc, rest) || has_scheme(uri, kInsecure, rest)) {
+    wire::parse_host_port(rest);
+    return;
   }
-  constexpr std::string_view kShm = "shm://";
-  if (uri.starts_with(kShm)) return make_shm_worker(uri.substr(kShm.size()));
-  constexpr std::string_view kGrpc = "grpc://", kInsecure = "insecure://";
-  if (uri.starts_with(kGrpc)) return make_grpc_worker(uri.substr(kGrpc.size()), tls_folder);
-  if (uri.starts_with(kInsecure)) return make_insecure_worker(uri.substr(kInsecure.size()));
   throw InputError(
       fmt::format("workers: got \"{}\", expected local, inprocess:, inprocess:DEVICE, shm://NAME, "
                   "grpc://HOST:PORT or insecure://HOST:PORT",
                   uri));
+}
+
+std::shared_ptr<Worker> make_worker(const std::string& uri, const WorkerAccess& access) {
+  check_worker_uri(uri);
+  std::string rest;
+  if (has_scheme(uri, kInprocess, rest))
+    return make_inprocess_worker(rest.empty() ? worker::Executor::default_device() : rest, access.threads);
+  if (has_scheme(uri, kShm, rest)) return make_shm_worker(rest, {.connect = access.patience});
+  if (has_scheme(uri, kGrpc, rest)) return make_grpc_worker(rest, access.tls_folder, {.connect = access.patience});
+  has_scheme(uri, kInsecure, rest);
+  return make_insecure_worker(rest, {.connect = access.patience});
+}
+
+std::unique_ptr<WorkerPool> make_worker_pool(const std::vector<std::string>& uris, const WorkerAccess& access,
+                                             const PoolOptions& options, const WorkerWrapper& wrap) {
+  const auto connect_with = [access, wrap](std::chrono::milliseconds patience) {
+    return [access, wrap, patience](const std::string& uri) {
+      WorkerAccess hurried = access;
+      hurried.patience = patience;
+      auto worker = make_worker(uri, hurried);
+      return wrap ? wrap(std::move(worker)) : worker;
+    };
+  };
+  return std::make_unique<WorkerPool>(uris, connect_with(access.patience), connect_with(kShortPatience), options);
 }
 
 }  // namespace tempo::offload

@@ -157,9 +157,12 @@ std::vector<Field> make_fields() {
   t.integer("image-size", TEMPO_MEMBER(image_size), 16, 256, "pixels a side of synthetic images");
   t.boolean("augment", TEMPO_MEMBER(augment), "random crops and mirror images");
   t.text("workers", TEMPO_MEMBER(workers),
-         "local (no offload: the baseline), or a worker: inprocess:, inprocess:cuda:0, shm://NAME, "
-         "grpc://HOST:PORT (TLS), insecure://HOST:PORT");
+         "local (no offload: the baseline), or workers, separated by commas: inprocess:, inprocess:cuda:0, shm://NAME, "
+         "grpc://HOST:PORT (TLS), insecure://HOST:PORT; or file:PATH, with one a line");
   t.text("tls", TEMPO_MEMBER(tls), "folder of certificates for grpc://, from tempo keygen --tls");
+  t.integer("worker-timeout", TEMPO_MEMBER(worker_timeout), 1, 1 << 20,
+            "seconds; a worker whose reply takes longer is lost");
+  t.integer("worker-wait", TEMPO_MEMBER(worker_wait), 0, 1 << 20, "seconds to wait for a worker where none is left");
   t.choice("offload", kOffloads, TEMPO_MEMBER(offload), "products that leave the TEE");
   t.choice("protection", kProtections, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients), "diagonal of permuted");
@@ -298,6 +301,7 @@ std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
   copy.out = copy.key = copy.workers = copy.tls = copy.integrity = "";
   copy.tee_threads = 0;
+  copy.worker_timeout = copy.worker_wait = 0;
   copy.checkpoint_interval = 0;
   copy.allow_unprotected = false;
   return to_toml(copy);

@@ -2,7 +2,6 @@
 
 #include <thread>
 
-#include "offload/worker_factory.h"
 #include "train/config.h"
 
 namespace tempo::train {
@@ -11,6 +10,15 @@ nn::BlindedLayer* Deployment::resident_layer_of(const std::string& parameter) co
   for (const auto& layer : layers)
     if (layer->resident() != nullptr && parameter == layer->product()->layer() + ".weight") return layer.get();
   return nullptr;
+}
+
+std::string Deployment::admit_workers() {
+  std::string problem;
+  if (const auto uris = workers->changed(problem)) session->workers().set_workers(*uris);
+  if (session->workers().begin_step())
+    for (const auto& layer : layers)
+      if (layer->resident() != nullptr) layer->resident()->replicate();
+  return problem;
 }
 
 nn::MachineModel machine_model(const RunConfig& config) {
@@ -32,11 +40,13 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   deployment.plan = nn::make_plan(*deployment.model, options, config.batch_size, config.blinding,
                                   offload_policy(config), machine_model(config));
   if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
-  const int worker_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  auto worker = offload::make_worker(config.workers, worker_threads, config.tls);
-  if (wrap) worker = wrap(std::move(worker));
+  deployment.workers.emplace(config.workers);
+  auto pool = offload::make_worker_pool(
+      deployment.workers->uris(),
+      {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())), .tls_folder = config.tls},
+      {.operation = std::chrono::seconds(config.worker_timeout)}, wrap);
   deployment.session =
-      std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(worker), tee_threads(config),
+      std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(pool), tee_threads(config),
                                          integrity::parse_policy(config.integrity));
   deployment.layers = nn::apply_plan(*deployment.model, deployment.plan, *deployment.session);
   return deployment;

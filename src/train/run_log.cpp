@@ -94,6 +94,8 @@ void write_summary(const RunSummary& s, const std::filesystem::path& run) {
                   {"rekey_encryptions_per_step", s.rekey_encryptions_per_step},
                   {"offloaded_flop_fraction", s.offloaded_flop_fraction},
                   {"integrity", {{"checks", s.integrity_checks}, {"failures", s.integrity_failures}}},
+                  {"reissued", s.reissued},
+                  {"returns", s.returns},
                   {"peak_resident_bytes", s.peak_resident_bytes},
                   {"wall_seconds",
                    {{"keys", s.key_seconds},

@@ -13,7 +13,6 @@
 #include "nn/probe.h"
 #include "tempo/error.h"
 #include "train/config.h"
-#include "train/formats/progress.h"
 
 namespace tempo::train {
 namespace {
@@ -35,6 +34,7 @@ offload::Counters operator-(const offload::Counters& a, const offload::Counters&
           .rekey_encryptions = a.rekey_encryptions - b.rekey_encryptions,
           .bytes_to_workers = a.bytes_to_workers - b.bytes_to_workers,
           .bytes_from_workers = a.bytes_from_workers - b.bytes_from_workers,
+          .reissued = a.reissued - b.reissued,
           .flops = a.flops - b.flops,
           .key_seconds = a.key_seconds - b.key_seconds,
           .blind_seconds = a.blind_seconds - b.blind_seconds,
@@ -47,13 +47,30 @@ offload::Counters operator+(const offload::Counters& a, const offload::Counters&
   return a - (offload::Counters{} - b);
 }
 
+/// With memory of its own.
+Checkpoint copy_of(const Checkpoint& from) {
+  Checkpoint copy;
+  copy.model = from.model;
+  copy.step = from.step;
+  copy.config = from.config;
+  copy.class_names = from.class_names;
+  for (const auto& [name, tensor] : from.tensors) copy.tensors[name] = tensor.clone();
+  copy.numbers = from.numbers;
+  copy.root = from.root.duplicate();
+  copy.master = from.master.duplicate();
+  return copy;
+}
+
 void begin_pass(Deployment& deployment, const obfuscation::Pass& pass) {
   if (deployment.is_offloaded()) deployment.session->begin_pass(pass);
 }
 
 offload::Counters counters_of(Deployment& deployment) {
-  return deployment.is_offloaded() ? deployment.session->counters() : offload::Counters{};
+  return deployment.is_offloaded() ? deployment.session->totals() : offload::Counters{};
 }
+
+/// Going back so often without a step further than before: it would go on for ever.
+constexpr int kMostReturns = 20;
 
 // Batch number under which a failed step is looked at again; no evaluation has so many batches.
 constexpr uint64_t kDiagnosis = uint64_t{1} << 40;
@@ -108,61 +125,117 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
 RunSummary Trainer::run(const RunHooks& hooks) {
   log_ = std::make_unique<RunLog>(config_.out, first_step_);
   deployment_.model->train();
-  std::optional<Progress> progress;
-  if (!hooks.quiet) progress.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
+  if (!hooks.quiet) progress_.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
+  if (deployment_.is_offloaded()) last_good_ = copy_of(capture(first_step_, false));
 
-  offload::Counters training;
-  double tee_seconds = 0, wall_seconds = 0;
-  int64_t samples = 0, step = first_step_;
-  std::optional<Batches> batches;
-  bool stopped = false;
-  for (; step < total_steps_ && !stopped; ++step) {
-    const int64_t epoch = step / steps_per_epoch_, index = step % steps_per_epoch_;
-    if (!batches || index == 0)
-      batches.emplace(data_.train, root_, static_cast<uint64_t>(epoch), config_.batch_size, config_.augment);
-    const auto start = Clock::now();
-    const double cpu_before = process_cpu_seconds().tee;
-    const offload::Counters before = counters_of(deployment_);
-    const BatchTensors batch = make_batch(*batches, index, data_.train, threads_);
-    const StepResult result = train_step(batch, step);
-    const double cpu = process_cpu_seconds().tee - cpu_before, seconds = seconds_since(start);
-
-    training = training + (counters_of(deployment_) - before);
-    tee_seconds += cpu;
-    wall_seconds += seconds;
-    samples += batch.labels.numel();
-    step_seconds_.push_back(seconds);
-    summary_.losses.push_back(result.loss);
-    const double rate = static_cast<double>(batch.labels.numel()) / seconds;
-    log_->step({.step = step + 1,
-                .epoch = epoch,
-                .loss = result.loss,
-                .learning_rate = learning_rate(config_, step, total_steps_),
-                .gradient_norm = result.gradient_norm,
-                .seconds = seconds,
-                .tee_cpu_seconds = cpu,
-                .samples_per_second = rate});
-    if (progress) progress->step(step + 1, result.loss, static_cast<double>(samples) / wall_seconds);
-
-    const bool is_last = step + 1 == total_steps_;
-    stopped = hooks.stop != nullptr && hooks.stop->load() && !is_last;
-    const bool ends_epoch = index + 1 == steps_per_epoch_ || is_last;
-    if (ends_epoch) {
-      evaluate_and_log(step + 1, epoch);
-      if (progress)
-        progress->note(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * summary_.test_accuracy));
+  int64_t step = first_step_;
+  for (bool stopped = false; step < total_steps_ && !stopped;) {
+    std::exception_ptr failure;
+    try {
+      stopped = advance(step, hooks);
+      ++step;
+    } catch (const WorkerLostError&) {
+      failure = std::current_exception();
+    } catch (const IntegrityError&) {
+      failure = std::current_exception();
+    } catch (const ProtocolError&) {
+      failure = std::current_exception();
     }
-    const bool is_due = config_.checkpoint_interval > 0 && (step + 1) % config_.checkpoint_interval == 0;
-    if (ends_epoch || is_due || stopped) save(step + 1, stopped || is_last);
+    if (failure) step = go_back(failure, step);
   }
   summary_.completed = step == total_steps_;
   summary_.steps = step;
-  summary_.samples_per_second = wall_seconds > 0 ? static_cast<double>(samples) / wall_seconds : 0;
-  summary_.tee_cpu_seconds_per_sample = samples > 0 ? tee_seconds / static_cast<double>(samples) : 0;
-  fill_summary(step - first_step_, samples, training);
+  fill_summary();
   log_->flush();
   write_summary(summary_, config_.out);
   return summary_;
+}
+
+bool Trainer::advance(int64_t step, const RunHooks& hooks) {
+  const int64_t epoch = step / steps_per_epoch_, index = step % steps_per_epoch_;
+  if (!batches_ || index == 0)
+    batches_.emplace(data_.train, root_, static_cast<uint64_t>(epoch), config_.batch_size, config_.augment);
+  const auto start = Clock::now();
+  const double cpu_before = process_cpu_seconds().tee;
+  const offload::Counters before = counters_of(deployment_);
+  if (deployment_.is_offloaded())
+    if (const std::string problem = deployment_.admit_workers(); !problem.empty() && progress_)
+      progress_->note(problem);
+  const BatchTensors batch = make_batch(*batches_, index, data_.train, threads_);
+  const StepResult result = train_step(batch, step);
+  const double cpu = process_cpu_seconds().tee - cpu_before, seconds = seconds_since(start);
+  tally_.offload = tally_.offload + (counters_of(deployment_) - before);
+  log_step(step, result, seconds, cpu, batch.labels.numel());
+
+  const bool is_last = step + 1 == total_steps_;
+  const bool stops = hooks.stop != nullptr && hooks.stop->load() && !is_last;
+  const bool ends_epoch = index + 1 == steps_per_epoch_ || is_last;
+  if (ends_epoch) evaluate_and_log(step + 1, epoch);
+  const bool is_due = config_.checkpoint_interval > 0 && (step + 1) % config_.checkpoint_interval == 0;
+  if (ends_epoch || is_due || stops) save(step + 1, stops || is_last);
+  return stops;
+}
+
+void Trainer::log_step(int64_t step, const StepResult& result, double seconds, double cpu, int64_t images) {
+  tally_.tee_seconds += cpu;
+  tally_.wall_seconds += seconds;
+  tally_.samples += images;
+  ++tally_.steps;
+  step_seconds_.push_back(seconds);
+  summary_.losses.push_back(result.loss);
+  log_->step({.step = step + 1,
+              .epoch = step / steps_per_epoch_,
+              .loss = result.loss,
+              .learning_rate = learning_rate(config_, step, total_steps_),
+              .gradient_norm = result.gradient_norm,
+              .seconds = seconds,
+              .tee_cpu_seconds = cpu,
+              .samples_per_second = static_cast<double>(images) / seconds});
+  if (progress_) progress_->step(step + 1, result.loss, static_cast<double>(tally_.samples) / tally_.wall_seconds);
+}
+
+int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
+  if (!deployment_.is_offloaded()) std::rethrow_exception(error);
+  returns_in_a_row_ = step > last_good_.step ? 0 : returns_in_a_row_ + 1;
+  offload::WorkerPool& workers = deployment_.session->workers();
+  const bool is_alone = workers.active() == 0;
+  if (is_alone && progress_)
+    progress_->note(
+        fmt::format("step {}: no worker is left; waiting for one up to {} s", step + 1, config_.worker_wait));
+  const bool is_stuck = returns_in_a_row_ > kMostReturns;
+  if (is_stuck || !workers.wait_for_workers(std::chrono::seconds(config_.worker_wait)))
+    stop_without_workers(error, is_stuck);
+  if (progress_) progress_->note(fmt::format("step {}: going on from step {}", step + 1, last_good_.step));
+  go_on_from(last_good_);
+  ++summary_.returns;
+  return last_good_.step;
+}
+
+void Trainer::stop_without_workers(const std::exception_ptr& error, bool is_stuck) {
+  save_checkpoint(last_good_, checkpoint_path(config_.out), sealing_key_);
+  try {
+    std::rethrow_exception(error);
+  } catch (const WorkerLostError& lost) {
+    const std::string why = is_stuck ? fmt::format("and so {} times in a row", returns_in_a_row_)
+                                     : fmt::format("no worker came within {} s", config_.worker_wait);
+    throw RunError(fmt::format("{}; {}; the checkpoint of step {} stands: go on with tempo train --resume {}",
+                               lost.what(), why, last_good_.step, config_.out));
+  }
+}
+
+void Trainer::go_on_from(const Checkpoint& checkpoint) {
+  // Steps are done once more: under keys of their own, because operands may differ from those that workers hold.
+  master_ = SecretKey::random();
+  deployment_.session->restart(master_.duplicate());
+  for (const auto& layer : deployment_.layers)
+    if (layer->resident() != nullptr) layer->resident()->forget();
+  restore_model(*deployment_.model, checkpoint, "the last checkpoint");
+  restore_optimiser(checkpoint);
+  restore_resident(checkpoint, false, false);
+  batches_.reset();
+  log_.reset();
+  log_ = std::make_unique<RunLog>(config_.out, checkpoint.step);
+  summary_.losses.resize(static_cast<size_t>(checkpoint.step - first_step_));
 }
 
 Trainer::StepResult Trainer::train_step(const BatchTensors& batch, int64_t step) {
@@ -236,6 +309,7 @@ void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
       evaluate_model(deployment_, data_.test, config_.batch_size, static_cast<uint64_t>(step), threads_);
   summary_.test_accuracy = result.accuracy;
   log_->evaluation(step, epoch, result.accuracy, result.loss);
+  if (progress_) progress_->note(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * result.accuracy));
 }
 
 Checkpoint Trainer::capture(int64_t step, bool stopping) {
@@ -276,7 +350,9 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
 
 void Trainer::save(int64_t step, bool stopping) {
   log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
-  save_checkpoint(capture(step, stopping), checkpoint_path(config_.out), sealing_key_);
+  const Checkpoint checkpoint = capture(step, stopping);
+  save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
+  if (deployment_.is_offloaded()) last_good_ = copy_of(checkpoint);
 }
 
 void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
@@ -285,6 +361,12 @@ void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
   if (first_step_ >= total_steps_)
     throw InputError(fmt::format("resume: the run has done {} steps, expected fewer than the {} asked for", first_step_,
                                  total_steps_));
+  restore_optimiser(checkpoint);
+  restore_resident(checkpoint, same_keys, true);
+}
+
+void Trainer::restore_optimiser(const Checkpoint& checkpoint) {
+  const torch::NoGradGuard no_grad;
   for (auto& [name, tensor] : optimiser_->state()) {
     const auto found = checkpoint.tensors.find("optimiser." + name);
     if (found == checkpoint.tensors.end() || found->second.sizes() != tensor.sizes())
@@ -296,10 +378,9 @@ void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
   }
   if (const auto steps = checkpoint.numbers.find("optimiser.steps"); steps != checkpoint.numbers.end())
     optimiser_->set_steps(steps->second);
-  restore_resident(checkpoint, same_keys);
 }
 
-void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
+void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys, bool requires_all) {
   for (const auto& item : deployment_.model->named_parameters()) {
     auto* layer = deployment_.resident_layer_of(item.key());
     if (layer == nullptr) continue;
@@ -319,16 +400,23 @@ void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
                                   .velocity = to_buffer(velocity->second)});
       continue;
     }
+    const bool was_sent = checkpoint.numbers.contains(prefix + ".epoch");
+    if (!was_sent && !requires_all) continue;  // it starts when it is first used
     const auto plain = checkpoint.tensors.find("optimiser.velocity." + item.key());
     if (plain == checkpoint.tensors.end() || plain->second.sizes() != item.value().sizes())
       throw InputError(
           fmt::format("resume: the checkpoint has no velocity of {}, expected --optimizer sgd", item.key()));
-    nn::start_resident(*layer, item.value(), plain->second, static_cast<uint64_t>(first_step_));
+    nn::start_resident(*layer, item.value(), plain->second, static_cast<uint64_t>(checkpoint.step));
   }
 }
 
-void Trainer::fill_summary(int64_t steps_run, int64_t samples, const offload::Counters& training) {
+void Trainer::fill_summary() {
   RunSummary& s = summary_;
+  const offload::Counters& training = tally_.offload;
+  const int64_t samples = tally_.samples, steps_run = tally_.steps;
+  s.samples_per_second = tally_.wall_seconds > 0 ? static_cast<double>(samples) / tally_.wall_seconds : 0;
+  s.tee_cpu_seconds_per_sample = samples > 0 ? tally_.tee_seconds / static_cast<double>(samples) : 0;
+  s.reissued = static_cast<int64_t>(training.reissued);
   s.model = config_.model;
   s.workers = config_.workers;
   s.protection = deployment_.is_offloaded() ? to_string(config_.blinding.protection) : "none";

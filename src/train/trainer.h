@@ -3,8 +3,10 @@
 
 #include <torch/torch.h>
 
+#include <exception>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/secret.h"
@@ -13,6 +15,7 @@
 #include "train/data/batches.h"
 #include "train/data/dataset.h"
 #include "train/deployment.h"
+#include "train/formats/progress.h"
 #include "train/optimiser.h"
 #include "train/run_log.h"
 
@@ -47,14 +50,31 @@ class Trainer {
   struct StepResult {
     double loss = 0, gradient_norm = 0;
   };
+  /// What the steps of this process took; steps done again count again.
+  struct Tally {
+    offload::Counters offload;
+    double tee_seconds = 0, wall_seconds = 0;
+    int64_t samples = 0, steps = 0;
+  };
+  /// One step, and what is due after it. @returns whether the run is to stop here
+  bool advance(int64_t step, const RunHooks& hooks);
+  void log_step(int64_t step, const StepResult& result, double seconds, double cpu, int64_t images);
+  /// Workers failed, and their operands are gone: goes back to the last checkpoint, once a worker is there.
+  /// @returns its step. @throws `error` where no worker can come, RunError where none came in time
+  int64_t go_back(const std::exception_ptr& error, int64_t step);
+  /// Saves what there is. @throws `error`, or RunError for a lost worker
+  [[noreturn]] void stop_without_workers(const std::exception_ptr& error, bool is_stuck);
+  void go_on_from(const Checkpoint& checkpoint);
   StepResult train_step(const BatchTensors& batch, int64_t step);
   double global_gradient_norm();
   [[noreturn]] void stop_not_finite(const BatchTensors& batch, int64_t step);
   void evaluate_and_log(int64_t step, int64_t epoch);
   void save(int64_t step, bool stopping);
   Checkpoint capture(int64_t step, bool stopping);
-  void restore_resident(const Checkpoint& checkpoint, bool same_keys);
-  void fill_summary(int64_t steps_run, int64_t samples, const offload::Counters& training);
+  void restore_optimiser(const Checkpoint& checkpoint);
+  /// @param requires_all whether a weight without velocity is an error.
+  void restore_resident(const Checkpoint& checkpoint, bool same_keys, bool requires_all);
+  void fill_summary();
 
   const RunConfig& config_;
   Deployment& deployment_;
@@ -65,6 +85,11 @@ class Trainer {
   std::unique_ptr<TeeOptimiser> optimiser_;
   int64_t first_step_ = 0, total_steps_ = 0, steps_per_epoch_ = 0;
   std::unique_ptr<RunLog> log_;
+  std::optional<Progress> progress_;
+  std::optional<Batches> batches_;
+  Tally tally_;
+  Checkpoint last_good_;  // copies of everything: what to go back to
+  int returns_in_a_row_ = 0;
   RunSummary summary_;
   std::vector<double> step_seconds_;
 };

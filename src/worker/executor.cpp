@@ -135,9 +135,14 @@ struct Executor::State {
   }
 
   Buffer run(const offload::Update& op) {
-    const at::Tensor w = operand(op.w), velocity = operand(op.velocity), dw = operand(op.dw);
+    at::Tensor w = operand(op.w), velocity = operand(op.velocity);
+    const at::Tensor dw = operand(op.dw);
     TORCH_CHECK(w.sizes() == dw.sizes() && w.sizes() == velocity.sizes(), "update of a weight of another shape");
     auto [applied, is_new] = updated_at.try_emplace(op.w, op.step);
+    if (is_new) {  // what was put stays as it was: the master may have given the same memory to others
+      store[op.w] = w = w.clone();
+      store[op.velocity] = velocity = velocity.clone();
+    }
     if (is_new || applied->second < op.step) {
       applied->second = op.step;
       velocity.mul_(op.momentum).add_(dw, op.gradient_scale).add_(w, op.weight_decay);

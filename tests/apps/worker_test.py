@@ -31,6 +31,10 @@ def weights(path):
     return values
 
 
+def relative_difference(got, expected):
+    return (sum((a - b) ** 2 for a, b in zip(got, expected)) / sum(b ** 2 for b in expected)) ** 0.5
+
+
 class Worker(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -68,14 +72,14 @@ class Worker(unittest.TestCase):
         self.assertGreater(summary["integrity"]["checks"], 300)
         self.assertEqual(summary["integrity"]["failures"], 0)
         there, here = weights(self.path / "there.st"), weights(self.path / "here.st")
-        difference = sum((a - b) ** 2 for a, b in zip(there, here)) / sum(b ** 2 for b in here)
-        self.assertLess(difference ** 0.5, 1e-5)
+        self.assertLess(relative_difference(there, here), 1e-5)
         worker.send_signal(signal.SIGTERM)
         self.assertEqual(worker.wait(timeout=20), 0)
 
     def test_a_worker_that_dies_ends_the_run_with_one_line(self):
         worker = self.start_worker()
-        run = subprocess.Popen(self.train("run", self.uri, 1000, "--checkpoint-interval", "2"), stdout=subprocess.DEVNULL,
+        run = subprocess.Popen(self.train("run", self.uri, 1000, "--checkpoint-interval", "2", "--worker-wait", "0"),
+                               stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, env=self.environment)
         checkpoint = self.path / "run/checkpoint.tempo"
         deadline = time.time() + 120

@@ -225,7 +225,7 @@ TEST(Offload, AReplyOfTheWrongShapeIsRefused) {
   } catch (const ProtocolError& error) {
     EXPECT_EQ(
         std::string(error.what()),
-        "offload: reply to forward of fc from liar: is float32[1, 1], expected float32[2, 4]; the step is abandoned");
+        "offload: reply to forward of fc from liar: is float32[1, 1], expected float32[2, 4]; the reply is dropped");
   }
 }
 

@@ -25,7 +25,7 @@ class Conformance : public ::testing::TestWithParam<testing::Transport> {
  protected:
   void SetUp() override {
     server_ = testing::start_worker(GetParam());
-    worker_ = make_worker(server_->uri(), 1, testing::tls_folder());
+    worker_ = make_worker(server_->uri(), {.tls_folder = testing::tls_folder()});
   }
 
   Buffer random_operand(Worker& worker, std::vector<int64_t> shape) {
@@ -81,7 +81,7 @@ class Conformance : public ::testing::TestWithParam<testing::Transport> {
 };
 
 TEST_P(Conformance, AgreesWithTheEmbeddedWorkerBitForBit) {
-  const auto embedded = make_worker("inprocess:cpu", 1);
+  const auto embedded = make_worker("inprocess:cpu");
   const auto expect_same = [&](const Product& product, const std::vector<int64_t>& x, const std::vector<int64_t>& w,
                                const std::vector<int64_t>& y) {
     EXPECT_EQ(train_once(*worker_, product, x, w, y), train_once(*embedded, product, x, w, y)) << "seed " << kSeed;

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace tempo::offload {
+namespace {
+
+constexpr std::chrono::seconds kDonePatience{5};
+
+}  // namespace
 
 GrpcClientStream::GrpcClientStream(std::shared_ptr<grpc::Channel> channel)
     : channel_(std::move(channel)), stub_(channel_) {}
@@ -31,10 +36,15 @@ void GrpcClientStream::OnDone(const grpc::Status& status) {
   is_done_changed_.notify_all();
 }
 
+void GrpcClientStream::wait_until_done() {
+  std::unique_lock lock(status_mutex_);
+  is_done_changed_.wait_for(lock, kDonePatience, [this] { return is_done_; });
+}
+
 std::string GrpcClientStream::reason() {
   constexpr size_t kMaxReasonBytes = 300;
   std::unique_lock lock(status_mutex_);
-  is_done_changed_.wait_for(lock, std::chrono::seconds(5), [this] { return is_done_; });
+  is_done_changed_.wait_for(lock, kDonePatience, [this] { return is_done_; });
   std::string text = status_.ok() ? "the stream ended" : status_.error_message().substr(0, kMaxReasonBytes);
   std::replace_if(
       text.begin(), text.end(), [](char c) { return c < 0x20 || c > 0x7e; }, '?');

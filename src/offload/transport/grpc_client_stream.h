@@ -19,6 +19,8 @@ class GrpcClientStream final : public wire::GrpcStream,
   static std::shared_ptr<GrpcClientStream> open(const std::shared_ptr<grpc::Channel>& channel,
                                                 const char* method = wire::kSessionMethod);
 
+  /// After `close`: until gRPC's threads have let go of it. They must not be at it when the program ends.
+  void wait_until_done();
   /// After `close`: what gRPC says about the end of the stream, as one printable line.
   std::string reason();
 

@@ -33,7 +33,10 @@ GrpcConnection::GrpcConnection(std::string uri, const std::shared_ptr<grpc::Chan
   }
 }
 
-GrpcConnection::~GrpcConnection() { close(); }
+GrpcConnection::~GrpcConnection() {
+  close();
+  stream_->wait_until_done();
+}
 
 void GrpcConnection::connect(const std::shared_ptr<grpc::Channel>& channel) {
   const auto deadline = std::chrono::system_clock::now() + options_.connect;

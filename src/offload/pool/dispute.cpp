@@ -1,0 +1,135 @@
+// Who was wrong, where a reply is not the product that was asked for.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "offload/pool/worker_pool.h"
+#include "tempo/error.h"
+
+namespace tempo::offload {
+namespace {
+
+/// How far the same rows of two honest workers may lie apart, of a row's norm: they add in another order.
+double honest_difference(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat64:
+      return 1e-10;
+    case ElementType::kFloat32:
+      return 1e-4;
+    case ElementType::kBFloat16:
+      return 3e-2;
+  }
+  return 0;
+}
+
+double value_at(const std::byte* data, ElementType type, size_t i) {
+  switch (type) {
+    case ElementType::kFloat64:
+      return reinterpret_cast<const double*>(data)[i];
+    case ElementType::kFloat32:
+      return static_cast<double>(reinterpret_cast<const float*>(data)[i]);
+    case ElementType::kBFloat16: {
+      const uint32_t bits = uint32_t{reinterpret_cast<const uint16_t*>(data)[i]} << 16;
+      float value = 0;
+      std::memcpy(&value, &bits, sizeof value);
+      return static_cast<double>(value);
+    }
+  }
+  return 0;
+}
+
+/// Largest difference of a row, of its norm, over `rows` rows that lie at `a` and `b`. Infinite for what is not finite.
+double largest_row_difference(const std::byte* a, const std::byte* b, ElementType type, int64_t rows, size_t row_size) {
+  double largest = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    double apart = 0, norm = 0;
+    for (size_t i = 0; i < row_size; ++i) {
+      const size_t at = static_cast<size_t>(row) * row_size + i;
+      const double right = value_at(b, type, at), difference = value_at(a, type, at) - right;
+      apart += difference * difference;
+      norm += right * right;
+    }
+    const double ratio = apart == 0 ? 0 : std::sqrt(apart / norm);
+    largest = std::isfinite(ratio) ? std::max(largest, ratio) : INFINITY;
+  }
+  return largest;
+}
+
+}  // namespace
+
+Buffer WorkerPool::compute_alone(const PendingReply& reply, const RowRange& rows, size_t member) {
+  PendingReply alone{.operation = reply.operation,
+                     .expected = reply.expected,
+                     .what = reply.what,
+                     .combine = reply.combine,
+                     .shards = {}};
+  Shard& shard = alone.shards.emplace_back(Shard{.rows = rows});
+  start(alone, shard, member);
+  std::future<Buffer>& future = shard.attempts.front().reply;
+  if (future.wait_for(options_.operation) != std::future_status::ready)
+    throw WorkerLostError(
+        fmt::format("{}: no reply to {} within {} ms", members_[member].uri, reply.what, options_.operation.count()));
+  Buffer result = check_spec(reply, rows, member, future.get());
+  bytes_received_ += result.bytes();
+  return result;
+}
+
+void WorkerPool::resolve(const PendingReply& reply, const Buffer& combined, const Accept& accept,
+                         const std::exception_ptr& refusal) {
+  const std::string wrong = fmt::format("its result of {} was wrong", reply.what);
+  last_error_ = refusal;
+  if (reply.shards.size() == 1) quarantine(reply.shards.front().by, wrong);
+  const RowRange all{0, reply.shards.back().rows.end};
+  for (size_t witness = pick({}); witness < members_.size(); witness = pick({})) {
+    ++reissued_;
+    if (observer_ != nullptr) observer_->reissued(reply.what, members_[witness].uri);
+    try {
+      const Buffer proven = compute_alone(reply, all, witness);
+      accept(proven);
+      for (const size_t liar : liars_of(reply, combined, proven, witness)) quarantine(liar, wrong);
+      return;
+    } catch (const IntegrityError&) {
+      quarantine(witness, wrong);
+    } catch (const OperandLostError&) {
+      break;
+    } catch (const Error&) {
+      drop(witness, std::current_exception());
+      last_error_ = refusal;
+    }
+  }
+  std::rethrow_exception(refusal);
+}
+
+std::vector<size_t> WorkerPool::liars_of(const PendingReply& reply, const Buffer& combined, const Buffer& proven,
+                                         size_t witness) {
+  std::vector<size_t> liars;
+  if (reply.shards.size() < 2) return liars;
+  const ElementType type = reply.expected.type;
+  double worst = 0;
+  size_t most_likely = witness;
+  const int64_t all_rows = std::max<int64_t>(reply.expected.shape.front(), 1);
+  const auto row_size = static_cast<size_t>(reply.expected.elements() / all_rows);
+  for (const Shard& shard : reply.shards) {
+    double difference = 0;
+    if (reply.combine == Combine::kRows) {
+      const size_t offset = static_cast<size_t>(shard.rows.begin) * row_size * element_bytes(type);
+      difference =
+          largest_row_difference(combined.data() + offset, proven.data() + offset, type, shard.rows.count(), row_size);
+    } else {
+      const Buffer again = compute_alone(reply, shard.rows, witness);
+      difference = largest_row_difference(shard.result.data(), again.data(), type, all_rows, row_size);
+    }
+    if (difference > honest_difference(type)) liars.push_back(shard.by);
+    if (difference > worst) {
+      worst = difference;
+      most_likely = shard.by;
+    }
+  }
+  // Somebody was wrong: if it shows nowhere clearly, the one whose rows lie farthest from what was proven.
+  if (liars.empty()) liars.push_back(most_likely);
+  return liars;
+}
+
+}  // namespace tempo::offload

@@ -1,0 +1,158 @@
+// Where operands lie, and how they get there.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "offload/pool/worker_pool.h"
+#include "tempo/error.h"
+
+namespace tempo::offload {
+namespace {
+
+int64_t rows_of(const TensorSpec& spec) { return spec.shape.empty() ? 1 : spec.shape.front(); }
+
+/// Some rows of an operand, in its memory.
+Buffer slice(const Buffer& whole, const RowRange& rows) {
+  if (rows.count() == rows_of(whole.spec())) return whole;
+  TensorSpec spec = whole.spec();
+  spec.shape.front() = 1;
+  const size_t row_bytes = spec.bytes();
+  spec.shape.front() = rows.count();
+  return {
+      std::move(spec), {whole.owner(), whole.data() + static_cast<size_t>(rows.begin) * row_bytes}, whole.is_shared()};
+}
+
+}  // namespace
+
+WorkerPool::Stored& WorkerPool::stored(OperandId id) {
+  const auto found = stored_.find(id);
+  if (found == stored_.end()) throw OperandLostError(fmt::format("offload: operand {} is no longer stored", id));
+  return found->second;
+}
+
+Buffer WorkerPool::allocate(const TensorSpec& spec) {
+  if (active() != 1) return Buffer::allocate(spec);
+  const size_t member = pick({});
+  try {
+    return members_[member].worker->allocate(spec);
+  } catch (const WorkerLostError&) {
+    drop(member, std::current_exception());
+    return Buffer::allocate(spec);
+  }
+}
+
+std::vector<WorkerPool::Place> WorkerPool::places_for(const TensorSpec& spec, OperandId like) const {
+  std::vector<Place> places;
+  if (const auto other = stored_.find(like); like != 0 && other != stored_.end()) {
+    for (const RowRange& rows : other->second.cut) places.push_back({rows, holder(other->second, rows)});
+    return places;
+  }
+  std::vector<double> shares;
+  for (const Member& member : members_) shares.push_back(member.is_active() ? member.share : 0);
+  const std::vector<RowRange> ranges = cut_rows(rows_of(spec), shares);
+  for (size_t i = 0; i < ranges.size(); ++i)
+    if (ranges[i].count() > 0) places.push_back({ranges[i], i});
+  if (places.empty()) places.push_back({{0, 0}, pick({})});  // an operand without rows
+  return places;
+}
+
+size_t WorkerPool::holder(const Stored& stored, const RowRange& rows) const {
+  for (const Piece& piece : stored.pieces)
+    if (piece.rows == rows && is_alive(piece)) return piece.member;
+  return pick({});
+}
+
+void WorkerPool::put(OperandId id, const Buffer& operand, Spread spread, Source source, OperandId like) {
+  if (active() == 0) throw_alone();
+  Stored& stored = stored_[id];
+  stored = {.spec = operand.spec(), .spread = spread, .source = std::move(source), .cut = {}, .pieces = {}};
+  if (spread == Spread::kEverywhere) {
+    stored.cut = {{0, rows_of(stored.spec)}};
+    replicate(id, operand);
+  } else {
+    const std::vector<Place> places = places_for(stored.spec, like);
+    for (const Place& place : places) stored.cut.push_back(place.rows);
+    for (const Place& place : places) try_upload(id, stored, place, operand);
+  }
+  if (active() == 0) throw_alone();
+}
+
+void WorkerPool::upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole) {
+  const auto& [rows, member] = place;
+  const bool has_one =
+      std::any_of(stored.pieces.begin(), stored.pieces.end(),
+                  [m = place.member, this](const Piece& piece) { return piece.member == m && is_alive(piece); });
+  const OperandId there = has_one ? next_reissued_++ : id;
+  Buffer part = slice(whole, rows);
+  const size_t bytes = part.bytes();
+  members_[member].worker->put(there, std::move(part));
+  bytes_sent_ += bytes;
+  stored.pieces.push_back({member, members_[member].life, rows, there});
+}
+
+void WorkerPool::try_upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole) {
+  if (place.member >= members_.size() || !members_[place.member].is_active()) return;
+  try {
+    upload(id, stored, place, whole);
+  } catch (const Error&) {
+    drop(place.member, std::current_exception());
+  }
+}
+
+OperandId WorkerPool::ensure(OperandId id, const RowRange& rows, size_t member) {
+  Stored& operand = stored(id);
+  const RowRange wanted = operand.spread == Spread::kEverywhere ? RowRange{0, rows_of(operand.spec)} : rows;
+  for (const Piece& piece : operand.pieces)
+    if (piece.member == member && piece.rows == wanted && is_alive(piece)) return piece.id;
+  if (!operand.source)
+    throw OperandLostError(fmt::format("offload: operand {} is gone with the worker that held it", id));
+  upload(id, operand, {wanted, member}, operand.source());
+  return operand.pieces.back().id;
+}
+
+void WorkerPool::set_source(OperandId id, Source source) {
+  if (const auto found = stored_.find(id); found != stored_.end()) found->second.source = std::move(source);
+}
+
+void WorkerPool::replicate(OperandId id, const Buffer& operand) {
+  Stored& replicated = stored(id);
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const bool has_it = std::any_of(replicated.pieces.begin(), replicated.pieces.end(),
+                                    [&](const Piece& piece) { return piece.member == i && is_alive(piece); });
+    if (!has_it) try_upload(id, replicated, {{0, rows_of(replicated.spec)}, i}, operand);
+  }
+}
+
+size_t WorkerPool::replicas(OperandId id) const {
+  const auto found = stored_.find(id);
+  if (found == stored_.end()) return 0;
+  return static_cast<size_t>(std::count_if(found->second.pieces.begin(), found->second.pieces.end(),
+                                           [this](const Piece& piece) { return is_alive(piece); }));
+}
+
+void WorkerPool::free(OperandId id) {
+  const auto found = stored_.find(id);
+  if (found == stored_.end()) return;
+  const std::vector<Piece> pieces = std::move(found->second.pieces);
+  stored_.erase(found);
+  for (const Piece& piece : pieces) {
+    if (!is_alive(piece)) continue;
+    try {
+      members_[piece.member].worker->free({piece.id});
+    } catch (const Error&) {
+      drop(piece.member, std::current_exception());
+    }
+  }
+}
+
+void WorkerPool::note_kept(const Operation& operation, const TensorSpec& spec, size_t member) {
+  const auto* gradient = std::get_if<WeightGradient>(&operation);
+  if (gradient == nullptr || gradient->keep_as == 0) return;
+  stored_[gradient->keep_as] = {.spec = spec,
+                                .spread = Spread::kEverywhere,
+                                .source = {},
+                                .cut = {{0, rows_of(spec)}},
+                                .pieces = {{member, members_[member].life, {0, rows_of(spec)}, gradient->keep_as}}};
+}
+
+}  // namespace tempo::offload

@@ -1,0 +1,68 @@
+#include "offload/pool/recruiter.h"
+
+#include "base/cpu_time.h"
+
+namespace tempo::offload {
+
+Recruiter::Recruiter(Connect connect, std::chrono::milliseconds interval)
+    : connect_(std::move(connect)), interval_(interval), thread_([this] {
+        name_this_thread("tempo-recruit");
+        work();
+      }) {}
+
+Recruiter::~Recruiter() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Recruiter::seek(const std::string& uri) {
+  {
+    const std::lock_guard lock(mutex_);
+    sought_.insert(uri);
+  }
+  changed_.notify_all();
+}
+
+void Recruiter::forget(const std::string& uri) {
+  const std::lock_guard lock(mutex_);
+  sought_.erase(uri);
+  std::erase_if(arrivals_, [&](const Arrival& arrival) { return arrival.uri == uri; });
+}
+
+std::vector<Recruiter::Arrival> Recruiter::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(arrivals_, {});
+}
+
+bool Recruiter::wait_for_arrival(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, patience, [this] { return !arrivals_.empty(); });
+}
+
+void Recruiter::work() {
+  std::unique_lock lock(mutex_);
+  while (!is_stopping_) {
+    changed_.wait(lock, [this] { return is_stopping_ || !sought_.empty(); });
+    for (const std::string& uri : std::vector<std::string>(sought_.begin(), sought_.end())) {
+      if (is_stopping_) return;
+      std::shared_ptr<Worker> worker;
+      lock.unlock();
+      try {
+        worker = connect_(uri);
+      } catch (const std::exception&) {
+        // Not there, or not ready: tried again.
+      }
+      lock.lock();
+      if (worker == nullptr || sought_.erase(uri) == 0) continue;
+      arrivals_.push_back({uri, std::move(worker)});
+      changed_.notify_all();
+    }
+    changed_.wait_for(lock, interval_, [this] { return is_stopping_; });
+  }
+}
+
+}  // namespace tempo::offload
