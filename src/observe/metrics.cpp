@@ -1,16 +1,16 @@
-// Over prometheus-cpp, whose types stay in this file.
+// Over prometheus-cpp's registry and text format, whose types stay in this file.
 #include "observe/metrics.h"
 
 #include <fmt/format.h>
 #include <prometheus/counter.h>
-#include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
 #include <mutex>
-#include <vector>
 
+#include "observe/http_page.h"
 #include "tempo/error.h"
 #include "wire/host_port.h"
 
@@ -94,30 +94,16 @@ Histogram& Metrics::histogram(const std::string& name, const std::string& help, 
 }
 
 struct MetricsServer::State {
-  State(std::shared_ptr<prometheus::Registry> served, const std::vector<std::string>& options)
-      : registry(std::move(served)), exposer(options) {
-    exposer.RegisterCollectable(registry, kPath);
-  }
-
-  const std::shared_ptr<prometheus::Registry> registry;  // the exposer only borrows it
-  prometheus::Exposer exposer;
+  HttpPage page;
 };
 
 MetricsServer::MetricsServer(const std::string& host_port, const Metrics& metrics) {
   wire::HostPort listen = parse_address(host_port);
-  // A peer that sends half a request holds a thread no longer than this.
-  const std::vector<std::string> options = {
-      "listening_ports", wire::to_string(listen), "num_threads", "2", "request_timeout_ms", "5000"};
-  try {
-    state_ = std::make_unique<State>(metrics.state_->registry, options);
-  } catch (const std::exception&) {  // the library does not say which it is
-    throw InputError(
-        fmt::format("metrics: cannot listen at {}: the port is in use or not allowed, or the address is not of this "
-                    "machine (IPv6 needs a civetweb built with it)",
-                    wire::to_string(listen)));
-  }
-  const std::vector<int> ports = state_->exposer.GetListeningPorts();
-  if (!ports.empty()) listen.port = static_cast<uint16_t>(ports.front());
+  const auto body = [registry = metrics.state_->registry] {
+    return prometheus::TextSerializer().Serialize(registry->Collect());
+  };
+  state_.reset(new State{.page = HttpPage(listen, kPath, body)});
+  listen.port = state_->page.port();
   address_ = fmt::format("http://{}{}", wire::to_string(listen), kPath);
 }
 

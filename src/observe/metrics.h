@@ -62,13 +62,13 @@ class Metrics {
   const std::unique_ptr<State> state_;
 };
 
-/// Serves `http://HOST:PORT/metrics` until destroyed, on threads of its own. It is plain HTTP and asks nobody who they
+/// Serves `http://HOST:PORT/metrics` until destroyed, on a thread of its own. It is plain HTTP and asks nobody who they
 /// are: listen on localhost, or on a network that only the scraper reaches. What is read there is what the metrics say,
-/// and how fast they change: operations, bytes and times. From then on the process ignores SIGPIPE. Stopping takes up
+/// and how fast they change: operations, bytes and times. Stopping takes up
 /// to 2 s.
 class MetricsServer {
  public:
-  /// @param host_port as of wire::parse_host_port (IPv6 not with Debian's civetweb); port 0 takes a free one. There is
+  /// @param host_port as of wire::parse_host_port; port 0 takes a free one. There is
   /// no default: who can read it is for the user to say. @param metrics need not outlive the server.
   /// @throws InputError for a bad address, one that is in use or not of this machine, and in a build without
   /// Prometheus.

@@ -111,7 +111,7 @@ class Worker(unittest.TestCase):
         self.addCleanup(listening.close)
         taken = f"localhost:{listening.getsockname()[1]}"
         for address, says in (("9464", 'metrics: address: got "9464", expected HOST:PORT'),
-                              (taken, f"metrics: cannot listen at {taken}: the port is in use")):
+                              (taken, f"metrics: cannot listen at {taken}: Address already in use")):
             done = self.run_program(WORKER, "--listen", self.uri, "--metrics", address, code=2)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertIn(says, done.stderr)

@@ -106,7 +106,7 @@ TEST(MetricsServer, RefusesWhatItCannotServeWithOneLine) {
   const MetricsServer server("127.0.0.1:0", metrics);
   const std::string taken = "127.0.0.1:" + std::to_string(port_of(server));
   EXPECT_THAT(message_of<InputError>([&] { MetricsServer(taken, metrics); }),
-              HasSubstr("metrics: cannot listen at " + taken + ": the port is in use"));
+              HasSubstr("metrics: cannot listen at " + taken + ": Address already in use"));
   EXPECT_THAT(message_of<InputError>([&] { MetricsServer("192.0.2.1:0", metrics); }), HasSubstr("cannot listen at"));
   for (const char* bad : {"", "9464", "localhost", "localhost:99999", "localhost:0,0.0.0.0:0", "a b:1", ":9464"})
     EXPECT_THAT(message_of<InputError>([&] { MetricsServer(bad, metrics); }),

@@ -53,8 +53,8 @@ TEST_F(TelemetryTest, CountsOperationsBytesAndTimes) {
   const auto session = monitor_->session_began("shm");
   session->received(1000);
   session->stored(1000);
-  session->done({.number = 1, .kind = kForwardKind}, 0.003, 64);
-  session->done({.number = 2, .kind = kForwardKind}, 0.003, 64);
+  session->done({.number = 1, .kind = kForwardKind, .step = {}}, 0.003, 64);
+  session->done({.number = 2, .kind = kForwardKind, .step = {}}, 0.003, 64);
   session->refused({.number = 3, .kind = kUpdateKind, .step = 7}, RefusalCause::kOperandMissing);
   monitor_->session_refused("shm");
   const std::string text = scrape();
@@ -100,7 +100,8 @@ TEST_F(TelemetryTest, LogsSessionsAndRefusals) {
 
 TEST_F(TelemetryTest, AMasterThatHasEverythingRefusedDoesNotFillTheDisk) {
   const auto session = monitor_->session_began("shm");
-  for (uint64_t i = 0; i < 10'000; ++i) session->refused({.number = i}, RefusalCause::kNotComputable);
+  for (uint64_t i = 0; i < 10'000; ++i)
+    session->refused({.number = i, .kind = kForwardKind, .step = {}}, RefusalCause::kNotComputable);
   EXPECT_EQ(lines().size(), 102U) << "the beginning, 100 refusals, and that no more are logged";
   EXPECT_EQ(lines().back().at("event"), "refusals_not_logged");
   EXPECT_THAT(scrape(), HasSubstr("outcome=\"refused\"} 10000\n"));
