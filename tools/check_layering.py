@@ -14,24 +14,28 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAY_INCLUDE = {
     "base": {"base", "tempo"},
     "wire": {"wire", "tempo/worker.h", "tempo/error.h", "tempo/v1/worker.pb.h"},
+    "observe": {"observe", "tempo/error.h", "wire/host_port.h", "wire/descriptor.h"},
     "obfuscation": {"base", "obfuscation", "tempo", "hwy"},  # Highway's headers go in quotes by its own convention
     "integrity": {"base", "integrity", "tempo", "hwy"},
     "seal": {"base", "seal", "tempo"},
-    "worker": {"worker", "wire", "tempo/worker.h", "tempo/error.h"},
-    "offload": {"base", "wire", "obfuscation", "integrity", "offload", "worker", "tempo"},
+    "worker": {"worker", "wire", "observe", "tempo/worker.h", "tempo/error.h"},
+    "offload": {"base", "wire", "observe", "obfuscation", "integrity", "offload", "worker", "tempo"},
     "nn": {"base", "obfuscation", "offload", "nn", "tempo"},
-    "train": {"base", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo"},
+    "train": {"base", "observe", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo"},
     "attest": {"base", "seal", "attest", "tempo"},
-    "service": {"base", "seal", "attest", "train", "service", "tempo"},
+    "service": {"base", "observe", "seal", "attest", "train", "service", "tempo"},
     "audit": {"base", "obfuscation", "integrity", "offload", "nn", "train", "worker", "audit", "tempo"},
 }
 # The one file of offload/ that may touch the worker's code is the embedded transport, and the factory that names it.
 WORKER_CODE_ONLY_IN = {"src/offload/transport/inprocess.cpp", "src/offload/worker_factory.cpp"}
-# Library of the worker -> all it may link.
-WORKER_MAY_LINK = {"tempo_contract", "tempo_wire", "tempo_shm"}
+# Library that the worker is made of -> all it may link.
+MAY_LINK = {
+    "worker": {"tempo_contract", "tempo_wire", "tempo_shm", "tempo_observe"},
+    "observe": {"tempo_wire", "fmt::fmt", "nlohmann_json::nlohmann_json", "PkgConfig::PROMETHEUS", "Threads::Threads"},
+}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
-LINK = re.compile(r"tempo_(?:torch_)?library\(\s*tempo_worker\b.*?LINK\s+([^)]*)\)", re.DOTALL)
+LINK = r"tempo_(?:torch_)?library\(\s*tempo_{}\b[^)]*?LINK\s+([^)]*)\)"
 
 
 def folder_of(include: str, allowed: set) -> str:
@@ -60,12 +64,15 @@ def check_includes() -> list:
 
 
 def check_links() -> list:
-    text = (ROOT / "src/worker/CMakeLists.txt").read_text()
-    match = LINK.search(text)
-    if match is None:
-        return ["src/worker/CMakeLists.txt: no tempo_worker library with a LINK list"]
-    extra = set(match.group(1).split()) - WORKER_MAY_LINK
-    return [f"src/worker/CMakeLists.txt: tempo_worker links {name}, expected only {WORKER_MAY_LINK}" for name in extra]
+    errors = []
+    for folder, allowed in MAY_LINK.items():
+        name = f"src/{folder}/CMakeLists.txt"
+        lists = re.findall(LINK.format(folder), (ROOT / name).read_text(), re.DOTALL)
+        if not lists:
+            errors.append(f"{name}: no tempo_{folder} library with a LINK list")
+        for extra in sorted({library for links in lists for library in links.split()} - allowed):
+            errors.append(f"{name}: tempo_{folder} links {extra}, expected only {', '.join(sorted(allowed))}")
+    return errors
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ refuse() { # FILE PATTERN WHO
 
 trusted='tempo::(obfuscation|integrity|nn|train|seal|attest|service|audit|SecretKey|Csprng|derive_key)'
 refuse "$build/src/worker/libtempo_worker.a" "$trusted" "the worker refers to trusted code" --undefined-only
+refuse "$build/src/observe/libtempo_observe.a" "$trusted" "what watches both sides refers to trusted code" --undefined-only
 refuse "$build/apps/tempo-worker" "$trusted" "tempo-worker holds trusted code"
 refuse "$build/apps/tempo" 'tempo::audit' "the master holds code of the audit"
 echo "symbols: ok"

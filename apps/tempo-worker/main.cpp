@@ -10,11 +10,14 @@
 #include <vector>
 
 #include "common/program.h"
+#include "observe/log.h"
+#include "observe/metrics.h"
 #include "tempo/error.h"
 #include "worker/executor.h"
 #include "worker/server/grpc_server.h"
 #include "worker/server/process_memory.h"
 #include "worker/server/shm_server.h"
+#include "worker/telemetry.h"
 
 namespace tempo::apps {
 namespace {
@@ -23,6 +26,19 @@ struct WorkerFlags {
   std::vector<std::string> listen;
   worker::ServerOptions options;
   double memory_limit = 0, segment = 0;  // GiB
+  std::string metrics, log;              // where to; empty: nowhere
+};
+
+/// What watches the worker, if anybody wants to.
+struct Watching {
+  explicit Watching(const WorkerFlags& flags) {
+    if (!flags.log.empty()) log = std::make_unique<observe::Log>(flags.log);
+    if (!flags.metrics.empty()) server = std::make_unique<observe::MetricsServer>(flags.metrics, metrics);
+  }
+
+  observe::Metrics metrics;
+  std::unique_ptr<observe::Log> log = std::make_unique<observe::Log>();
+  std::unique_ptr<observe::MetricsServer> server;
 };
 
 constexpr double kGibibyte = double{1U << 30};
@@ -54,12 +70,15 @@ void run(WorkerFlags& flags) {
     flags.options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   flags.options.limits.memory_bytes = static_cast<uint64_t>(flags.memory_limit * kGibibyte);
   if (flags.segment > 0) flags.options.segment_bytes = static_cast<size_t>(flags.segment * kGibibyte);
-  std::vector<std::unique_ptr<worker::Server>> servers;
+  Watching watching(flags);
+  flags.options.monitor = worker::make_telemetry(watching.metrics, *watching.log);
+  std::vector<std::unique_ptr<worker::Server>> servers;  // after what they tell
   for (const std::string& uri : flags.listen) {
     servers.push_back(serve(uri, flags.options));
     fmt::print("listening on {}, device {}, {}\n", servers.back()->address(), flags.options.device,
                worker::Executor::version());
   }
+  if (watching.server) fmt::print("metrics at {}\n", watching.server->address());
   std::fflush(stdout);  // whoever started it may be waiting for these lines
   wait_for_signal(signals);
   std::fputs("stopping\n", stdout);  // nobody may be reading any more: no reason not to stop in order
@@ -92,6 +111,13 @@ int main(int argc, char** argv) {
   app.add_option("--segment", flags.segment, "GiB of shared memory for each master of shm://; 0: the default")
       ->check(CLI::Range(0.0, 1e4));
   app.add_option("--max-sessions", flags.options.max_sessions, "masters at the same time")->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--metrics", flags.metrics,
+         "serve Prometheus metrics at http://HOST:PORT/metrics, in plain, to whoever reaches it: localhost or a "
+         "network for scraping (port 0: a free one)")
+      ->type_name("HOST:PORT");
+  app.add_option("--log", flags.log, "append log lines, JSON objects, to FILE; -: to standard error")
+      ->type_name("FILE|-");
   app.callback([&flags] { apps::run(flags); });
   return apps::run_program(app, argc, argv);
 }

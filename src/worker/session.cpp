@@ -65,8 +65,13 @@ struct Session::State {
     uint64_t bytes = 0;
   };
 
-  State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener)
-      : limits(session_limits), listener(session_listener), executor(device), threads(product_threads) {}
+  State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener,
+        std::shared_ptr<SessionMonitor> session_monitor)
+      : limits(session_limits),
+        listener(session_listener),
+        monitor(std::move(session_monitor)),
+        executor(device),
+        threads(product_threads) {}
 
   void enqueue(std::function<void()> job, uint64_t bytes, bool is_operation) {
     {
@@ -95,6 +100,7 @@ struct Session::State {
       lock.unlock();
       job.run();
       job.run = nullptr;  // lets go of its operand
+      monitor->stored(stored.bytes());
       lock.lock();
       waiting_bytes -= job.bytes;
       changed.notify_all();
@@ -178,27 +184,37 @@ struct Session::State {
     return std::visit(Visitor{find}, operation);
   }
 
+  void refuse(const OperationTag& operation, RefusalCause cause, const std::string& reason) {
+    monitor->refused(operation, cause);
+    listener.refused(operation.number, reason);
+  }
+
   void run(uint64_t number, const offload::Operation& operation) {
     {
       const std::lock_guard lock(mutex);
       --waiting;
     }
-    if (const std::string* reason = missing_for(operation)) return listener.refused(number, *reason);
+    const OperationTag tag = tag_of(number, operation);
+    if (const std::string* reason = missing_for(operation)) return refuse(tag, RefusalCause::kOperandMissing, *reason);
     Buffer result;
     try {
       const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });
       if (const std::string reason = too_large(operation, spec); !reason.empty())
-        return listener.refused(number, reason);
+        return refuse(tag, RefusalCause::kTooLarge, reason);
+      const auto begin = std::chrono::steady_clock::now();
       result = executor.run(operation);
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
       if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
+      monitor->done(tag, seconds.count(), result.bytes());
     } catch (const std::exception& error) {
-      return listener.refused(number, error.what());
+      return refuse(tag, RefusalCause::kNotComputable, error.what());
     }
     listener.replied(number, std::move(result));
   }
 
   const SessionLimits limits;
   Listener& listener;
+  const std::shared_ptr<SessionMonitor> monitor;
   // These are of the session's thread alone.
   Executor executor;
   Stored stored;
@@ -213,8 +229,9 @@ struct Session::State {
   std::thread thread;
 };
 
-Session::Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener)
-    : state_(std::make_unique<State>(device, threads, limits, listener)) {
+Session::Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
+                 std::shared_ptr<SessionMonitor> monitor)
+    : state_(std::make_unique<State>(device, threads, limits, listener, std::move(monitor))) {
   state_->thread = std::thread([state = state_.get()] { state->serve(); });
 }
 
@@ -232,6 +249,7 @@ void Session::put(OperandId id, Buffer operand) {
   if (most > 0 && operand.bytes() > most)
     throw ProtocolError(fmt::format("worker: got an operand of {} bytes, expected at most {}", operand.bytes(), most));
   const uint64_t bytes = operand.bytes();
+  state_->monitor->received(bytes);
   state_->enqueue([state = state_.get(), id, operand = std::move(operand)] { state->put(id, operand); }, bytes, false);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tempo/worker.h"
+#include "worker/monitor.h"
 
 namespace tempo::worker {
 
@@ -29,9 +30,11 @@ class Session {
     virtual void refused(uint64_t number, const std::string& reason) = 0;
   };
 
-  /// @param device as of Executor; @param threads of one product on the CPU; @param listener outlives the session.
+  /// @param device as of Executor; @param threads of one product on the CPU; @param listener outlives the session;
+  /// @param monitor hears of an operation before the listener does.
   /// @throws InputError if there is no such device.
-  Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener);
+  Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
+          std::shared_ptr<SessionMonitor> monitor = std::make_shared<SessionMonitor>());
   /// Drops what waits; a running product is finished first. No call of the listener comes after.
   ~Session();
   Session(const Session&) = delete;

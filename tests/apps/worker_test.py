@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 import unittest
 
 TEMPO, WORKER = sys.argv[1:3]
+HAS_METRICS = os.environ.get("TEMPO_METRICS", "ON") == "ON"
 SMALL = ["--model", "resnet20", "--image-size", "16", "--train-size", "160", "--test-size", "16", "--batch-size", "16",
          "--tee-threads", "1", "--offload", "all", "--lr", "0.0001", "--seed", "5"]
 
@@ -45,8 +47,8 @@ class Worker(unittest.TestCase):
     def tearDown(self):
         self.folder.cleanup()
 
-    def start_worker(self):
-        worker = subprocess.Popen([WORKER, "--listen", self.uri, "--threads", "1"], stdout=subprocess.PIPE,
+    def start_worker(self, *more):
+        worker = subprocess.Popen([WORKER, "--listen", self.uri, "--threads", "1", *map(str, more)], stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, env=self.environment)
         self.addCleanup(worker.stdout.close)
         self.addCleanup(worker.wait)
@@ -76,6 +78,60 @@ class Worker(unittest.TestCase):
         worker.send_signal(signal.SIGTERM)
         self.assertEqual(worker.wait(timeout=20), 0)
 
+    def scrape(self, address):
+        """name{labels} -> value, by a request over a plain socket."""
+        host, port = address.removeprefix("http://").removesuffix("/metrics").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            answer = connection.makefile().read()
+        head, _, body = answer.partition("\n\n")
+        self.assertIn(" 200 OK", head.splitlines()[0])
+        lines = (line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#"))
+        return {series: float(value) for series, _, value in lines}
+
+    @unittest.skipUnless(HAS_METRICS, "built without Prometheus")
+    def test_who_watches_sees_numbers_and_no_more(self):
+        log = self.path / "worker.log"
+        worker = self.start_worker("--metrics", "localhost:0", "--log", log)
+        address = worker.stdout.readline().removeprefix("metrics at ").strip()
+        before = self.scrape(address)
+        self.assertEqual(before["tempo_worker_sessions"], 0)
+        self.assertEqual(before['tempo_worker_operations_total{operation="forward",outcome="done"}'], 0)
+        self.run_program(*self.train("watched", self.uri, 3), code=0)
+        deadline = time.time() + 20  # the worker sees the master leave a moment later
+        while (seen := self.scrape(address))["tempo_worker_sessions"] > 0 and time.time() < deadline:
+            time.sleep(0.05)
+        self.check_counters(seen, json.loads((self.path / "watched/summary.json").read_text()))
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        self.assertEqual([event["event"] for event in events], ["session_began", "session_ended"])
+        self.assertEqual(events[1]["reason"], "master_left")
+        self.assertEqual(events[1]["done"], sum(value for series, value in seen.items()
+                                                if series.startswith("tempo_worker_operations_total")))
+
+    @unittest.skipUnless(HAS_METRICS, "built without Prometheus")
+    def test_metrics_are_not_served_where_they_cannot_be(self):
+        listening = socket.create_server(("localhost", 0))
+        self.addCleanup(listening.close)
+        taken = f"localhost:{listening.getsockname()[1]}"
+        for address, says in (("9464", 'metrics: address: got "9464", expected HOST:PORT'),
+                              (taken, f"metrics: cannot listen at {taken}: Address already in use")):
+            done = self.run_program(WORKER, "--listen", self.uri, "--metrics", address, code=2)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertIn(says, done.stderr)
+
+    def check_counters(self, seen, summary):
+        for operation in ("forward", "input_gradient", "weight_gradient", "update"):
+            done = seen[f'tempo_worker_operations_total{{operation="{operation}",outcome="done"}}']
+            self.assertGreater(done, 0, operation)
+            self.assertEqual(seen[f'tempo_worker_operation_seconds_count{{operation="{operation}"}}'], done)
+            self.assertGreater(seen[f'tempo_worker_operation_seconds_sum{{operation="{operation}"}}'], 0)
+            self.assertEqual(seen[f'tempo_worker_operations_total{{operation="{operation}",outcome="refused"}}'], 0)
+        self.assertGreater(seen["tempo_worker_operand_bytes_total"], 3 * 16 * summary["bytes_to_workers_per_sample"] / 2)
+        self.assertGreater(seen["tempo_worker_reply_bytes_total"], 0)
+        self.assertEqual(seen["tempo_worker_stored_bytes"], 0)
+        self.assertEqual(seen['tempo_worker_sessions_ended_total{reason="master_left"}'], 1)
+        self.assertEqual(seen['tempo_worker_sessions_ended_total{reason="protocol_error"}'], 0)
+
     def test_a_worker_that_dies_ends_the_run_with_one_line(self):
         worker = self.start_worker()
         run = subprocess.Popen(self.train("run", self.uri, 1000, "--checkpoint-interval", "2", "--worker-wait", "0"),
@@ -95,7 +151,8 @@ class Worker(unittest.TestCase):
     def test_what_is_refused(self):
         for flags, says in ((["--listen", "http://x"], "expected shm://NAME, grpc://HOST:PORT"), ([], "--listen"),
                             (["--listen", "shm://a/b"], "shm"), (["--listen", self.uri, "--device", "abacus"], "abacus"),
-                            (["--listen", self.uri, "--threads", "many"], "--threads")):
+                            (["--listen", self.uri, "--threads", "many"], "--threads"),
+                            (["--listen", self.uri, "--log", self.path / "no/log"], "log: cannot open")):
             done = self.run_program(WORKER, *flags, code=2)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertIn(says, done.stderr)

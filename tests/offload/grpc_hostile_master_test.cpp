@@ -9,6 +9,7 @@
 #include "offload/transport_servers.h"
 #include "support/temp_folder.h"
 #include "tempo/error.h"
+#include "worker/recording_monitor.h"
 #include "worker/server/grpc_server.h"
 
 namespace tempo::offload {
@@ -31,6 +32,7 @@ class GrpcHostileMaster : public ::testing::Test {
     worker::ServerOptions options;
     options.max_sessions = 3;
     options.limits.memory_bytes = size_t{64} << 20;
+    options.monitor = monitor_;
     server_ = worker::serve_insecure("127.0.0.1:0", options);
     before_ = make_insecure_worker(host_port());
     expect_served(*before_);
@@ -67,6 +69,7 @@ class GrpcHostileMaster : public ::testing::Test {
     return master.goodbye();
   }
 
+  std::shared_ptr<testing::RecordingMonitor> monitor_ = std::make_shared<testing::RecordingMonitor>();
   std::unique_ptr<worker::Server> server_;
   std::shared_ptr<Worker> before_;
 };
@@ -129,6 +132,9 @@ TEST_F(GrpcHostileMaster, ChunksThatDoNotFit) {
 
 TEST_F(GrpcHostileMaster, MessagesOutOfPlace) {
   EXPECT_THAT(goodbye_after({frame_of(wire::Hello{})}), HasSubstr("second hello"));
+  const worker::Ending told = monitor_->wait_for_endings(1).at(0);
+  EXPECT_EQ(told.how, worker::SessionEnd::kProtocolError);
+  EXPECT_THAT(told.detail, HasSubstr("second hello"));
   EXPECT_THAT(goodbye_after({frame_of(wire::Release{0})}), HasSubstr("shared memory only"));
 }
 

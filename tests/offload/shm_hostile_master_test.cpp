@@ -10,6 +10,7 @@
 #include "offload/shm_peers.h"
 #include "support/temp_folder.h"
 #include "tempo/error.h"
+#include "worker/recording_monitor.h"
 #include "worker/server/shm_server.h"
 
 namespace tempo::offload {
@@ -36,6 +37,7 @@ class HostileMaster : public ::testing::Test {
     worker::ServerOptions options;
     options.segment_bytes = wire::kMinSegmentBytes;
     options.max_sessions = 2;
+    options.monitor = monitor_;
     server_ = worker::serve_shm(name_, options);
   }
 
@@ -115,6 +117,7 @@ class HostileMaster : public ::testing::Test {
   }
 
   std::string name_ = new_shm_name();
+  std::shared_ptr<testing::RecordingMonitor> monitor_ = std::make_shared<testing::RecordingMonitor>();
   std::unique_ptr<worker::Server> server_;
 };
 
@@ -129,6 +132,19 @@ TEST_F(HostileMaster, MustGreetFirst) {
   Raw old = connect();
   old.say(wire::Hello{.protocol = 2, .version = ""});
   EXPECT_THAT(old.goodbye(), HasSubstr("not a hello of protocol 1"));
+}
+
+TEST_F(HostileMaster, IsToldOfAndOneWhoLeavesIsNot) {
+  Raw rude = connect();
+  rude.say(wire::Free{{1}});
+  rude.goodbye();
+  EXPECT_EQ(monitor_->wait_for_endings(1).at(0).how, worker::SessionEnd::kProtocolError);
+  EXPECT_THAT(monitor_->wait_for_endings(1).at(0).detail, HasSubstr("not a hello"));
+  connect_and_greet();
+  EXPECT_EQ(monitor_->wait_for_endings(2).at(1).how, worker::SessionEnd::kMasterLeft);
+  const Raw raw = connect_and_greet();
+  server_.reset();
+  EXPECT_EQ(monitor_->wait_for_endings(3).at(2).how, worker::SessionEnd::kWorkerStopped);
 }
 
 TEST_F(HostileMaster, OfAnotherUserGetsNoSegment) {

@@ -9,6 +9,7 @@
 
 #include "support/temp_folder.h"
 #include "tempo/error.h"
+#include "worker/recording_monitor.h"
 
 namespace tempo::worker {
 namespace {
@@ -65,6 +66,30 @@ TEST(WorkerSession, AnswersInOrderAndGoesOnAfterARefusal) {
   EXPECT_THAT(seen[1].second, HasSubstr("operand 77 is not stored"));
   EXPECT_THAT(seen[2].second, HasSubstr("operand 1 is not stored"));
   EXPECT_EQ(seen[3], (std::pair<uint64_t, std::string>{4, "ok"}));
+}
+
+TEST(WorkerSession, TellsWhatItDoesBeforeItAnswers) {
+  Answers answers;
+  testing::RecordingMonitor monitor;
+  const auto said = [&](const char* what) { return ::testing::Contains(what).Times(1); };
+  {
+    Session session("cpu", 1, {.memory_bytes = 1000}, answers, monitor.session_began("test"));
+    session.put(1, filled({4, 8}, 1));
+    session.put(2, filled({3, 8}, 2));
+    session.put(3, filled({240}, 2));  // does not fit
+    session.submit(1, offload::Forward{.product = {}, .x = 1, .w = 2});
+    session.submit(2, offload::Fetch{.operand = 77});
+    session.submit(3, offload::Update{.w = 1, .velocity = 3, .dw = 1, .step = 9});
+    session.submit(4, offload::Forward{.product = {}, .x = 1, .w = 77});
+    answers.wait_for(4);
+    const auto heard = monitor.heard();
+    EXPECT_THAT(heard, said("received 960"));
+    EXPECT_THAT(heard, ::testing::Contains("stored 224"));
+    EXPECT_THAT(heard, said("done 1 kind 0 48"));
+    EXPECT_THAT(heard, said("refused 2 kind 4 2"));
+    EXPECT_THAT(heard, said("refused 3 kind 3 step 9 0"));
+    EXPECT_THAT(heard, said("refused 4 kind 0 2"));
+  }
 }
 
 TEST(WorkerSession, WhatDoesNotFitIsRefusedByName) {

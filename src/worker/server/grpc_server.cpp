@@ -97,9 +97,11 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
     const std::lock_guard lock(mutex_);
     if (is_stopping_) return stream->refuse(grpc::StatusCode::UNAVAILABLE, "the worker stops");
     forget_finished();
-    if (sessions_.size() >= options_.max_sessions)
+    if (sessions_.size() >= options_.max_sessions) {
+      options_.monitor->session_refused("grpc");
       return stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED,
                             fmt::format("it serves {} masters already", sessions_.size()));
+    }
     std::list<Served> served(1);
     served.front().session = std::make_unique<GrpcSession>(stream, options_);
     served.front().thread = std::thread([&served = served.front()] {

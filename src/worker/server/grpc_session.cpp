@@ -39,18 +39,23 @@ GrpcSession::~GrpcSession() = default;
 
 void GrpcSession::run() noexcept {
   std::string reason = "the worker stops";
+  Ending ending;
   try {
+    monitor_ = options_.monitor->session_began("grpc");
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this);
+    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this, monitor_);
     serve();
+    if (is_stopping_) ending.how = SessionEnd::kWorkerStopped;
     session_.reset();  // finishes what runs: its result leaves before the goodbye
   } catch (const std::exception& error) {
     reason = error.what();
+    ending = ended_by(error);
   }
   stream_->send(wire::to_frame(ServerMessage(wire::Goodbye{reason})), kGoodbyePatience);
   stream_->close(kGoodbyePatience);
   session_.reset();
   receiver_ = {};
+  monitor_->ended(ending);
 }
 
 void GrpcSession::stop() {

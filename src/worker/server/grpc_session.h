@@ -56,6 +56,7 @@ class GrpcSession final : public Session::Listener {
   std::mutex fetches_mutex_;
   std::unordered_set<uint64_t> fetches_;  // under way: their results are stored operands
 
+  std::shared_ptr<SessionMonitor> monitor_ = std::make_shared<SessionMonitor>();
   std::unique_ptr<Session> session_;  // last: its thread uses everything above
 };
 

@@ -52,8 +52,13 @@ class ShmServer final : public Server {
       if (sessions_.size() < options_.max_sessions)
         begin_session(std::move(socket));
       else
-        wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.size()));
+        refuse(socket);
     }
+  }
+
+  void refuse(const wire::UniqueDescriptor& socket) {
+    options_.monitor->session_refused("shm");
+    wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.size()));
   }
 
   /// False when the server stops.

@@ -72,11 +72,15 @@ class ShmSession::Memory : public std::enable_shared_from_this<ShmSession::Memor
 /// Copies results into the reply area and announces them.
 class ShmSession::Replies final : public Session::Listener {
  public:
-  explicit Replies(Memory& memory) : memory_(memory), area_(memory.segment().layout().replies()) {}
+  Replies(Memory& memory, SessionMonitor& monitor)
+      : memory_(memory), monitor_(monitor), area_(memory.segment().layout().replies()) {}
 
   void replied(uint64_t number, Buffer result) override {
     const auto offset = area_.allocate(result.bytes(), kReleasePatience);
-    if (!offset) return refused(number, no_room(result.bytes()));
+    if (!offset) {
+      monitor_.reply_refused(number, result.bytes());
+      return refused(number, no_room(result.bytes()));
+    }
     if (result.bytes() > 0) std::memcpy(memory_.segment().at(*offset), result.data(), result.bytes());
     memory_.send(wire::Reply{.number = number, .spec = result.spec(), .offset = *offset});
   }
@@ -100,6 +104,7 @@ class ShmSession::Replies final : public Session::Listener {
   }
 
   Memory& memory_;
+  SessionMonitor& monitor_;
   wire::ShmArea area_;
 };
 
@@ -108,26 +113,32 @@ ShmSession::ShmSession(wire::UniqueDescriptor socket, const ServerOptions& optio
   const wire::UniqueDescriptor file = wire::create_shm_file(options.segment_bytes);
   if (!wire::send_shm_file(socket, file)) throw ProtocolError("the master left before it had a segment");
   memory_ = std::make_shared<Memory>(file, std::move(socket), options.device);
-  replies_ = std::make_unique<Replies>(*memory_);
 }
 
 ShmSession::~ShmSession() = default;
 
 void ShmSession::run() noexcept {
+  Ending ending;
   try {
+    monitor_ = options_.monitor->session_began("shm");
+    replies_ = std::make_unique<Replies>(*memory_, *monitor_);
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_);
+    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_, monitor_);
     serve();
+    if (is_stopping_) ending.how = SessionEnd::kWorkerStopped;
   } catch (const std::exception& error) {
     say_goodbye(error.what());
+    ending = ended_by(error);
   }
   memory_->channel().close();
-  replies_->close();  // or the session would wait for a master that is gone
+  if (replies_) replies_->close();  // or the session would wait for a master that is gone
   session_.reset();
   replies_.reset();
+  monitor_->ended(ending);
 }
 
 void ShmSession::stop() {
+  is_stopping_ = true;
   say_goodbye("the worker stops");
   memory_->channel().close();
 }

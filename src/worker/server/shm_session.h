@@ -44,6 +44,8 @@ class ShmSession {
   void handle(const wire::Release& release);
 
   const ServerOptions options_;
+  std::atomic<bool> is_stopping_ = false;
+  std::shared_ptr<SessionMonitor> monitor_ = std::make_shared<SessionMonitor>();
   std::shared_ptr<Memory> memory_;
   std::unique_ptr<Replies> replies_;
   std::unique_ptr<Session> session_;

@@ -1,0 +1,130 @@
+#include "observe/http_page.h"
+
+#include <fmt/format.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <system_error>
+
+#include "tempo/error.h"
+
+namespace tempo::observe {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using wire::UniqueDescriptor;
+
+constexpr size_t kMaxRequestBytes = 4096;
+constexpr milliseconds kRequestPatience{2'000};
+constexpr timeval kReadPatience = {.tv_sec = 5, .tv_usec = 0};
+
+[[noreturn]] void refuse(const wire::HostPort& at, const std::string& reason) {
+  throw InputError(fmt::format("metrics: cannot listen at {}: {}", wire::to_string(at), reason));
+}
+
+using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+/// IPv4 where a name has both: what says "localhost" mostly connects there.
+Addresses resolve(const wire::HostPort& at) {
+  int error = 0;
+  for (const int family : {AF_INET, AF_INET6}) {
+    addrinfo hints = {};
+    hints.ai_family = family;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    addrinfo* found = nullptr;
+    error = getaddrinfo(at.host.c_str(), std::to_string(at.port).c_str(), &hints, &found);
+    if (error == 0) return {found, &freeaddrinfo};
+  }
+  refuse(at, gai_strerror(error));
+}
+
+UniqueDescriptor listen_at(const wire::HostPort& at) {
+  const Addresses address = resolve(at);
+  UniqueDescriptor listening(socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  if (!listening || setsockopt(listening.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+      bind(listening.get(), address->ai_addr, address->ai_addrlen) != 0 || listen(listening.get(), 16) != 0)
+    refuse(at, std::generic_category().message(errno));
+  return listening;
+}
+
+void send_all(const UniqueDescriptor& peer, std::string_view text) {
+  setsockopt(peer.get(), SOL_SOCKET, SO_SNDTIMEO, &kReadPatience, sizeof kReadPatience);
+  while (!text.empty()) {
+    const ssize_t sent = send(peer.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return;  // gone, or reads nothing
+    text.remove_prefix(static_cast<size_t>(sent));
+  }
+}
+
+}  // namespace
+
+HttpPage::HttpPage(const wire::HostPort& at, std::string path, std::function<std::string()> body)
+    : path_(std::move(path)),
+      body_(std::move(body)),
+      listening_(listen_at(at)),
+      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      thread_([this] { serve(); }) {}
+
+HttpPage::~HttpPage() {
+  eventfd_write(stop_.get(), 1);
+  thread_.join();
+}
+
+uint16_t HttpPage::port() const {
+  sockaddr_storage address = {};
+  socklen_t size = sizeof address;
+  getsockname(listening_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  // Both families have the port at the same place (RFC 3493).
+  return ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+void HttpPage::serve() {
+  for (;;) {
+    pollfd events[] = {{.fd = listening_.get(), .events = POLLIN, .revents = 0},
+                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
+    if (poll(events, 2, -1) < 0) continue;
+    if (events[1].revents != 0) return;
+    const UniqueDescriptor peer(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (peer) answer(peer);
+  }
+}
+
+std::string HttpPage::receive_request(const UniqueDescriptor& peer) const {
+  std::string request;
+  const auto deadline = steady_clock::now() + kRequestPatience;
+  while (request.size() < kMaxRequestBytes && request.find("\r\n\r\n") == std::string::npos) {
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
+    pollfd events[] = {{.fd = peer.get(), .events = POLLIN, .revents = 0},
+                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
+    if (left.count() <= 0 || poll(events, 2, static_cast<int>(left.count())) <= 0 || events[1].revents != 0) return {};
+    char part[kMaxRequestBytes];
+    const ssize_t got = recv(peer.get(), part, sizeof part, MSG_DONTWAIT);
+    if (got <= 0) return {};
+    request.append(part, static_cast<size_t>(got));
+  }
+  return request;
+}
+
+void HttpPage::answer(const UniqueDescriptor& peer) const try {
+  const std::string request = receive_request(peer);
+  if (request.empty()) return;
+  const bool is_found = request.starts_with("GET " + path_ + " HTTP/");
+  const std::string body = is_found ? body_() : "not found\n";
+  send_all(peer, fmt::format("HTTP/1.1 {}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+                             "Content-Length: {}\r\nConnection: close\r\n\r\n{}",
+                             is_found ? "200 OK" : "404 Not Found", body.size(), body));
+} catch (const std::exception&) {
+  // No memory for an answer: the peer sees the connection close.
+}
+
+}  // namespace tempo::observe
