@@ -65,8 +65,12 @@ struct Session::State {
     uint64_t bytes = 0;
   };
 
-  State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener)
-      : limits(session_limits), listener(session_listener), executor(device), threads(product_threads) {}
+  State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener,
+        std::shared_ptr<Collective> collective)
+      : limits(session_limits),
+        listener(session_listener),
+        executor(device, std::move(collective)),
+        threads(product_threads) {}
 
   void enqueue(std::function<void()> job, uint64_t bytes, bool is_operation) {
     {
@@ -174,6 +178,8 @@ struct Session::State {
       const std::string* operator()(const offload::WeightGradient& op) const { return among({op.x, op.dy}); }
       const std::string* operator()(const offload::Update& op) const { return among({op.w, op.velocity, op.dw}); }
       const std::string* operator()(const offload::Fetch& op) const { return among({op.operand}); }
+      const std::string* operator()(const offload::JoinGroup&) const { return nullptr; }
+      const std::string* operator()(const offload::AllReduce& op) const { return among({op.operand}); }
     };
     return std::visit(Visitor{find}, operation);
   }
@@ -183,7 +189,10 @@ struct Session::State {
       const std::lock_guard lock(mutex);
       --waiting;
     }
-    if (const std::string* reason = missing_for(operation)) return listener.refused(number, *reason);
+    const std::string* missing_because = missing_for(operation);
+    // A sum that this worker has no operand for: the others of the group must be told, or would wait for it.
+    const bool is_awaited = std::holds_alternative<offload::AllReduce>(operation);
+    if (missing_because != nullptr && !is_awaited) return listener.refused(number, *missing_because);
     Buffer result;
     try {
       const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });
@@ -192,7 +201,7 @@ struct Session::State {
       result = executor.run(operation);
       if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
     } catch (const std::exception& error) {
-      return listener.refused(number, error.what());
+      return listener.refused(number, missing_because == nullptr ? error.what() : *missing_because);
     }
     listener.replied(number, std::move(result));
   }
@@ -213,8 +222,9 @@ struct Session::State {
   std::thread thread;
 };
 
-Session::Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener)
-    : state_(std::make_unique<State>(device, threads, limits, listener)) {
+Session::Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
+                 std::shared_ptr<Collective> collective)
+    : state_(std::make_unique<State>(device, threads, limits, listener, std::move(collective))) {
   state_->thread = std::thread([state = state_.get()] { state->serve(); });
 }
 

@@ -13,6 +13,8 @@
 
 namespace tempo::worker {
 
+class Collective;
+
 struct SessionLimits {
   uint64_t memory_bytes = 0;         ///< of all stored operands, and of one result; 0: no limit
   size_t operands = 1 << 16;         ///< stored at the same time, however small
@@ -30,9 +32,11 @@ class Session {
   };
 
   /// @param device as of Executor; @param threads of one product on the CPU; @param listener outlives the session.
-  /// @throws InputError if there is no such device.
-  Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener);
-  /// Drops what waits; a running product is finished first. No call of the listener comes after.
+  /// @param collective as of Executor. @throws InputError if there is no such device.
+  Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
+          std::shared_ptr<Collective> collective = nullptr);
+  /// Drops what waits; a running product, or sum with other workers, is finished first, within its time limit. No call
+  /// of the listener comes after.
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

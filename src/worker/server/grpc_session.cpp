@@ -41,7 +41,8 @@ void GrpcSession::run() noexcept {
   std::string reason = "the worker stops";
   try {
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this);
+    session_ =
+        std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this, options_.collective);
     serve();
     session_.reset();  // finishes what runs: its result leaves before the goodbye
   } catch (const std::exception& error) {
@@ -71,7 +72,8 @@ void GrpcSession::greet() {
   const wire::Welcome welcome = {.protocol = wire::kProtocol,
                                  .version = Executor::version(),
                                  .device = options_.device,
-                                 .memory_bytes = machine_memory()};
+                                 .memory_bytes = machine_memory(),
+                                 .collective = options_.collective_address()};
   check_sent(stream_->send(wire::to_frame(ServerMessage(welcome)), kReadPatience));
 }
 

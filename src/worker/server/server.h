@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
 #include "wire/shm_layout.h"
+#include "worker/collective.h"
 #include "worker/session.h"
 
 namespace tempo::worker {
@@ -16,6 +18,9 @@ struct ServerOptions {
   size_t max_sessions = 4;                            ///< masters at the same time
   std::string tls_folder;                             ///< grpc:// only
   size_t segment_bytes = wire::kDefaultSegmentBytes;  ///< shm:// only: of each session; memory exists once it is used
+  std::shared_ptr<Collective> collective;             ///< for sums with other workers; null: takes no part
+
+  [[nodiscard]] std::string collective_address() const { return collective == nullptr ? "" : collective->address(); }
 };
 
 /// Serves until destroyed, which ends all sessions.

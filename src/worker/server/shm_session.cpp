@@ -116,7 +116,8 @@ ShmSession::~ShmSession() = default;
 void ShmSession::run() noexcept {
   try {
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_);
+    session_ =
+        std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_, options_.collective);
     serve();
   } catch (const std::exception& error) {
     say_goodbye(error.what());
@@ -143,7 +144,8 @@ void ShmSession::greet() {
   memory_->send(wire::Welcome{.protocol = wire::kProtocol,
                               .version = Executor::version(),
                               .device = options_.device,
-                              .memory_bytes = machine_memory()});
+                              .memory_bytes = machine_memory(),
+                              .collective = options_.collective_address()});
 }
 
 void ShmSession::serve() {
