@@ -11,6 +11,7 @@
 
 #include "common/program.h"
 #include "tempo/error.h"
+#include "worker/collective.h"
 #include "worker/executor.h"
 #include "worker/server/grpc_server.h"
 #include "worker/server/process_memory.h"
@@ -23,6 +24,8 @@ struct WorkerFlags {
   std::vector<std::string> listen;
   worker::ServerOptions options;
   double memory_limit = 0, segment = 0;  // GiB
+  worker::CollectiveOptions collective;
+  double collective_timeout = 10;  // seconds
 };
 
 constexpr double kGibibyte = double{1U << 30};
@@ -34,6 +37,16 @@ std::unique_ptr<worker::Server> serve(const std::string& uri, const worker::Serv
   if (uri.starts_with(kInsecure)) return worker::serve_insecure(uri.substr(kInsecure.size()), options);
   throw InputError(
       fmt::format("--listen: got \"{}\", expected shm://NAME, grpc://HOST:PORT or insecure://HOST:PORT", uri));
+}
+
+/// Null without --collective.
+std::shared_ptr<worker::Collective> take_part(WorkerFlags& flags) {
+  worker::CollectiveOptions& options = flags.collective;
+  if (options.listen.empty() && !options.peers.empty())
+    throw InputError("--collective-peer: got a peer, expected --collective with it");
+  if (options.listen.empty()) return nullptr;
+  options.timeout = std::chrono::milliseconds(static_cast<int64_t>(flags.collective_timeout * 1000));
+  return worker::make_collective(options);
 }
 
 /// Blocks until SIGINT or SIGTERM. They must have been blocked before any thread was started.
@@ -54,12 +67,15 @@ void run(WorkerFlags& flags) {
     flags.options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   flags.options.limits.memory_bytes = static_cast<uint64_t>(flags.memory_limit * kGibibyte);
   if (flags.segment > 0) flags.options.segment_bytes = static_cast<size_t>(flags.segment * kGibibyte);
+  flags.options.collective = take_part(flags);
   std::vector<std::unique_ptr<worker::Server>> servers;
   for (const std::string& uri : flags.listen) {
     servers.push_back(serve(uri, flags.options));
     fmt::print("listening on {}, device {}, {}\n", servers.back()->address(), flags.options.device,
                worker::Executor::version());
   }
+  if (flags.options.collective != nullptr)
+    fmt::print("sums with other workers through {}\n", flags.options.collective_address());
   std::fflush(stdout);  // whoever started it may be waiting for these lines
   wait_for_signal(signals);
   std::fputs("stopping\n", stdout);  // nobody may be reading any more: no reason not to stop in order
@@ -92,6 +108,18 @@ int main(int argc, char** argv) {
   app.add_option("--segment", flags.segment, "GiB of shared memory for each master of shm://; 0: the default")
       ->check(CLI::Range(0.0, 1e4));
   app.add_option("--max-sessions", flags.options.max_sessions, "masters at the same time")->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--collective", flags.collective.listen,
+         "HOST:PORT at which other workers reach this one, to sum gradients among themselves; not encrypted; port 0: "
+         "a free one")
+      ->type_name("HOST:PORT");
+  app.add_option("--collective-peer", flags.collective.peers,
+                 "host of another worker, as that one's --collective has it, which it may connect to for that; may "
+                 "repeat; without one: only this machine's loopback addresses")
+      ->type_name("HOST");
+  app.add_option("--collective-timeout", flags.collective_timeout, "seconds to wait for the other workers of a sum")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
   app.callback([&flags] { apps::run(flags); });
   return apps::run_program(app, argc, argv);
 }
