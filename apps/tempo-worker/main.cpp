@@ -13,6 +13,7 @@
 #include "observe/log.h"
 #include "observe/metrics.h"
 #include "tempo/error.h"
+#include "worker/collective.h"
 #include "worker/executor.h"
 #include "worker/server/grpc_server.h"
 #include "worker/server/process_memory.h"
@@ -27,6 +28,8 @@ struct WorkerFlags {
   worker::ServerOptions options;
   double memory_limit = 0, segment = 0;  // GiB
   std::string metrics, log;              // where to; empty: nowhere
+  worker::CollectiveOptions collective;
+  double collective_timeout = 10;  // seconds
 };
 
 /// What watches the worker, if anybody wants to.
@@ -52,6 +55,16 @@ std::unique_ptr<worker::Server> serve(const std::string& uri, const worker::Serv
       fmt::format("--listen: got \"{}\", expected shm://NAME, grpc://HOST:PORT or insecure://HOST:PORT", uri));
 }
 
+/// Null without --collective.
+std::shared_ptr<worker::Collective> take_part(WorkerFlags& flags) {
+  worker::CollectiveOptions& options = flags.collective;
+  if (options.listen.empty() && !options.peers.empty())
+    throw InputError("--collective-peer: got a peer, expected --collective with it");
+  if (options.listen.empty()) return nullptr;
+  options.timeout = std::chrono::milliseconds(static_cast<int64_t>(flags.collective_timeout * 1000));
+  return worker::make_collective(options);
+}
+
 /// Blocks until SIGINT or SIGTERM. They must have been blocked before any thread was started.
 void wait_for_signal(const sigset_t& signals) {
   int signal = 0;
@@ -70,6 +83,7 @@ void run(WorkerFlags& flags) {
     flags.options.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   flags.options.limits.memory_bytes = static_cast<uint64_t>(flags.memory_limit * kGibibyte);
   if (flags.segment > 0) flags.options.segment_bytes = static_cast<size_t>(flags.segment * kGibibyte);
+  flags.options.collective = take_part(flags);
   Watching watching(flags);
   flags.options.monitor = worker::make_telemetry(watching.metrics, *watching.log);
   std::vector<std::unique_ptr<worker::Server>> servers;  // after what they tell
@@ -79,6 +93,8 @@ void run(WorkerFlags& flags) {
                worker::Executor::version());
   }
   if (watching.server) fmt::print("metrics at {}\n", watching.server->address());
+  if (flags.options.collective != nullptr)
+    fmt::print("sums with other workers through {}\n", flags.options.collective_address());
   std::fflush(stdout);  // whoever started it may be waiting for these lines
   wait_for_signal(signals);
   std::fputs("stopping\n", stdout);  // nobody may be reading any more: no reason not to stop in order
@@ -118,6 +134,17 @@ int main(int argc, char** argv) {
       ->type_name("HOST:PORT");
   app.add_option("--log", flags.log, "append log lines, JSON objects, to FILE; -: to standard error")
       ->type_name("FILE|-");
+         "--collective", flags.collective.listen,
+         "HOST:PORT at which other workers reach this one, to sum gradients among themselves; not encrypted; port 0: "
+         "a free one")
+      ->type_name("HOST:PORT");
+  app.add_option("--collective-peer", flags.collective.peers,
+                 "host of another worker, as that one's --collective has it, which it may connect to for that; may "
+                 "repeat; without one: only this machine's loopback addresses")
+      ->type_name("HOST");
+  app.add_option("--collective-timeout", flags.collective_timeout, "seconds to wait for the other workers of a sum")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
   app.callback([&flags] { apps::run(flags); });
   return apps::run_program(app, argc, argv);
 }

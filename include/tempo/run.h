@@ -18,6 +18,7 @@ enum class Optimizer { kSgd, kAdamW };
 enum class Schedule { kCosine, kConstant };
 /// Which products leave the TEE: those that the cost model finds worth it, or all that may (never the first and last).
 enum class OffloadChoice { kAuto, kAll };
+enum class GradientSum { kMaster, kWorkers };
 
 struct RunConfig {
   std::string model = "resnet20";
@@ -37,6 +38,8 @@ struct RunConfig {
   /// changes, so that workers join and leave a running job.
   std::string workers = "inprocess:";
   std::string tls;               ///< folder of certificates for grpc:// (ca.pem, master.pem, master.key)
+  /// Who sums the gradients of resident weights over several workers: the master, or the workers among themselves.
+  GradientSum gradient_sum = GradientSum::kMaster;
   int64_t worker_timeout = 120;  ///< seconds; a worker whose reply takes longer is lost
   int64_t worker_wait = 60;      ///< seconds to wait for a worker where none is left; then the run stops
   OffloadChoice offload = OffloadChoice::kAuto;

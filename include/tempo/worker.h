@@ -99,7 +99,31 @@ struct Fetch {
   OperandId operand = 0;
 };
 
-using Operation = std::variant<Forward, InputGradient, WeightGradient, Update, Fetch>;
+/// Joins a group of workers that sum operands among themselves. Whatever group the session was in before is left first.
+/// The worker of rank 0 has the rendezvous: `rendezvous` is its `WorkerDescription::collective`, given to all members.
+/// Waits until all have joined: submit it to all before waiting for any. Refused by a worker that takes no part in
+/// sums, that does not know the host of the rendezvous as one of its peers, and where the members do not find each
+/// other in the worker's time limit; the session is in no group then. The reply is empty, float32[0].
+struct JoinGroup {
+  std::string rendezvous;  ///< HOST:PORT
+  std::string group;  ///< a fresh random name: who knows it can enter, and a stale member does not. Printable ASCII
+  uint32_t rank = 0, size = 0;
+};
+constexpr size_t kMaxCollectiveText = 255;  ///< bytes of a rendezvous, of a group's name
+constexpr uint32_t kMaxGroupSize = 256;
+
+/// Sums an operand over the session's group and puts the sum, the same bits everywhere, in its place. All members
+/// submit it, in the same order; each names its own operand, float32 or float64, of one shape and type for all.
+/// Refused with the operand unchanged, either by all alike, and the group goes on: operands that differ, or that a
+/// member does not have; or because a member is gone or silent for the worker's time limit, and then this member's
+/// group is over. A member that was lost at the wrong moment can leave some with the sum and others without: after any
+/// refusal the master takes no member's operand as summed. The reply is the squared Frobenius norm of the sum,
+/// float64[1].
+struct AllReduce {
+  OperandId operand = 0;
+};
+
+using Operation = std::variant<Forward, InputGradient, WeightGradient, Update, Fetch, JoinGroup, AllReduce>;
 const char* operation_name(const Operation& operation);
 
 struct WorkerDescription {
@@ -107,6 +131,7 @@ struct WorkerDescription {
   std::string device;   ///< "cpu", "cuda:0"
   std::string version;  ///< of the worker's software
   uint64_t memory_bytes = 0;
+  std::string collective;  ///< HOST:PORT for `JoinGroup::rendezvous`, as the worker says; "": it takes no part in sums
 };
 
 /// One worker. Calls of one master are carried out in the order in which they were made.

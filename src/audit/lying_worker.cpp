@@ -56,7 +56,9 @@ void store(const Buffer& buffer, int64_t index, double wide) {
 }
 
 bool is_product(const Operation& operation) {
-  return !std::holds_alternative<offload::Update>(operation) && !std::holds_alternative<offload::Fetch>(operation);
+  return std::holds_alternative<offload::Forward>(operation) ||
+         std::holds_alternative<offload::InputGradient>(operation) ||
+         std::holds_alternative<offload::WeightGradient>(operation);
 }
 
 bool keeps_its_result(const Operation& operation) {

@@ -148,6 +148,8 @@ void Recorder::on_operation(uint64_t number, const offload::Operation& operation
   } else if (const auto* dw = std::get_if<offload::WeightGradient>(&operation)) {
     event.operands = {dw->x, dw->dy};
     on_weight_gradient(number, *dw);
+  } else if (const auto* sum = std::get_if<offload::AllReduce>(&operation)) {
+    event.operands = {sum->operand};
   }
 }
 

@@ -50,8 +50,8 @@ class TamperingWorker final : public offload::Worker {
           honest_->put(gradient->keep_as, with_error(kept, relative_error_));
         return honest;
       }
-      const bool is_product =
-          !std::holds_alternative<offload::Update>(operation) && !std::holds_alternative<offload::Fetch>(operation);
+      const bool is_product = gradient != nullptr || std::holds_alternative<offload::Forward>(operation) ||
+                              std::holds_alternative<offload::InputGradient>(operation);
       if (!is_product || honest.spec().type != offload::ElementType::kFloat32) return honest;
       return with_error(honest, relative_error_);
     });

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <iterator>
 #include <new>
 
 #include "tempo/error.h"
@@ -62,7 +63,9 @@ Buffer Buffer::allocate(TensorSpec spec) {
 }
 
 const char* operation_name(const Operation& operation) {
-  static constexpr const char* kNames[] = {"forward", "input_gradient", "weight_gradient", "update", "fetch"};
+  static constexpr const char* kNames[] = {"forward", "input_gradient", "weight_gradient", "update",
+                                           "fetch",   "join_group",     "all_reduce"};
+  static_assert(std::size(kNames) == std::variant_size_v<Operation>);
   return kNames[operation.index()];
 }
 

@@ -271,22 +271,31 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   }
   // Several workers have a part of the sum each: it is made here, and given back to all.
   const bool is_kept = resident_ && resident_->replicas() == 1;
+  const bool sums_there = resident_ && !is_kept && session_.workers().sums_between_workers();
+  const auto weight_gradient = [&](OperandId keep_as) {
+    return WeightGradient{.product = call.product,
+                          .x = renew_all ? x_again.id() : call.x.id(),
+                          .dy = dy_for_dw ? dy_for_dw.id() : dy_for_dx.id(),
+                          .w_shape = weight_wire_shape(),
+                          .reply_type = call.type,
+                          .keep_as = keep_as};
+  };
+  const TensorSpec w_spec{.type = call.type, .shape = weight_wire_shape()};
+  const std::string dw_name = "weight_gradient of " + layer_;
   if (want_dw) {
     if (renew_all) x_again = session_.send(Spread::kRows, blinding_of_x(call, x, dw_keys, 2), call.x);
     if (fresh || !want_dx) dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2), call.x);
     const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
-    dw_reply = session_.submit(WeightGradient{.product = call.product,
-                                              .x = renew_all ? x_again.id() : call.x.id(),
-                                              .dy = dy_for_dw ? dy_for_dw.id() : dy_for_dx.id(),
-                                              .w_shape = weight_wire_shape(),
-                                              .reply_type = call.type,
-                                              .keep_as = is_kept ? resident_->gradient_id() : 0},
-                               is_kept ? norm : TensorSpec{.type = call.type, .shape = weight_wire_shape()},
-                               "weight_gradient of " + layer_);
+    if (!sums_there)
+      dw_reply = session_.submit(weight_gradient(is_kept ? resident_->gradient_id() : 0), is_kept ? norm : w_spec, dw_name);
     session_.count_product(call.flops);
   }
   if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx);
   if (!want_dw) return;
+  if (sums_there) {
+    if (accept_sum_of_workers(call, weight_gradient(resident_->gradient_id()), dw_keys, x, dy)) return;
+    dw_reply = session_.submit(weight_gradient(0), w_spec, dw_name);
+  }
   if (!is_kept) return accept_weight_gradient(call, dw_reply, dw_keys, x, dy, dw);
   resident_->gradient_submitted(std::move(dw_reply));
   if (!call.verifier) return;
@@ -304,30 +313,62 @@ void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, cons
   });
 }
 
+bool BlindedProduct::accept_sum_of_workers(Call& call, const WeightGradient& gradient, const ProductKeys& keys,
+                                           ConstPlainTensor x, ConstPlainTensor dy) {
+  const TensorSpec spec{.type = call.type, .shape = weight_wire_shape()};
+  std::optional<Buffer> sum;
+  {
+    const Stopwatch watch(session_.counters().wait_seconds);
+    sum = session_.workers().sum_there(gradient, spec, "sum of weight_gradient of " + layer_);
+  }
+  if (!sum) return false;
+  std::optional<integrity::Projections> followed = project_gradient(call, x, dy);
+  try {
+    check_gradient(call, followed, keys, *sum);
+  } catch (const IntegrityError&) {
+    return false;  // whose part was wrong does not show in the sum: parts are computed again, and come here
+  }
+  if (followed) resident_->gradient_followed(std::move(*followed), call.verifier->gradient_error());
+  resident_->gradient_summed(*sum, true);
+  return true;
+}
+
+std::optional<integrity::Projections> BlindedProduct::project_gradient(Call& call, ConstPlainTensor x,
+                                                                       ConstPlainTensor dy) {
+  if (!call.verifier) return std::nullopt;
+  const Stopwatch watch(session_.counters().verify_seconds);
+  return call.verifier->project_gradient(x, dy);
+}
+
+void BlindedProduct::check_gradient(Call& call, const std::optional<integrity::Projections>& expected,
+                                    const ProductKeys& keys, const Buffer& sum) {
+  if (!expected) return;
+  const Buffer plain = Buffer::allocate(sum.spec());
+  unblind_gradient(keys, sum, {call.type, plain.data()});
+  const Stopwatch watch(session_.counters().verify_seconds);
+  call.verifier->check_weight_gradient(*expected, PlainTensor{call.type, plain.data()});
+}
+
+void BlindedProduct::unblind_gradient(const ProductKeys& keys, const Buffer& blinded, PlainTensor dw) {
+  session_.unblind(blinded, weight_geometry_,
+                   {{dw, {keys.right.get(), Form::kTranspose}, {keys.inner.get(), Form::kInverse}}});
+}
+
 void BlindedProduct::accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys,
                                             ConstPlainTensor x, ConstPlainTensor dy, PlainTensor dw) {
-  Buffer scratch, sum;
-  if (resident_) {
-    scratch = Buffer::allocate({.type = call.type, .shape = weight_wire_shape()});
-    dw = {call.type, scratch.data()};
-  }
-  std::optional<integrity::Projections> followed;
-  if (call.verifier) {
-    const Stopwatch watch(session_.counters().verify_seconds);
-    followed = call.verifier->project_gradient(x, dy);
-  }
+  std::optional<integrity::Projections> followed = project_gradient(call, x, dy);
+  Buffer sum;
   session_.accept(reply, [&](const Buffer& blinded) {
     sum = blinded;
-    if (resident_ && !followed) return;
-    session_.unblind(blinded, weight_geometry_,
-                     {{dw, {keys.right.get(), Form::kTranspose}, {keys.inner.get(), Form::kInverse}}});
+    if (resident_) return check_gradient(call, followed, keys, blinded);
+    unblind_gradient(keys, blinded, dw);
     if (!followed) return;
     const Stopwatch watch(session_.counters().verify_seconds);
     call.verifier->check_weight_gradient(*followed, dw);
   });
   if (!resident_) return;
   if (followed) resident_->gradient_followed(std::move(*followed), call.verifier->gradient_error());
-  resident_->gradient_summed(sum);
+  resident_->gradient_summed(sum, false);
 }
 
 }  // namespace tempo::offload

@@ -73,6 +73,13 @@ class BlindedProduct {
   /// Lets what waits on the workers be made again, while `x` and `w` are there.
   void set_sources(const Call& call, ConstPlainTensor x, ConstPlainTensor w);
   void accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx);
+  /// Lets the workers sum the gradient among themselves. False if they cannot, or the sum is wrong.
+  bool accept_sum_of_workers(Call& call, const WeightGradient& gradient, const ProductKeys& keys, ConstPlainTensor x,
+                             ConstPlainTensor dy);
+  std::optional<integrity::Projections> project_gradient(Call& call, ConstPlainTensor x, ConstPlainTensor dy);
+  void check_gradient(Call& call, const std::optional<integrity::Projections>& expected, const ProductKeys& keys,
+                      const Buffer& sum);
+  void unblind_gradient(const ProductKeys& keys, const Buffer& blinded, PlainTensor dw);
   void accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, ConstPlainTensor x,
                               ConstPlainTensor dy, PlainTensor dw);
   /// Un-blinds an activation or its gradient, and leaves the decoys behind.

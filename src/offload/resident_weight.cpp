@@ -152,7 +152,7 @@ void ResidentWeight::gradient_submitted(PendingReply squared_norm) {
   squared_norm_ = std::move(squared_norm);
 }
 
-void ResidentWeight::gradient_summed(const Buffer& gradient) {
+void ResidentWeight::gradient_summed(const Buffer& gradient, bool is_there) {
   begin_gradient();
   // A worker that shares the memory could change it after it was verified.
   const Buffer sum = private_copy(gradient);
@@ -162,7 +162,7 @@ void ResidentWeight::gradient_summed(const Buffer& gradient) {
     for (int64_t i = 0; i < sum.spec().elements(); ++i) squares += static_cast<double>(values[i]) * values[i];
     return squares;
   });
-  session_.workers().put(gradient_id_, sum, Spread::kEverywhere, {});
+  if (!is_there) session_.workers().put(gradient_id_, sum, Spread::kEverywhere, {});
 }
 
 std::optional<double> ResidentWeight::gradient_squared_norm() {

@@ -52,8 +52,8 @@ class ResidentWeight {
   /// Where a WeightGradient leaves its result, if one worker computes it all.
   [[nodiscard]] OperandId gradient_id() const { return gradient_id_; }
   void gradient_submitted(PendingReply squared_norm);
-  /// The blinded gradient, summed and verified.
-  void gradient_summed(const Buffer& gradient);
+  /// The blinded gradient, summed and verified. @param is_there whether the workers have it already.
+  void gradient_summed(const Buffer& gradient, bool is_there);
   /// Frobenius norm, squared, of the gradient of this step: keys are orthogonal, so the worker's figure is the plain
   /// one. Nothing if there was no backward pass. It may be infinite or not a number.
   /// @throws ProtocolError if a worker says that it is negative.

@@ -34,6 +34,7 @@ const Choices<WeightPlacement> kWeights{{"resident", WeightPlacement::kResident}
 const Choices<WirePrecision> kWires{{"float32", WirePrecision::kFloat32}, {"bf16", WirePrecision::kBFloat16}};
 const Choices<Optimizer> kOptimizers{{"sgd", Optimizer::kSgd}, {"adamw", Optimizer::kAdamW}};
 const Choices<Schedule> kSchedules{{"cosine", Schedule::kCosine}, {"constant", Schedule::kConstant}};
+const Choices<GradientSum> kGradientSums{{"master", GradientSum::kMaster}, {"workers", GradientSum::kWorkers}};
 const Choices<OffloadChoice> kOffloads{{"auto", OffloadChoice::kAuto}, {"all", OffloadChoice::kAll}};
 
 template <typename Enum>
@@ -160,6 +161,8 @@ std::vector<Field> make_fields() {
          "local (no offload: the baseline), or workers, separated by commas: inprocess:, inprocess:cuda:0, shm://NAME, "
          "grpc://HOST:PORT (TLS), insecure://HOST:PORT; or file:PATH, with one a line");
   t.text("tls", TEMPO_MEMBER(tls), "folder of certificates for grpc://, from tempo keygen --tls");
+  t.choice("gradient-sum", kGradientSums, TEMPO_MEMBER(gradient_sum),
+           "who sums the gradients of resident weights over several workers");
   t.integer("worker-timeout", TEMPO_MEMBER(worker_timeout), 1, 1 << 20,
             "seconds; a worker whose reply takes longer is lost");
   t.integer("worker-wait", TEMPO_MEMBER(worker_wait), 0, 1 << 20, "seconds to wait for a worker where none is left");
@@ -302,6 +305,7 @@ std::string operand_settings(const RunConfig& config) {
   copy.out = copy.key = copy.workers = copy.tls = copy.integrity = "";
   copy.tee_threads = 0;
   copy.worker_timeout = copy.worker_wait = 0;
+  copy.gradient_sum = GradientSum::kMaster;
   copy.checkpoint_interval = 0;
   copy.allow_unprotected = false;
   return to_toml(copy);

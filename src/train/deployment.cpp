@@ -44,7 +44,9 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   auto pool = offload::make_worker_pool(
       deployment.workers->uris(),
       {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())), .tls_folder = config.tls},
-      {.operation = std::chrono::seconds(config.worker_timeout)}, wrap);
+      {.operation = std::chrono::seconds(config.worker_timeout),
+       .sums_between_workers = config.gradient_sum == GradientSum::kWorkers},
+      wrap);
   deployment.session =
       std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(pool), tee_threads(config),
                                          integrity::parse_policy(config.integrity));

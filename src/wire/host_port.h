@@ -15,5 +15,9 @@ struct HostPort {
 HostPort parse_host_port(const std::string& text);
 /// With brackets around what has colons.
 std::string to_string(const HostPort& address);
+/// 127.0.0.0/8, ::1 or "localhost", as written: what another name stands for is for others to say.
+bool is_loopback(const std::string& host);
+/// 0.0.0.0 or ::, where one can listen and nobody can connect.
+bool is_any_address(const std::string& host);
 
 }  // namespace tempo::wire

@@ -87,6 +87,14 @@ void write(const offload::Update& op, v1::Operation& out) {
   update.set_gradient_scale(op.gradient_scale);
 }
 void write(const offload::Fetch& op, v1::Operation& out) { out.mutable_fetch()->set_operand(op.operand); }
+void write(const offload::JoinGroup& op, v1::Operation& out) {
+  v1::JoinGroup& join = *out.mutable_join_group();
+  join.set_rendezvous(op.rendezvous);
+  join.set_group(op.group);
+  join.set_rank(op.rank);
+  join.set_size(op.size);
+}
+void write(const offload::AllReduce& op, v1::Operation& out) { out.mutable_all_reduce()->set_operand(op.operand); }
 
 /// As a peer accepts it: one line, printable, not too long. A library's message may be anything.
 std::string cut(const std::string& text) {
@@ -120,6 +128,7 @@ void write(const Welcome& m, v1::ServerMessage& out) {
   welcome.set_version(cut(m.version));
   welcome.set_device(cut(m.device));
   welcome.set_memory_bytes(m.memory_bytes);
+  welcome.set_collective(cut(m.collective));
 }
 void write(const Reply& m, v1::ServerMessage& out) {
   out.mutable_reply()->set_number(m.number);
@@ -216,6 +225,30 @@ offload::Operation read(const v1::Update& op) {
                          .gradient_scale = read_finite(op.gradient_scale(), "gradient scale")};
 }
 
+/// Texts end up in logs and messages.
+std::string read_text(const std::string& text, const char* what, size_t most = kMaxTextBytes) {
+  if (text.size() > most)
+    throw ProtocolError(fmt::format("wire: got a {} of {} bytes, expected at most {}", what, text.size(), most));
+  if (!std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; }))
+    throw ProtocolError(fmt::format("wire: got a {} that is not printable ASCII", what));
+  return text;
+}
+
+/// What must be there.
+std::string read_name(const std::string& text, const char* what) {
+  if (text.empty()) throw ProtocolError(fmt::format("wire: got an empty {}", what));
+  return read_text(text, what, offload::kMaxCollectiveText);
+}
+
+Operation read(const v1::JoinGroup& op) {
+  if (op.size() < 1 || op.size() > offload::kMaxGroupSize)
+    throw ProtocolError(fmt::format("wire: got a group of {}, expected 1 to {}", op.size(), offload::kMaxGroupSize));
+  if (op.rank() >= op.size())
+    throw ProtocolError(fmt::format("wire: got rank {} in a group of {}", op.rank(), op.size()));
+  return offload::JoinGroup{read_name(op.rendezvous(), "rendezvous"), read_name(op.group(), "group name"), op.rank(),
+                            op.size()};
+}
+
 Operation read(const v1::Operation& operation) {
   switch (operation.kind_case()) {
     case v1::Operation::kForward: {
@@ -237,20 +270,22 @@ Operation read(const v1::Operation& operation) {
       return read(operation.update());
     case v1::Operation::kFetch:
       return offload::Fetch{operation.fetch().operand()};
+    case v1::Operation::kJoinGroup:
+      return read(operation.join_group());
+    case v1::Operation::kAllReduce:
+      return offload::AllReduce{operation.all_reduce().operand()};
     case v1::Operation::KIND_NOT_SET:
       break;
   }
   throw ProtocolError("wire: got an operation without a kind");
 }
 
-/// Texts end up in logs and messages.
-std::string read_text(const std::string& text, const char* what) {
-  if (text.size() > kMaxTextBytes)
-    throw ProtocolError(
-        fmt::format("wire: got a {} of {} bytes, expected at most {}", what, text.size(), kMaxTextBytes));
-  if (!std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; }))
-    throw ProtocolError(fmt::format("wire: got a {} that is not printable ASCII", what));
-  return text;
+Welcome read(const v1::Welcome& welcome) {
+  return {.protocol = welcome.protocol(),
+          .version = read_text(welcome.version(), "version"),
+          .device = read_text(welcome.device(), "device"),
+          .memory_bytes = welcome.memory_bytes(),
+          .collective = read_text(welcome.collective(), "collective address", offload::kMaxCollectiveText)};
 }
 
 Free read(const v1::Free& message) {
@@ -301,8 +336,7 @@ ServerMessage decode_server_message(std::span<const std::byte> bytes) {
   const auto message = parse<v1::ServerMessage>(bytes);
   switch (message.kind_case()) {
     case v1::ServerMessage::kWelcome:
-      return Welcome{message.welcome().protocol(), read_text(message.welcome().version(), "version"),
-                     read_text(message.welcome().device(), "device"), message.welcome().memory_bytes()};
+      return read(message.welcome());
     case v1::ServerMessage::kReply:
       return Reply{message.reply().number(), read(message.reply().spec()), message.reply().offset()};
     case v1::ServerMessage::kChunk:

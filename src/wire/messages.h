@@ -49,6 +49,7 @@ struct Welcome {
   uint32_t protocol = kProtocol;
   std::string version, device;
   uint64_t memory_bytes = 0;
+  std::string collective;
 };
 struct Reply {
   uint64_t number = 0;
@@ -74,7 +75,8 @@ std::vector<std::byte> encode(const ServerMessage& message);
 /// @throws ProtocolError, with a one-line reason that says what came and what was expected, for bytes that are not a
 /// message, an unknown or missing kind, an unspecified type, a dimension that is negative, too many dimensions, a
 /// tensor larger than kMaxTensorBytes, a stride or dilation below 1 or above 2^20 (conv2d), numbers that are not
-/// finite, text that is not printable ASCII (it ends up in logs). Nothing is allocated before its size was checked.
+/// finite, a group of no or too many members, a rank outside it, text that is not printable ASCII (it ends up in logs)
+/// or longer than allowed. Nothing is allocated before its size was checked.
 ClientMessage decode_client_message(std::span<const std::byte> bytes);
 ServerMessage decode_server_message(std::span<const std::byte> bytes);
 

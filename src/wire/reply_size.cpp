@@ -72,6 +72,10 @@ struct ResultSpec {
     const TensorSpec* spec = spec_of(id);
     return spec == nullptr || spec->shape.empty() ? nullptr : spec;
   }
+  [[nodiscard]] std::optional<TensorSpec> same_as(offload::OperandId id) const {
+    const TensorSpec* stored = spec_of(id);
+    return stored == nullptr ? std::nullopt : std::optional(*stored);
+  }
   static std::optional<TensorSpec> of(offload::ElementType type, std::optional<Shape> shape) {
     if (!shape) return std::nullopt;
     return TensorSpec{.type = type, .shape = std::move(*shape)};
@@ -96,10 +100,9 @@ struct ResultSpec {
     return of(op.keep_as == 0 ? op.reply_type : kept, weight_gradient_shape(op, x->shape, dy->shape));
   }
   std::optional<TensorSpec> operator()(const offload::Update&) const { return TensorSpec{.shape = {0}}; }
-  std::optional<TensorSpec> operator()(const offload::Fetch& op) const {
-    const TensorSpec* stored = spec_of(op.operand);
-    return stored == nullptr ? std::nullopt : std::optional(*stored);
-  }
+  std::optional<TensorSpec> operator()(const offload::Fetch& op) const { return same_as(op.operand); }
+  std::optional<TensorSpec> operator()(const offload::JoinGroup&) const { return TensorSpec{.shape = {0}}; }
+  std::optional<TensorSpec> operator()(const offload::AllReduce& op) const { return same_as(op.operand); }
 };
 
 }  // namespace
@@ -121,8 +124,11 @@ uint64_t saturated_bytes(const TensorSpec& spec) {
 uint64_t max_reply_bytes(const offload::Operation& operation, const SpecOf& spec_of) {
   const auto result = result_spec(operation, spec_of);
   if (!result) return 0;
+  // What stays on the worker is answered with its norm.
   const auto* gradient = std::get_if<offload::WeightGradient>(&operation);
-  return gradient != nullptr && gradient->keep_as != 0 ? sizeof(double) : saturated_bytes(*result);
+  const bool stays =
+      std::holds_alternative<offload::AllReduce>(operation) || (gradient != nullptr && gradient->keep_as != 0);
+  return stays ? sizeof(double) : saturated_bytes(*result);
 }
 
 }  // namespace tempo::wire

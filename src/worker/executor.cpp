@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "tempo/error.h"
+#include "worker/collective.h"
 
 namespace tempo::worker {
 
@@ -47,6 +48,14 @@ Buffer to_buffer(const at::Tensor& result, ElementType type) {
   std::shared_ptr<std::byte> data(static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {});
   return {{.type = type, .shape = tensor.sizes().vec()}, std::move(data)};
 }
+
+/// The reply where a tensor stays here.
+Buffer squared_norm(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.flatten().to(at::kDouble);
+  return to_buffer(flat.dot(flat).view({1}), ElementType::kFloat64);
+}
+
+Buffer nothing() { return Buffer::allocate({.type = ElementType::kFloat32, .shape = {0}}); }
 
 /// Operands narrower than float32 are widened: products accumulate in float32 at least.
 at::Tensor widened(const at::Tensor& tensor) {
@@ -108,6 +117,8 @@ struct Executor::State {
   at::Device device;
   std::unordered_map<OperandId, at::Tensor> store;
   std::unordered_map<OperandId, uint64_t> updated_at;  // last step applied to a resident weight
+  std::shared_ptr<Collective> collective;              // null: no sums with other workers
+  std::unique_ptr<WorkerGroup> group;                  // null: in none
 
   const at::Tensor& operand(OperandId id) const {
     const auto found = store.find(id);
@@ -128,10 +139,9 @@ struct Executor::State {
     const at::Tensor dw =
         weight_gradient(op.product, widened(operand(op.x)), widened(operand(op.dy)), op.w_shape).contiguous();
     if (op.keep_as == 0) return to_buffer(dw, op.reply_type);
-    const at::Tensor flat = dw.flatten().to(at::kDouble);
-    Buffer squared_norm = to_buffer(flat.dot(flat).view({1}), ElementType::kFloat64);
+    Buffer norm = squared_norm(dw);
     store[op.keep_as] = dw;
-    return squared_norm;
+    return norm;
   }
 
   Buffer run(const offload::Update& op) {
@@ -148,18 +158,40 @@ struct Executor::State {
       velocity.mul_(op.momentum).add_(dw, op.gradient_scale).add_(w, op.weight_decay);
       w.sub_(velocity, op.learning_rate);
     }
-    return Buffer::allocate({.type = ElementType::kFloat32, .shape = {0}});
+    return nothing();
   }
 
   Buffer run(const offload::Fetch& op) {
     const at::Tensor copy = operand(op.operand).clone();
     return to_buffer(copy, element_type(copy.scalar_type()));
   }
+
+  Buffer run(const offload::JoinGroup& op) {
+    group.reset();
+    if (collective == nullptr)
+      throw ProtocolError("worker: join_group refused: this worker takes no part in sums (tempo-worker --collective)");
+    group = collective->join(op, device.str());
+    return nothing();
+  }
+
+  Buffer run(const offload::AllReduce& op) {
+    if (group == nullptr) throw ProtocolError("worker: all_reduce refused: the session is in no group");
+    const auto found = store.find(op.operand);
+    // The others must learn that there is none.
+    const at::Tensor sum = group->sum(found == store.end() ? at::Tensor() : found->second);
+    Buffer norm = squared_norm(sum);
+    store[op.operand] = sum;
+    return norm;
+  }
 };
 
-Executor::Executor(const std::string& device) {
+Executor::Executor(const std::string& device, std::shared_ptr<Collective> collective) {
   try {
-    state_ = std::make_unique<State>(State{.device = at::Device(device), .store = {}, .updated_at = {}});
+    state_ = std::make_unique<State>(State{.device = at::Device(device),
+                                           .store = {},
+                                           .updated_at = {},
+                                           .collective = std::move(collective),
+                                           .group = nullptr});
     at::empty({1}, at::TensorOptions(state_->device));
     // TF32 keeps 10 bits of a float32 operand: products would silently be 1e-3 off.
     at::globalContext().setAllowTF32CuDNN(false);

@@ -9,11 +9,14 @@
 
 namespace tempo::worker {
 
+class Collective;
+
 /// An operand store and the products over it. Not thread-safe: one thread owns it.
 class Executor {
  public:
-  /// @param device "cpu" or "cuda:N". @throws InputError if there is no such device.
-  explicit Executor(const std::string& device);
+  /// @param device "cpu" or "cuda:N". @param collective for sums with other workers; null: they are refused.
+  /// @throws InputError if there is no such device.
+  explicit Executor(const std::string& device, std::shared_ptr<Collective> collective = nullptr);
   ~Executor();
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;

@@ -66,11 +66,11 @@ struct Session::State {
   };
 
   State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener,
-        std::shared_ptr<SessionMonitor> session_monitor)
+        std::shared_ptr<SessionMonitor> session_monitor, std::shared_ptr<Collective> collective)
       : limits(session_limits),
         listener(session_listener),
         monitor(std::move(session_monitor)),
-        executor(device),
+        executor(device, std::move(collective)),
         threads(product_threads) {}
 
   void enqueue(std::function<void()> job, uint64_t bytes, bool is_operation) {
@@ -180,6 +180,8 @@ struct Session::State {
       const std::string* operator()(const offload::WeightGradient& op) const { return among({op.x, op.dy}); }
       const std::string* operator()(const offload::Update& op) const { return among({op.w, op.velocity, op.dw}); }
       const std::string* operator()(const offload::Fetch& op) const { return among({op.operand}); }
+      const std::string* operator()(const offload::JoinGroup&) const { return nullptr; }
+      const std::string* operator()(const offload::AllReduce& op) const { return among({op.operand}); }
     };
     return std::visit(Visitor{find}, operation);
   }
@@ -195,7 +197,11 @@ struct Session::State {
       --waiting;
     }
     const OperationTag tag = tag_of(number, operation);
-    if (const std::string* reason = missing_for(operation)) return refuse(tag, RefusalCause::kOperandMissing, *reason);
+    const std::string* missing_because = missing_for(operation);
+    // A sum that this worker has no operand for: the others of the group must be told, or would wait for it.
+    const bool is_awaited = std::holds_alternative<offload::AllReduce>(operation);
+    if (missing_because != nullptr && !is_awaited)
+      return refuse(tag, RefusalCause::kOperandMissing, *missing_because);
     Buffer result;
     try {
       const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });
@@ -207,7 +213,7 @@ struct Session::State {
       if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
       monitor->done(tag, seconds.count(), result.bytes());
     } catch (const std::exception& error) {
-      return refuse(tag, RefusalCause::kNotComputable, error.what());
+      return refuse(tag, RefusalCause::kNotComputable, missing_because == nullptr ? error.what() : *missing_because);
     }
     listener.replied(number, std::move(result));
   }
@@ -230,8 +236,8 @@ struct Session::State {
 };
 
 Session::Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
-                 std::shared_ptr<SessionMonitor> monitor)
-    : state_(std::make_unique<State>(device, threads, limits, listener, std::move(monitor))) {
+                 std::shared_ptr<SessionMonitor> monitor, std::shared_ptr<Collective> collective)
+    : state_(std::make_unique<State>(device, threads, limits, listener, std::move(monitor), std::move(collective))) {
   state_->thread = std::thread([state = state_.get()] { state->serve(); });
 }
 

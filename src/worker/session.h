@@ -14,6 +14,8 @@
 
 namespace tempo::worker {
 
+class Collective;
+
 struct SessionLimits {
   uint64_t memory_bytes = 0;         ///< of all stored operands, and of one result; 0: no limit
   size_t operands = 1 << 16;         ///< stored at the same time, however small
@@ -31,11 +33,13 @@ class Session {
   };
 
   /// @param device as of Executor; @param threads of one product on the CPU; @param listener outlives the session;
-  /// @param monitor hears of an operation before the listener does.
+  /// @param monitor hears of an operation before the listener does; @param collective as of Executor.
   /// @throws InputError if there is no such device.
   Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
-          std::shared_ptr<SessionMonitor> monitor = std::make_shared<SessionMonitor>());
-  /// Drops what waits; a running product is finished first. No call of the listener comes after.
+          std::shared_ptr<SessionMonitor> monitor = std::make_shared<SessionMonitor>(),
+          std::shared_ptr<Collective> collective = nullptr);
+  /// Drops what waits; a running product, or sum with other workers, is finished first, within its time limit. No call
+  /// of the listener comes after.
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

@@ -152,7 +152,9 @@ class Worker(unittest.TestCase):
         for flags, says in ((["--listen", "http://x"], "expected shm://NAME, grpc://HOST:PORT"), ([], "--listen"),
                             (["--listen", "shm://a/b"], "shm"), (["--listen", self.uri, "--device", "abacus"], "abacus"),
                             (["--listen", self.uri, "--threads", "many"], "--threads"),
-                            (["--listen", self.uri, "--log", self.path / "no/log"], "log: cannot open")):
+                            (["--listen", self.uri, "--log", self.path / "no/log"], "log: cannot open"),
+                            (["--listen", self.uri, "--collective", "nonsense"], "HOST:PORT"),
+                            (["--listen", self.uri, "--collective-peer", "other"], "--collective-peer")):
             done = self.run_program(WORKER, *flags, code=2)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertIn(says, done.stderr)

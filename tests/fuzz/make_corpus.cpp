@@ -101,6 +101,11 @@ void make_messages(const std::filesystem::path& folder) {
   save(folder / "put", text(wire::encode(wire::ClientMessage(wire::Put{1, {.shape = {2, 3}}, 64}))));
   save(folder / "forward", text(wire::encode(wire::ClientMessage(wire::Submit{1, forward}))));
   save(folder / "update", text(wire::encode(wire::ClientMessage(wire::Submit{2, offload::Update{1, 2, 3, 4, 0.1}}))));
+  save(folder / "join_group", text(wire::encode(wire::ClientMessage(
+                                  wire::Submit{3, offload::JoinGroup{"worker.example:7000", "8f3a", 1, 2}}))));
+  save(folder / "all_reduce", text(wire::encode(wire::ClientMessage(wire::Submit{4, offload::AllReduce{5}}))));
+  save(folder / "welcome",
+       text(wire::encode(wire::ServerMessage(wire::Welcome{1, "LibTorch", "cpu", 1 << 30, "worker.example:7000"}))));
   save(folder / "reply", text(wire::encode(wire::ServerMessage(wire::Reply{1, {.shape = {2, 3}}, 128}))));
   save(folder / "refusal", text(wire::encode(wire::ServerMessage(wire::Refusal{1, "no"}))));
 }

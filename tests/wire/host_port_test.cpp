@@ -26,5 +26,13 @@ TEST(HostPort, RefusesTheRest) {
         << text;
 }
 
+TEST(HostPort, KnowsTheHostsThatAreSpecialAsWritten) {
+  for (const char* host : {"127.0.0.1", "127.255.0.7", "::1", "localhost"}) EXPECT_TRUE(is_loopback(host)) << host;
+  for (const char* host : {"128.0.0.1", "0.0.0.0", "127.1", "::", "::2", "::ffff:127.0.0.1", "localhost.example", ""})
+    EXPECT_FALSE(is_loopback(host)) << host;
+  for (const char* host : {"0.0.0.0", "::", "0:0:0:0:0:0:0:0"}) EXPECT_TRUE(is_any_address(host)) << host;
+  for (const char* host : {"0", "0.0.0.1", "::1", "worker"}) EXPECT_FALSE(is_any_address(host)) << host;
+}
+
 }  // namespace
 }  // namespace tempo::wire

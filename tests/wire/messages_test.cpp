@@ -104,12 +104,22 @@ TEST(Messages, OperationsComeBackAsTheyWere) {
   EXPECT_EQ(update.step, 4U);
   EXPECT_EQ(update.weight_decay, 5e-4);
   EXPECT_EQ(operation_round_trip(offload::Fetch{.operand = 8}).operand, 8U);
+  const auto join = operation_round_trip(
+      offload::JoinGroup{.rendezvous = "worker.example:7000", .group = "8f3a", .rank = 255, .size = 256});
+  EXPECT_EQ(join.rendezvous, "worker.example:7000");
+  EXPECT_EQ(join.group, "8f3a");
+  EXPECT_EQ(join.rank, 255U);
+  EXPECT_EQ(join.size, 256U);
+  EXPECT_EQ(operation_round_trip(offload::AllReduce{.operand = 9}).operand, 9U);
 }
 
 TEST(Messages, OfWorkersComeBackAsTheyWere) {
-  const Welcome welcome = server_round_trip(Welcome{.version = "LibTorch", .device = "cpu", .memory_bytes = 12});
+  const Welcome welcome = server_round_trip(
+      Welcome{.version = "LibTorch", .device = "cpu", .memory_bytes = 12, .collective = "[::1]:7000"});
   EXPECT_EQ(welcome.device, "cpu");
   EXPECT_EQ(welcome.memory_bytes, 12U);
+  EXPECT_EQ(welcome.collective, "[::1]:7000");
+  EXPECT_EQ(server_round_trip(Welcome{}).collective, "");
   EXPECT_EQ(server_round_trip(Reply{.number = 3, .spec = {.shape = {4}}, .offset = 128}).offset, 128U);
   EXPECT_EQ(server_round_trip(Chunk{.bytes = 5}).bytes, 5U);
   EXPECT_EQ(server_round_trip(Refusal{.number = 3, .reason = "no"}).reason, "no");
@@ -187,6 +197,37 @@ TEST(Messages, OperationsAreBounded) {
               HasSubstr("weight decay"));
   EXPECT_THAT(submit([&](v1::Operation& op) { op.mutable_update()->set_gradient_scale(nan); }),
               HasSubstr("gradient scale"));
+}
+
+TEST(Messages, GroupsAreBounded) {
+  const auto join = [](auto&& change) {
+    return refusal([&](v1::ClientMessage& m) {
+      v1::JoinGroup& group = *m.mutable_submit()->mutable_operation()->mutable_join_group();
+      group.set_rendezvous("host:1");
+      group.set_group("g");
+      group.set_rank(1);
+      group.set_size(2);
+      change(group);
+    });
+  };
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_size(0); }), HasSubstr("a group of 0, expected 1 to 256"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_size(257); }), HasSubstr("a group of 257"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_size(UINT32_MAX); }), HasSubstr("a group of 4294967295"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_rank(2); }), HasSubstr("rank 2 in a group of 2"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_rank(UINT32_MAX); }), HasSubstr("rank 4294967295"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.clear_rendezvous(); }), HasSubstr("an empty rendezvous"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.clear_group(); }), HasSubstr("an empty group name"));
+  const std::string longest(offload::kMaxCollectiveText, 'x');
+  EXPECT_THAT(join([&](v1::JoinGroup& g) { g.set_rendezvous(longest + "x"); }),
+              HasSubstr("a rendezvous of 256 bytes, expected at most 255"));
+  EXPECT_THAT(join([&](v1::JoinGroup& g) { g.set_group(longest + "x"); }), HasSubstr("a group name of 256 bytes"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_group("a\nb"); }), HasSubstr("group name that is not printable"));
+  EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_rendezvous("\x1b[2J:1"); }), HasSubstr("rendezvous that is not"));
+  EXPECT_EQ(operation_round_trip(offload::JoinGroup{longest, longest, 0, 1}).group, longest);
+  EXPECT_THAT(server_refusal([&](v1::ServerMessage& m) { m.mutable_welcome()->set_collective(longest + "x"); }),
+              HasSubstr("a collective address of 256 bytes"));
+  EXPECT_THAT(server_refusal([&](v1::ServerMessage& m) { m.mutable_welcome()->set_collective("a\tb"); }),
+              HasSubstr("collective address that is not printable"));
 }
 
 TEST(Messages, TextAndCountsAreBounded) {

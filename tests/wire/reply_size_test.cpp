@@ -43,6 +43,8 @@ TEST(ReplySize, IsThatOfTheResult) {
   EXPECT_EQ(bytes(WeightGradient{.product = linear, .x = 1, .dy = 2, .w_shape = {5, 36}, .keep_as = 3}, gradients), 8U);
   EXPECT_EQ(bytes(Fetch{1}, {{1, spec({3}, ElementType::kFloat64)}}), 24U);
   EXPECT_EQ(bytes(Update{.w = 1}, {{1, spec({3})}}), 0U);
+  EXPECT_EQ(bytes(JoinGroup{"host:1", "g", 0, 1}, {}), 0U);
+  EXPECT_EQ(bytes(AllReduce{1}, {{1, spec({300})}}), 8U);
 }
 
 TEST(ReplySize, WhatIsNotKnownOrHasNoProductGetsNone) {
@@ -55,6 +57,7 @@ TEST(ReplySize, WhatIsNotKnownOrHasNoProductGetsNone) {
   EXPECT_EQ(bytes(InputGradient{.product = {.kind = ProductKind::kMatmul}, .dy = 1, .w = 1}, {{1, spec({2})}}), 0U);
   EXPECT_EQ(bytes(InputGradient{.product = {}, .dy = 1, .w = 1}, {{1, spec({0, 2})}}), 0U);
   EXPECT_EQ(bytes(Fetch{1}, {}), 0U);
+  EXPECT_EQ(bytes(AllReduce{1}, {}), 0U);
 }
 
 TEST(ReplySize, SaturatesInsteadOfOverflowing) {

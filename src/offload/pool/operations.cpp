@@ -39,6 +39,8 @@ OperandId lead_of(const Operation& operation) {
     OperandId operator()(const WeightGradient& op) const { return op.x; }
     OperandId operator()(const Update& op) const { return op.w; }
     OperandId operator()(const Fetch& op) const { return op.operand; }
+    OperandId operator()(const AllReduce& op) const { return op.operand; }
+    OperandId operator()(const JoinGroup&) const { return 0; }
   };
   return std::visit(Visitor{}, operation);
 }
@@ -88,6 +90,11 @@ struct WorkerPool::Translate {
     op.operand = at(op.operand);
     return op;
   }
+  Operation operator()(AllReduce op) const {
+    op.operand = at(op.operand);
+    return op;
+  }
+  Operation operator()(JoinGroup op) const { return op; }
 };
 
 Operation WorkerPool::for_member(const Operation& operation, const RowRange& rows, size_t member) {

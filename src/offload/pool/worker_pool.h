@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -30,6 +31,7 @@ struct PoolOptions {
   std::chrono::milliseconds operation{120'000};  ///< a worker whose reply takes longer is lost
   std::chrono::milliseconds straggler{2'000};    ///< a shard later than this, and four times later than others, is
                                                  ///< sent to another worker, too
+  bool sums_between_workers = false;             ///< see WorkerPool::sum_there
 };
 
 /// An operand is gone with the workers that held it, and there is no source to make it again: the step must be redone.
@@ -94,6 +96,11 @@ class WorkerPool {
   void resolve(const PendingReply& reply, const Buffer& combined, const Accept& accept,
                const std::exception_ptr& refusal);
 
+  [[nodiscard]] bool sums_between_workers() const { return options_.sums_between_workers; }
+  /// A weight gradient, summed by the workers among themselves (JoinGroup, AllReduce) and kept by all as
+  /// `gradient.keep_as`. @returns what one of them, chosen at random, says is the sum; nothing where they do not sum, or
+  /// it failed: the caller then sums.
+  std::optional<Buffer> sum_there(const WeightGradient& gradient, const TensorSpec& spec, const std::string& what);
   /// How many active workers hold a replicated operand.
   [[nodiscard]] size_t replicas(OperandId id) const;
   [[nodiscard]] uint64_t bytes_sent() const { return bytes_sent_; }
@@ -163,8 +170,17 @@ class WorkerPool {
   std::vector<size_t> liars_of(const PendingReply& reply, const Buffer& combined, const Buffer& proven, size_t witness);
   Buffer check_spec(const PendingReply& reply, const RowRange& rows, size_t member, Buffer result) const;
 
+  // Sums among workers: worker_sums.cpp
+  using Lives = std::vector<std::pair<size_t, uint64_t>>;
+  [[nodiscard]] Lives active_lives() const;
+  bool join_group();
+  /// Operations of all, all submitted before any is waited for. False if one failed; a lost worker is dropped.
+  bool run_on_all(const std::vector<std::pair<size_t, Operation>>& operations, const TensorSpec& expected);
+
   PoolOptions options_;
   std::vector<Member> members_;
+  Lives group_;         // who sums together
+  Lives cannot_sum_;    // who tried and failed: not tried again until others are there
   std::unordered_map<OperandId, Stored> stored_;
   OperandId next_reissued_ = OperandId{1} << 62;
   std::exception_ptr last_error_;  // what the last worker ended with

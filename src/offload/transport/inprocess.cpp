@@ -40,7 +40,8 @@ class InprocessWorker final : public Worker {
     return {.name = "inprocess:",
             .device = device_,
             .version = worker::Executor::version(),
-            .memory_bytes = static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_bytes)};
+            .memory_bytes = static_cast<uint64_t>(pages) * static_cast<uint64_t>(page_bytes),
+            .collective = {}};
   }
 
   Buffer allocate(const TensorSpec& spec) override { return Buffer::allocate(spec); }

@@ -26,7 +26,8 @@ class ShmWorker final : public Worker {
     return {.name = connection_->uri(),
             .device = welcome.device,
             .version = welcome.version,
-            .memory_bytes = welcome.memory_bytes};
+            .memory_bytes = welcome.memory_bytes,
+            .collective = welcome.collective};
   }
   Buffer allocate(const TensorSpec& spec) override { return connection_->allocate(spec); }
   void put(OperandId id, Buffer operand) override { connection_->put(id, std::move(operand)); }

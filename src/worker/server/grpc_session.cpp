@@ -43,7 +43,8 @@ void GrpcSession::run() noexcept {
   try {
     monitor_ = options_.monitor->session_began("grpc");
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this, monitor_);
+    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this, monitor_,
+                                         options_.collective);
     serve();
     if (is_stopping_) ending.how = SessionEnd::kWorkerStopped;
     session_.reset();  // finishes what runs: its result leaves before the goodbye
@@ -76,7 +77,8 @@ void GrpcSession::greet() {
   const wire::Welcome welcome = {.protocol = wire::kProtocol,
                                  .version = Executor::version(),
                                  .device = options_.device,
-                                 .memory_bytes = machine_memory()};
+                                 .memory_bytes = machine_memory(),
+                                 .collective = options_.collective_address()};
   check_sent(stream_->send(wire::to_frame(ServerMessage(welcome)), kReadPatience));
 }
 

@@ -123,7 +123,8 @@ void ShmSession::run() noexcept {
     monitor_ = options_.monitor->session_began("shm");
     replies_ = std::make_unique<Replies>(*memory_, *monitor_);
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_, monitor_);
+    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_, monitor_,
+                                         options_.collective);
     serve();
     if (is_stopping_) ending.how = SessionEnd::kWorkerStopped;
   } catch (const std::exception& error) {
@@ -154,7 +155,8 @@ void ShmSession::greet() {
   memory_->send(wire::Welcome{.protocol = wire::kProtocol,
                               .version = Executor::version(),
                               .device = options_.device,
-                              .memory_bytes = machine_memory()});
+                              .memory_bytes = machine_memory(),
+                              .collective = options_.collective_address()});
 }
 
 void ShmSession::serve() {
