@@ -78,16 +78,16 @@ else
   fail "Kubernetes manifests: not validated: node and npm are needed"
 fi
 if command -v kubectl >/dev/null; then
-  kubectl kustomize "$here/kubernetes" >/dev/null && echo "kustomization: builds" || fail "kustomization.yaml"
+  if kubectl kustomize "$here/kubernetes" >/dev/null; then echo "kustomization: builds"; else fail "kustomization.yaml"; fi
 else
   echo "kustomization: not built: no kubectl"
 fi
 
 if command -v systemd-analyze >/dev/null; then
   systemd-analyze --version | head -n 1
-  unit "$here/systemd/tempo-worker.service" && echo "unit: ok" || fail "tempo-worker.service"
-  unit "$here/systemd/tempo-worker.service" "$here/systemd/tempo-worker.service.d/gpu.conf.example" &&
-    echo "unit with gpu.conf: ok" || fail "gpu.conf.example"
+  service=$here/systemd/tempo-worker.service
+  if unit "$service"; then echo "unit: ok"; else fail "tempo-worker.service"; fi
+  if unit "$service" "$service.d/gpu.conf.example"; then echo "unit with gpu.conf: ok"; else fail "gpu.conf.example"; fi
   systemd-analyze security --offline=true --threshold=20 "$here/systemd/tempo-worker.service" | tail -n 1 ||
     fail "systemd-analyze security: exposure above 2.0"
 else
@@ -114,4 +114,8 @@ if [ "${1:-}" = --self-test ]; then
   refused "a bad value in a unit" unit "$scratch/value.service"
 fi
 
-[ "$failures" -eq 0 ] && echo "deploy: ok" || { echo "deploy: $failures failed"; exit 1; }
+if [ "$failures" -gt 0 ]; then
+  echo "deploy: $failures failed"
+  exit 1
+fi
+echo "deploy: ok"
