@@ -78,7 +78,8 @@ else
   fail "Kubernetes manifests: not validated: node and npm are needed"
 fi
 if command -v kubectl >/dev/null; then
-  if kubectl kustomize "$here/kubernetes" >/dev/null; then echo "kustomization: builds"; else fail "kustomization.yaml"; fi
+  kubectl kustomize "$here/kubernetes" >"$scratch/built.yaml" || fail "kustomization.yaml"
+  echo "kustomization: $(grep -c '^kind:' "$scratch/built.yaml") manifests"
 else
   echo "kustomization: not built: no kubectl"
 fi

@@ -93,7 +93,7 @@ def check_flags(kinds):
     command = re.search(r"^ExecStart=(.*)$", unit, re.M).group(1)
     settings = (TOP / "deploy/systemd/worker.env.example").read_text()
     used = set(re.findall(r"(?<!\S)(--[a-z-]+)", command))
-    used |= set(re.findall(r"(?<!\S)(--[a-z-]+)", "".join(re.findall(r"TEMPO_WORKER_EXTRA=(.*)", settings)).replace("=", " ")))
+    used |= set(re.findall(r"(?<!\S)(--[a-z-]+)", " ".join(re.findall(r"TEMPO_WORKER_EXTRA=(.*)", settings))))
     used |= {a.split("=")[0] for a in kinds["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["args"]}
     for flag in sorted(used - known - COMING):
         problems.append(f"{flag}: tempo-worker has no such flag")

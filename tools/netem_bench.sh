@@ -13,10 +13,11 @@
 #   --time-limit S (300)      of one run; a run that meets it stops after its step and is marked
 #   --apps DIR (build/release/apps)
 #
-# Master and workers are in two network namespaces, joined by a veth pair, and talk gRPC with mutual TLS. Delay and loss are
-# those of the kernel's netem; where the kernel lacks it, of tools/packet_relay.py, which carries every packet through
-# user space: then the row "relay alone" says what that costs by itself. Everything runs on this one machine, so master,
-# workers and relay share its cores. Needs root. Where namespaces cannot be had it says so and exits 0.
+# Master and workers are in two network namespaces, joined by a veth pair, and talk gRPC with mutual TLS. Delay and
+# loss are those of the kernel's netem; where the kernel lacks it, of tools/packet_relay.py, which carries every
+# packet through user space: then the row "relay alone" says what that costs by itself. Everything runs on this one
+# machine, so master, workers and relay share its cores. Needs root. Where namespaces cannot be had it says so and
+# exits 0.
 set -euo pipefail
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 tools=$(cd "$(dirname "$0")" && pwd)
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
     --workers) workers=$2 ;; --worker-flags) worker_flags=$2 ;; --delay) delay=$2 ;; --loss) loss=$2 ;;
     --congestion) congestion=$2 ;; --emulator) emulator=$2 ;; --time-limit) limit=$2 ;; --apps) apps=$2 ;;
     --) shift; break ;;
-    *) sed -n '2,22p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,20p' "$0" >&2; exit 2 ;;
   esac
   shift 2
 done
@@ -40,7 +41,7 @@ note() { echo "netem_bench: $*" >&2; }
 for program in tempo tempo-worker; do
   [ -x "$apps/$program" ] || { note "no $program in $apps"; exit 2; }
 done
-[ "$(id -u)" -eq 0 ] || skip "needs root"
+[ "$EUID" -eq 0 ] || skip "needs root"
 command -v ip >/dev/null || skip "no ip (iproute2)"
 command -v python3 >/dev/null || skip "no python3"
 
@@ -199,8 +200,9 @@ python3 - "$folder" "${rows[@]}" <<'PYTHON'
 import json, pathlib, sys
 
 folder, rows = pathlib.Path(sys.argv[1]), sys.argv[2:]
-print("| network | steps | steps/s | median step s | waiting for workers | MB out a step | MB in a step | TCP sent again |")
-print("|---|---|---|---|---|---|---|---|")
+columns = ["network", "steps", "steps/s", "median step s", "waiting for workers", "MB out a step", "MB in a step",
+           "TCP sent again"]
+print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
 for row in rows:
     code, again = (folder / f"{row}.status").read_text().split()
     again = "" if row == "local" else again
