@@ -191,10 +191,10 @@ train "local" local
 remote "plain link" veth
 [ "$emulator" = netem ] || remote "relay alone" relay 0 0
 remote "delay $delay ms" impaired "$delay" 0
-remote "delay $delay ms, loss $loss%" impaired "$delay" "$loss"
+[ "$loss" = 0 ] || remote "delay $delay ms, loss $loss%" impaired "$delay" "$loss"
 
-echo "$model, batch $batch, $steps steps, conv-tile $tile; $workers worker(s) over gRPC with TLS; TCP: $congestion; delay"
-echo "and loss of each direction by $emulator; $(nproc) cores for all. Further flags: ${train_flags[*]:-none}."
+echo "$model, batch $batch, $steps steps, conv-tile $tile; $workers worker(s) over gRPC with TLS; TCP: $congestion; delay and"
+echo "loss of each direction by $emulator; $(nproc) cores for all. Further flags: ${train_flags[*]:-none}."
 echo
 python3 - "$folder" "${rows[@]}" <<'PYTHON'
 import json, pathlib, sys
@@ -203,6 +203,7 @@ folder, rows = pathlib.Path(sys.argv[1]), sys.argv[2:]
 columns = ["network", "steps", "steps/s", "median step s", "waiting for workers", "MB out a step", "MB in a step",
            "TCP sent again"]
 print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+failed = 0
 for row in rows:
     code, again = (folder / f"{row}.status").read_text().split()
     again = "" if row == "local" else again
@@ -212,6 +213,7 @@ for row in rows:
         seconds = [line["seconds"] for line in lines if "seconds" in line]
     except (OSError, ValueError):
         print(f"| {row} | none: exit code {code} | | | | | | {again} |")
+        failed += 1
         continue
     batch = summary["batch_size"]
     done = f"{summary['steps']}" + ("" if summary["completed"] else " (time limit)")
@@ -219,4 +221,5 @@ for row in rows:
     out, back = (summary[f"bytes_{way}_workers_per_sample"] * batch / 1e6 for way in ("to", "from"))
     print(f"| {row} | {done} | {summary['samples_per_second'] / batch:.3f} | {summary['step_seconds_median']:.3f} "
           f"| {wait:.0%} | {out:.1f} | {back:.1f} | {again} |")
+sys.exit(failed > 0)
 PYTHON
