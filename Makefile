@@ -27,6 +27,7 @@ test: build
 check: build
 	@tools/check_format.sh
 	@tools/check_layering.py
+	@tools/check_deploy.py
 	@cmake --build $(BUILD) -j $(JOBS) --target public_headers
 	@tools/check_symbols.sh $(BUILD)
 
