@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "benches.h"
 #include "obfuscation/blind.h"
 
 namespace {
@@ -205,7 +206,7 @@ void add(const std::string& name, const Case& c) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int tempo::bench::run_kernels(int argc, char** argv) {
   // 4 MiB lies in a large third-level cache, where memcpy is at its best; 16 MiB and more is what a layer has.
   for (const auto& [rows, channels] : {std::pair{16384, 64}, {65536, 64}, {16384, 256}}) {
     const std::string suffix = "/" + std::to_string(rows) + "x" + std::to_string(channels);
@@ -223,4 +224,5 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
+  return 0;
 }

@@ -6,7 +6,7 @@
 //   tiny     one operation on one number, there and back: p50 and p99 in microseconds
 // GB/s counts every tensor once. of_memcpy and of_tcp compare with a memcpy and a raw TCP connection over loopback that
 // move as many tensors of the same size, taken in turns with the transport: the same noise for all.
-//   transport_bench [URI...]     workers that run already, beside the one that it starts itself
+//   tempo-bench transport [URI...]     workers that run already, beside those that it starts itself
 // Every reply is compared with what was put.
 #include <arpa/inet.h>
 #include <benchmark/benchmark.h>
@@ -21,14 +21,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "benches.h"
 #include "offload/worker_factory.h"
+#include "seal/tls_certificates.h"
 #include "wire/descriptor.h"
+#include "worker/server/grpc_server.h"
 #include "worker/server/process_memory.h"
 #include "worker/server/shm_server.h"
 
@@ -53,6 +58,20 @@ double timed(const Body& body) {
   return seconds_since(start);
 }
 
+void check(bool is_fine, const char* what) {
+  if (!is_fine) throw std::runtime_error(what);
+}
+
+/// In a folder of this process's own, that it removes.
+const std::string& tls_folder() {
+  static const std::string folder = [] {
+    std::string name = std::filesystem::temp_directory_path() / "tempo-bench-XXXXXX";
+    check(mkdtemp(name.data()) != nullptr, "no temporary folder");
+    return name + "/tls";
+  }();
+  return folder;
+}
+
 const Bytes& source() {
   static const Bytes bytes = [] {
     Bytes filled(kTensorBytes);
@@ -69,10 +88,6 @@ void in_another_process(const Body& body) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   body();
   _exit(0);
-}
-
-void check(bool is_fine, const char* what) {
-  if (!is_fine) throw std::runtime_error(what);
 }
 
 void write_all(int socket, const std::byte* data, size_t bytes) {
@@ -170,7 +185,7 @@ class MemcpyYardstick {
 class Fixture {
  public:
   explicit Fixture(const std::string& uri)
-      : worker_(offload::make_worker(uri, {.threads = kThreads})), received_(kTensorBytes) {
+      : worker_(offload::make_worker(uri, {.threads = kThreads, .tls_folder = tls_folder()})), received_(kTensorBytes) {
     offload::Buffer number = worker_->allocate({.shape = {1}});
     std::memset(number.data(), 0, number.bytes());
     worker_->put(kNumber, number);
@@ -320,25 +335,48 @@ void add_worker(const std::string& uri, const std::string& label, TcpYardstick* 
   add(label + "/tiny", tiny_bench, uri)->MinTime(0.2);
 }
 
-[[noreturn]] void serve_shm_forever(const std::string& name) {
-  worker::keep_freed_memory();
-  worker::ServerOptions options;
-  options.segment_bytes = size_t{1} << 30;
-  const auto server = worker::serve_shm(name, options);
-  for (;;) pause();
+/// Starts a worker in a process of its own, on a free port. Before any thread is started. @returns its URI
+template <typename Serve>
+std::string start_worker(const Serve& serve) {
+  int address[2];
+  check(pipe(address) == 0, "no pipe");
+  in_another_process([&] {
+    worker::keep_freed_memory();
+    const std::unique_ptr<worker::Server> server = serve();
+    const std::string uri = server->address();
+    check(write(address[1], uri.data(), uri.size()) == static_cast<ssize_t>(uri.size()), "no address");
+    close(address[1]);
+    for (;;) pause();
+  });
+  close(address[1]);
+  std::string uri;
+  for (char c = 0; read(address[0], &c, 1) == 1;) uri += c;
+  close(address[0]);
+  check(!uri.empty(), "a worker did not start");
+  return uri;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::string name = fmt::format("tempo-bench-{}", getpid());
-  in_another_process([&] { serve_shm_forever(name); });
+int tempo::bench::run_transport(int argc, char** argv) {
+  worker::ServerOptions options;
+  options.segment_bytes = size_t{1} << 30;
+  const std::string shm =
+      start_worker([&] { return worker::serve_shm(fmt::format("tempo-bench-{}", getppid()), options); });
+  seal::create_tls_certificates(tls_folder(), {});
+  options.tls_folder = tls_folder();
+  const std::string plain = start_worker([&] { return worker::serve_insecure("127.0.0.1:0", options); });
+  const std::string tls = start_worker([&] { return worker::serve_grpc("127.0.0.1:0", options); });
   TcpYardstick tcp;
   benchmark::Initialize(&argc, argv);
   add_yardsticks(&tcp);
   add_worker("inprocess:cpu", "inprocess", &tcp);
-  add_worker("shm://" + name, "shm", &tcp);
+  add_worker(shm, "shm", &tcp);
+  add_worker(plain, "grpc_insecure", &tcp);
+  add_worker(tls, "grpc_tls", &tcp);
   for (int i = 1; i < argc; ++i) add_worker(argv[i], argv[i], &tcp);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
+  std::filesystem::remove_all(std::filesystem::path(tls_folder()).parent_path());
+  return 0;
 }

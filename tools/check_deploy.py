@@ -18,8 +18,6 @@ except ImportError:
 TOP = pathlib.Path(__file__).resolve().parent.parent
 MANIFESTS = TOP / "deploy/kubernetes"
 WORKER = TOP / "apps/tempo-worker"
-# Used in deploy/ before the program has them. Empty this when it does.
-COMING = {"--metrics", "--log", "--collective", "--collective-peer"}
 problems = []
 
 
@@ -95,7 +93,7 @@ def check_flags(kinds):
     used = set(re.findall(r"(?<!\S)(--[a-z-]+)", command))
     used |= set(re.findall(r"(?<!\S)(--[a-z-]+)", " ".join(re.findall(r"TEMPO_WORKER_EXTRA=(.*)", settings))))
     used |= {a.split("=")[0] for a in kinds["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["args"]}
-    for flag in sorted(used - known - COMING):
+    for flag in sorted(used - known):
         problems.append(f"{flag}: tempo-worker has no such flag")
     for variable in sorted(set(re.findall(r"\$\{?(TEMPO_\w+)", command))):
         expect(re.search(rf"^{variable}=", settings, re.M), f"worker.env.example: {variable} is not set")

@@ -37,7 +37,7 @@ struct RunConfig {
   /// "local" (wholly in the TEE), URIs of workers separated by commas, or "file:PATH": a URI a line, read again when it
   /// changes, so that workers join and leave a running job.
   std::string workers = "inprocess:";
-  std::string tls;               ///< folder of certificates for grpc:// (ca.pem, master.pem, master.key)
+  std::string tls;  ///< folder of certificates for grpc:// (ca.pem, master.pem, master.key)
   /// Who sums the gradients of resident weights over several workers: the master, or the workers among themselves.
   GradientSum gradient_sum = GradientSum::kMaster;
   int64_t worker_timeout = 120;  ///< seconds; a worker whose reply takes longer is lost
@@ -63,6 +63,8 @@ struct RunConfig {
   int tee_threads = 0;              ///< 0: all cores
   int64_t checkpoint_interval = 0;  ///< steps; 0: at the end of every epoch
   std::string key;                  ///< sealing key file; "" means the user's own
+  std::string metrics;              ///< HOST:PORT at which Prometheus metrics are served, in plain; "" means nowhere
+  std::string log;                  ///< file that log lines are appended to, "-" standard error; "" means nowhere
 };
 
 /// What `summary.json` says. Byte and second figures are of training steps; evaluation is not counted.

@@ -194,6 +194,9 @@ std::vector<Field> make_fields() {
   t.integer("checkpoint-interval", TEMPO_MEMBER(checkpoint_interval), 0, kMany,
             "steps between checkpoints; 0: at the end of every epoch");
   t.text("key", TEMPO_MEMBER(key), "sealing key file; default: ~/.config/tempo/checkpoint.key, made at first use");
+  t.text("metrics", TEMPO_MEMBER(metrics),
+         "serve Prometheus metrics at http://HOST:PORT/metrics, in plain, to whoever reaches it (port 0: a free one)");
+  t.text("log", TEMPO_MEMBER(log), "append log lines, JSON objects, to FILE; -: to standard error");
   t.fields.push_back({"seed", "reproducible initial weights and data order; without it they are secret", false, false,
                       [](RunConfig& c, const std::string& v) {
                         c.seed = static_cast<uint64_t>(parse_integer("seed", v, 0, INT64_MAX));
@@ -302,7 +305,7 @@ int tee_threads(const RunConfig& config) {
 
 std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
-  copy.out = copy.key = copy.workers = copy.tls = copy.integrity = "";
+  copy.out = copy.key = copy.workers = copy.tls = copy.integrity = copy.metrics = copy.log = "";
   copy.tee_threads = 0;
   copy.worker_timeout = copy.worker_wait = 0;
   copy.gradient_sum = GradientSum::kMaster;

@@ -114,7 +114,8 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
       root_(std::move(root)),
       master_(std::move(master)),
       sealing_key_(std::move(sealing_key)),
-      threads_(tee_threads(config)) {
+      threads_(tee_threads(config)),
+      telemetry_(config.metrics, config.log) {
   for (const auto& item : deployment.model->named_parameters())
     if (deployment.resident_layer_of(item.key()) == nullptr) tee_parameters_.push_back({item.key(), item.value()});
   optimiser_ = make_optimiser(config, tee_parameters_);
@@ -122,11 +123,22 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
   total_steps_ = config.steps > 0 ? config.steps : config.epochs * steps_per_epoch_;
 }
 
+Trainer::~Trainer() {
+  if (deployment_.is_offloaded()) deployment_.session->workers().observe(nullptr);
+}
+
 RunSummary Trainer::run(const RunHooks& hooks) {
   log_ = std::make_unique<RunLog>(config_.out, first_step_);
   deployment_.model->train();
-  if (!hooks.quiet) progress_.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
-  if (deployment_.is_offloaded()) last_good_ = copy_of(capture(first_step_, false));
+  if (!hooks.quiet) {
+    progress_.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
+    telemetry_.notes_to([this](const std::string& note) { progress_->note(note); });
+    if (!config_.metrics.empty()) telemetry_.say("metrics at " + telemetry_.address());
+  }
+  if (deployment_.is_offloaded()) {
+    deployment_.session->workers().observe(&telemetry_);
+    last_good_ = copy_of(capture(first_step_, false));
+  }
 
   int64_t step = first_step_;
   for (bool stopped = false; step < total_steps_ && !stopped;) {
@@ -181,6 +193,10 @@ void Trainer::log_step(int64_t step, const StepResult& result, double seconds, d
   tally_.wall_seconds += seconds;
   tally_.samples += images;
   ++tally_.steps;
+  telemetry_.step_done(seconds, images);
+  if (deployment_.is_offloaded())
+    telemetry_.totals(counters_of(deployment_), deployment_.session->verifier().counts(),
+                      deployment_.session->workers().active());
   step_seconds_.push_back(seconds);
   summary_.losses.push_back(result.loss);
   log_->step({.step = step + 1,
@@ -205,7 +221,7 @@ int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
   const bool is_stuck = returns_in_a_row_ > kMostReturns;
   if (is_stuck || !workers.wait_for_workers(std::chrono::seconds(config_.worker_wait)))
     stop_without_workers(error, is_stuck);
-  if (progress_) progress_->note(fmt::format("step {}: going on from step {}", step + 1, last_good_.step));
+  telemetry_.went_back(last_good_.step);
   go_on_from(last_good_);
   ++summary_.returns;
   return last_good_.step;
@@ -309,7 +325,7 @@ void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
       evaluate_model(deployment_, data_.test, config_.batch_size, static_cast<uint64_t>(step), threads_);
   summary_.test_accuracy = result.accuracy;
   log_->evaluation(step, epoch, result.accuracy, result.loss);
-  if (progress_) progress_->note(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * result.accuracy));
+  telemetry_.say(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * result.accuracy));
 }
 
 Checkpoint Trainer::capture(int64_t step, bool stopping) {
@@ -352,6 +368,7 @@ void Trainer::save(int64_t step, bool stopping) {
   log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
   const Checkpoint checkpoint = capture(step, stopping);
   save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
+  telemetry_.saved(step);
   if (deployment_.is_offloaded()) last_good_ = copy_of(checkpoint);
 }
 

@@ -18,6 +18,7 @@
 #include "train/formats/progress.h"
 #include "train/optimiser.h"
 #include "train/run_log.h"
+#include "train/telemetry.h"
 
 namespace tempo::train {
 
@@ -39,6 +40,7 @@ class Trainer {
   /// Borrows everything. @param resume the checkpoint to go on from, or nullptr.
   Trainer(const RunConfig& config, Deployment& deployment, const DataSplits& data, SecretKey root, SecretKey master,
           SecretKey sealing_key);
+  ~Trainer();
 
   /// Takes over step, optimiser and resident weights; the model's own weights are restored by the caller.
   /// @param same_keys the master secret is the checkpoint's: resident weights go back as they were, bit for bit.
@@ -84,6 +86,7 @@ class Trainer {
   std::vector<NamedParameter> tee_parameters_;
   std::unique_ptr<TeeOptimiser> optimiser_;
   int64_t first_step_ = 0, total_steps_ = 0, steps_per_epoch_ = 0;
+  Telemetry telemetry_;
   std::unique_ptr<RunLog> log_;
   std::optional<Progress> progress_;
   std::optional<Batches> batches_;

@@ -27,9 +27,9 @@ SMALL = ["--model", "resnet20", "--image-size", "16", "--train-size", "160", "--
 class Process:
     """A tempo-worker on a port that stays its own over restarts."""
 
-    def __init__(self, scheme, tls, port=0):
-        command = [WORKER, "--listen", f"{scheme}127.0.0.1:{port}" if "//" in scheme and "shm" not in scheme else scheme,
-                   "--threads", "1", "--tls", str(tls)]
+    def __init__(self, scheme, tls, port=0, more=()):
+        command = [WORKER, "--listen", scheme if scheme.startswith("shm://") else f"{scheme}127.0.0.1:{port}",
+                   "--threads", "1", "--tls", str(tls), *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         line = self.process.stdout.readline()
         found = re.match(r"listening on ([^,]+),", line)
@@ -81,8 +81,8 @@ class Workers(unittest.TestCase):
         cls.run_program(*cls.command(name, workers, steps, *more), code=0)
         return cls.exported(name)
 
-    def start(self, scheme, port=0):
-        process = Process(scheme, self.tls, port)
+    def start(self, scheme, port=0, more=()):
+        process = Process(scheme, self.tls, port, more)
         self.addCleanup(process.end)
         return process
 
@@ -98,6 +98,31 @@ class Workers(unittest.TestCase):
                 self.assertLess(relative_difference(got, self.expected), 1e-5)
                 summary = self.summary(name)
                 self.assertEqual((summary["integrity"]["failures"], summary["returns"]), (0, 0))
+
+    def test_workers_sum_gradients_among_themselves(self):
+        workers = [self.start("grpc://", more=("--collective", "127.0.0.1:0")) for _ in range(3)]
+        uris = ",".join(worker.uri for worker in workers)
+        got = self.train_to_end("there", uris, 10, "--gradient-sum", "workers")
+        here = self.train_to_end("here", uris, 10, "--gradient-sum", "master")
+        for weights_of in (got, here):
+            self.assertLess(relative_difference(weights_of, self.expected), 1e-5)
+        sent = [self.summary(name)["bytes_to_workers_per_sample"] for name in ("there", "here")]
+        self.assertLess(sent[0], sent[1], "sums did not stay with the workers")
+
+    def test_a_worker_is_lost_while_they_sum(self):
+        workers = [self.start("grpc://", more=("--collective", "127.0.0.1:0", "--collective-timeout", "3"))
+                   for _ in range(3)]
+        run = subprocess.Popen(self.command("torn", ",".join(worker.uri for worker in workers), 10, "--gradient-sum", "workers"),
+                               text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment)
+        metrics = self.path / "torn/metrics.jsonl"
+        deadline = time.time() + 120
+        while time.time() < deadline and not metrics.exists():
+            time.sleep(0.02)
+        time.sleep(0.7)
+        workers[1].end()
+        _, error = run.communicate(timeout=240)
+        self.assertEqual(run.returncode, 0, error)
+        self.assertLess(relative_difference(self.exported("torn"), self.expected), 1e-5)
 
     def test_joining_and_leaving_by_file(self):
         first, second = self.start("grpc://"), self.start("grpc://")

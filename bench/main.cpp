@@ -1,0 +1,19 @@
+// The `tempo-bench` command: speed against yardsticks that are measured in the same run.
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "benches.h"
+
+int main(int argc, char** argv) try {
+  const std::string command = argc > 1 ? argv[1] : "";
+  if (command == "kernels") return tempo::bench::run_kernels(argc - 1, argv + 1);
+#ifdef TEMPO_BENCH_TRANSPORT
+  if (command == "transport") return tempo::bench::run_transport(argc - 1, argv + 1);
+#endif
+  std::fprintf(stderr, "tempo-bench: got the command \"%s\", expected one of kernels, transport\n", command.c_str());
+  return 2;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "tempo-bench: %s\n", error.what());
+  return 1;
+}

@@ -1,0 +1,61 @@
+/// What a run tells people and machines who watch it: Prometheus, log lines, notes beside the progress line.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "observe/log.h"
+#include "observe/metrics.h"
+#include "offload/session.h"
+
+namespace tempo::train {
+
+/// Numbers, names of workers and of operations; never a value of a tensor, a loss or a key. Not thread-safe.
+class Telemetry final : public offload::PoolObserver {
+ public:
+  /// @param metrics HOST:PORT to serve, @param log file or "-"; empty: nowhere. @throws InputError as observe does
+  Telemetry(const std::string& metrics, const std::string& log);
+
+  /// Where notes for a person go; nothing: nowhere.
+  void notes_to(std::function<void(const std::string&)> note) { note_ = std::move(note); }
+  /// "http://localhost:9464/metrics", or nothing.
+  [[nodiscard]] std::string address() const { return server_ ? server_->address() : std::string(); }
+
+  void step_began(int64_t step) { step_ = step; }
+  void step_done(double seconds, int64_t samples);
+  /// Counters since the run began, and how many workers there are.
+  void totals(const offload::Counters& counters, const offload::Verifier::Counts& checks, size_t workers);
+  void saved(int64_t step);
+  void went_back(int64_t to);
+  void say(const std::string& note) const;
+
+  void joined(const std::string& uri) override;
+  void lost(const std::string& uri, const std::string& reason) override;
+  void quarantined(const std::string& uri, const std::string& reason) override;
+  void reissued(const std::string& what, const std::string& to) override;
+  void completed(const char* operation, double seconds) override;
+
+ private:
+  /// A counter that follows a total kept elsewhere.
+  struct Follower {
+    observe::Counter& counter;
+    double seen = 0;
+    void follow(double total);
+  };
+
+  observe::Metrics metrics_;
+  observe::Log log_;
+  std::unique_ptr<observe::MetricsServer> server_;
+  observe::Histogram& step_seconds_;
+  observe::Counter &samples_, &checkpoints_, &returns_, &joined_, &lost_, &quarantined_;
+  observe::Gauge& workers_;
+  Follower bytes_to_, bytes_from_, encryptions_, checks_, failures_, reissued_;
+  std::map<std::string, observe::Histogram*, std::less<>> operation_seconds_;
+  std::function<void(const std::string&)> note_;
+  int64_t step_ = 0;
+};
+
+}  // namespace tempo::train
