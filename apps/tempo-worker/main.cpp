@@ -134,6 +134,7 @@ int main(int argc, char** argv) {
       ->type_name("HOST:PORT");
   app.add_option("--log", flags.log, "append log lines, JSON objects, to FILE; -: to standard error")
       ->type_name("FILE|-");
+  app.add_option(
          "--collective", flags.collective.listen,
          "HOST:PORT at which other workers reach this one, to sum gradients among themselves; not encrypted; port 0: "
          "a free one")

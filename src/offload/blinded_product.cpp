@@ -270,7 +270,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
     session_.count_product(call.flops);
   }
   // Several workers have a part of the sum each: it is made here, and given back to all.
-  const bool is_kept = resident_ && resident_->replicas() == 1;
+  const bool is_kept = resident_ && resident_->replicas() == 1 && session_.workers().is_whole(call.x.id());
   const bool sums_there = resident_ && !is_kept && session_.workers().sums_between_workers();
   const auto weight_gradient = [&](OperandId keep_as) {
     return WeightGradient{.product = call.product,
@@ -287,7 +287,8 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
     if (fresh || !want_dx) dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2), call.x);
     const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
     if (!sums_there)
-      dw_reply = session_.submit(weight_gradient(is_kept ? resident_->gradient_id() : 0), is_kept ? norm : w_spec, dw_name);
+      dw_reply =
+          session_.submit(weight_gradient(is_kept ? resident_->gradient_id() : 0), is_kept ? norm : w_spec, dw_name);
     session_.count_product(call.flops);
   }
   if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx);

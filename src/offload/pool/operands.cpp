@@ -130,6 +130,11 @@ size_t WorkerPool::replicas(OperandId id) const {
                                            [this](const Piece& piece) { return is_alive(piece); }));
 }
 
+bool WorkerPool::is_whole(OperandId id) const {
+  const auto found = stored_.find(id);
+  return found != stored_.end() && found->second.cut.size() == 1;
+}
+
 void WorkerPool::free(OperandId id) {
   const auto found = stored_.find(id);
   if (found == stored_.end()) return;

@@ -98,11 +98,13 @@ class WorkerPool {
 
   [[nodiscard]] bool sums_between_workers() const { return options_.sums_between_workers; }
   /// A weight gradient, summed by the workers among themselves (JoinGroup, AllReduce) and kept by all as
-  /// `gradient.keep_as`. @returns what one of them, chosen at random, says is the sum; nothing where they do not sum, or
-  /// it failed: the caller then sums.
+  /// `gradient.keep_as`. @returns what one of them, chosen at random, says is the sum; nothing where they do not sum,
+  /// or it failed: the caller then sums.
   std::optional<Buffer> sum_there(const WeightGradient& gradient, const TensorSpec& spec, const std::string& what);
   /// How many active workers hold a replicated operand.
   [[nodiscard]] size_t replicas(OperandId id) const;
+  /// Whether one worker has all rows of it: then that one can keep a gradient that it computes from it.
+  [[nodiscard]] bool is_whole(OperandId id) const;
   [[nodiscard]] uint64_t bytes_sent() const { return bytes_sent_; }
   [[nodiscard]] uint64_t bytes_received() const { return bytes_received_; }
   [[nodiscard]] uint64_t reissued() const { return reissued_; }
@@ -179,8 +181,8 @@ class WorkerPool {
 
   PoolOptions options_;
   std::vector<Member> members_;
-  Lives group_;         // who sums together
-  Lives cannot_sum_;    // who tried and failed: not tried again until others are there
+  Lives group_;       // who sums together
+  Lives cannot_sum_;  // who tried and failed: not tried again until others are there
   std::unordered_map<OperandId, Stored> stored_;
   OperandId next_reissued_ = OperandId{1} << 62;
   std::exception_ptr last_error_;  // what the last worker ended with
