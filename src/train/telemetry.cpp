@@ -22,7 +22,7 @@ void Telemetry::Follower::follow(double total) {
 }
 
 Telemetry::Telemetry(const std::string& metrics, const std::string& log)
-    : log_(log),
+    : log_(log.empty() ? std::make_unique<observe::Log>() : std::make_unique<observe::Log>(log)),
       step_seconds_(metrics_.histogram("tempo_step_seconds", "Time of a training step.")),
       samples_(metrics_.counter("tempo_samples_total", "Images trained on; those of steps done again count again.")),
       checkpoints_(metrics_.counter("tempo_checkpoints_total", "Checkpoints written.")),
@@ -65,35 +65,35 @@ void Telemetry::totals(const offload::Counters& counters, const offload::Verifie
 
 void Telemetry::saved(int64_t step) {
   checkpoints_.add();
-  log_.info("checkpoint_saved", {{"step", step}});
+  log_->info("checkpoint_saved", {{"step", step}});
 }
 
 void Telemetry::went_back(int64_t to) {
   returns_.add();
-  log_.warning("went_back", {{"step", step_}, {"to_step", to}});
+  log_->warning("went_back", {{"step", step_}, {"to_step", to}});
   say(fmt::format("step {}: going on from step {}", step_, to));
 }
 
 void Telemetry::joined(const std::string& uri) {
   joined_.add();
-  log_.info("worker_joined", {{"worker", uri}, {"step", step_}});
+  log_->info("worker_joined", {{"worker", uri}, {"step", step_}});
   if (step_ > 0) say(fmt::format("step {}: worker {} joined", step_, uri));
 }
 
 void Telemetry::lost(const std::string& uri, const std::string& reason) {
   lost_.add();
-  log_.warning("worker_lost", {{"worker", uri}, {"step", step_}, {"reason", reason}});
+  log_->warning("worker_lost", {{"worker", uri}, {"step", step_}, {"reason", reason}});
   say(fmt::format("step {}: worker lost: {}", step_, reason));
 }
 
 void Telemetry::quarantined(const std::string& uri, const std::string& reason) {
   quarantined_.add();
-  log_.error("worker_quarantined", {{"worker", uri}, {"step", step_}, {"reason", reason}});
+  log_->error("worker_quarantined", {{"worker", uri}, {"step", step_}, {"reason", reason}});
   say(fmt::format("step {}: worker {} is left out from now on: {}", step_, uri, reason));
 }
 
 void Telemetry::reissued(const std::string& what, const std::string& to) {
-  log_.warning("part_reissued", {{"operation", what}, {"worker", to}, {"step", step_}});
+  log_->warning("part_reissued", {{"operation", what}, {"worker", to}, {"step", step_}});
 }
 
 void Telemetry::completed(const char* operation, double seconds) {

@@ -47,7 +47,7 @@ class Telemetry final : public offload::PoolObserver {
   };
 
   observe::Metrics metrics_;
-  observe::Log log_;
+  std::unique_ptr<observe::Log> log_;
   std::unique_ptr<observe::MetricsServer> server_;
   observe::Histogram& step_seconds_;
   observe::Counter &samples_, &checkpoints_, &returns_, &joined_, &lost_, &quarantined_;

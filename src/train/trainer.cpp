@@ -247,7 +247,7 @@ void Trainer::go_on_from(const Checkpoint& checkpoint) {
     if (layer->resident() != nullptr) layer->resident()->forget();
   restore_model(*deployment_.model, checkpoint, "the last checkpoint");
   restore_optimiser(checkpoint);
-  restore_resident(checkpoint, false, false);
+  restore_resident(checkpoint, false);
   batches_.reset();
   log_.reset();
   log_ = std::make_unique<RunLog>(config_.out, checkpoint.step);
@@ -379,7 +379,7 @@ void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
     throw InputError(fmt::format("resume: the run has done {} steps, expected fewer than the {} asked for", first_step_,
                                  total_steps_));
   restore_optimiser(checkpoint);
-  restore_resident(checkpoint, same_keys, true);
+  restore_resident(checkpoint, same_keys);
 }
 
 void Trainer::restore_optimiser(const Checkpoint& checkpoint) {
@@ -397,7 +397,7 @@ void Trainer::restore_optimiser(const Checkpoint& checkpoint) {
     optimiser_->set_steps(steps->second);
 }
 
-void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys, bool requires_all) {
+void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
   for (const auto& item : deployment_.model->named_parameters()) {
     auto* layer = deployment_.resident_layer_of(item.key());
     if (layer == nullptr) continue;
@@ -417,9 +417,9 @@ void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys, boo
                                   .velocity = to_buffer(velocity->second)});
       continue;
     }
-    const bool was_sent = checkpoint.numbers.contains(prefix + ".epoch");
-    if (!was_sent && !requires_all) continue;  // it starts when it is first used
     const auto plain = checkpoint.tensors.find("optimiser.velocity." + item.key());
+    const bool was_never_sent = plain == checkpoint.tensors.end() && checkpoint.step == 0;
+    if (was_never_sent) continue;  // it starts when it is first used
     if (plain == checkpoint.tensors.end() || plain->second.sizes() != item.value().sizes())
       throw InputError(
           fmt::format("resume: the checkpoint has no velocity of {}, expected --optimizer sgd", item.key()));

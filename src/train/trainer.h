@@ -74,8 +74,7 @@ class Trainer {
   void save(int64_t step, bool stopping);
   Checkpoint capture(int64_t step, bool stopping);
   void restore_optimiser(const Checkpoint& checkpoint);
-  /// @param requires_all whether a weight without velocity is an error.
-  void restore_resident(const Checkpoint& checkpoint, bool same_keys, bool requires_all);
+  void restore_resident(const Checkpoint& checkpoint, bool same_keys);
   void fill_summary();
 
   const RunConfig& config_;
