@@ -1,6 +1,8 @@
 #include "wire/grpc_stream.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
+#include <openssl/crypto.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -33,11 +35,16 @@ bool wait(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, 
   return true;
 }
 
+// gRPC's threads let go of TLS connections when they please, also while the program ends: OpenSSL must not have cleaned
+// up by then. This must come before anything else of OpenSSL.
+const bool kOpensslStaysAtExit = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr) == 1;
+
 }  // namespace
 
 void quiet_grpc() {
   static const bool once = [] {
     if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+    grpc_init();  // and never shut down: gRPC would do that on a thread of its own, while the program ends
     return true;
   }();
   static_cast<void>(once);

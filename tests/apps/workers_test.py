@@ -187,6 +187,7 @@ class Workers(unittest.TestCase):
             time.sleep(rng.random() * 0.8)
         self.assertEqual(run.wait(timeout=600), 0, "".join(lines[-5:]))
         reader.join()
+        run.stderr.close()
         summary = self.summary("chaos")
         print(f"chaos: seed {seed}, {kills} kills, {summary['reissued']} parts sent again, {summary['returns']} returns "
               "to a checkpoint", file=sys.stderr)

@@ -28,7 +28,7 @@ class CollectiveProcesses : public ::testing::TestWithParam<const char*> {
                             : std::string());
       processes_.push_back(std::make_unique<testing::WorkerProcess>(
           listen, std::vector<std::string>{"--collective", "127.0.0.1:0", "--collective-timeout", "3"}));
-      workers_.push_back(make_worker(processes_.back()->uri(), 1));
+      workers_.push_back(make_worker(processes_.back()->uri()));
     }
   }
   std::vector<std::future<Buffer>> join(const std::string& group) {

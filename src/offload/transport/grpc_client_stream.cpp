@@ -14,8 +14,10 @@ GrpcClientStream::GrpcClientStream(std::shared_ptr<grpc::Channel> channel)
 
 std::shared_ptr<GrpcClientStream> GrpcClientStream::open(const std::shared_ptr<grpc::Channel>& channel,
                                                          const char* method) {
-  auto stream = std::make_shared<GrpcClientStream>(channel);
-  stream->self_ = stream;
+  std::shared_ptr<GrpcClientStream> stream(new GrpcClientStream(channel), [](GrpcClientStream* last) {
+    last->close(std::chrono::milliseconds(0));
+    if (last->wait_until_done()) delete last;  // else it is gRPC's for ever
+  });
   stream->stub_.PrepareBidiStreamingCall(&stream->context_, method, {}, stream.get());
   stream->AddHold();  // until `end`: reads and writes are started by any thread
   stream->begin_reading();
@@ -29,16 +31,15 @@ void GrpcClientStream::end(bool is_lost) {
 }
 
 void GrpcClientStream::OnDone(const grpc::Status& status) {
-  const auto last = std::move(self_);
   const std::lock_guard lock(status_mutex_);
   status_ = status;
   is_done_ = true;
   is_done_changed_.notify_all();
 }
 
-void GrpcClientStream::wait_until_done() {
+bool GrpcClientStream::wait_until_done() {
   std::unique_lock lock(status_mutex_);
-  is_done_changed_.wait_for(lock, kDonePatience, [this] { return is_done_; });
+  return is_done_changed_.wait_for(lock, kDonePatience, [this] { return is_done_; });
 }
 
 std::string GrpcClientStream::reason() {

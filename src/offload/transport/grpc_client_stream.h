@@ -10,7 +10,8 @@
 
 namespace tempo::offload {
 
-/// Keeps itself alive until gRPC is done with it.
+/// Whoever drops the last reference closes it and waits until gRPC is done with it. It must go, and its channel with
+/// it, on a thread of ours: gRPC joins its own threads where the last channel goes, and would join the one it is on.
 class GrpcClientStream final : public wire::GrpcStream,
                                private grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
@@ -19,8 +20,6 @@ class GrpcClientStream final : public wire::GrpcStream,
   static std::shared_ptr<GrpcClientStream> open(const std::shared_ptr<grpc::Channel>& channel,
                                                 const char* method = wire::kSessionMethod);
 
-  /// After `close`: until gRPC's threads have let go of it. They must not be at it when the program ends.
-  void wait_until_done();
   /// After `close`: what gRPC says about the end of the stream, as one printable line.
   std::string reason();
 
@@ -33,6 +32,7 @@ class GrpcClientStream final : public wire::GrpcStream,
   void start_write(const grpc::ByteBuffer* frame) override { StartWrite(frame); }
   void cancel() override { context_.TryCancel(); }
   void end(bool is_lost) override;
+  bool wait_until_done();
 
   const std::shared_ptr<grpc::Channel> channel_;
   grpc::GenericStub stub_;
@@ -41,7 +41,6 @@ class GrpcClientStream final : public wire::GrpcStream,
   std::condition_variable is_done_changed_;
   bool is_done_ = false;
   grpc::Status status_;
-  std::shared_ptr<GrpcClientStream> self_;
 };
 
 }  // namespace tempo::offload

@@ -33,10 +33,7 @@ GrpcConnection::GrpcConnection(std::string uri, const std::shared_ptr<grpc::Chan
   }
 }
 
-GrpcConnection::~GrpcConnection() {
-  close();
-  stream_->wait_until_done();
-}
+GrpcConnection::~GrpcConnection() { close(); }
 
 void GrpcConnection::connect(const std::shared_ptr<grpc::Channel>& channel) {
   const auto deadline = std::chrono::system_clock::now() + options_.connect;
