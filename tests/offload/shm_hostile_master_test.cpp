@@ -197,7 +197,9 @@ TEST_F(HostileMaster, OperandsThatOverlapHurtNobodyElse) {
   Raw raw = connect_and_greet();
   for (OperandId id = 1; id <= 10; ++id) raw.say(put_at(raw.operands() + 64 * (id / 2), {64}, id));
   raw.say(wire::Submit{.number = 1, .operation = Update{.w = 1, .velocity = 2, .dw = 3, .step = 1, .momentum = 0.5}});
-  EXPECT_TRUE(std::holds_alternative<wire::Reply>(raw.next()));
+  wire::ServerMessage answer = raw.next();
+  while (std::holds_alternative<wire::Freed>(answer)) answer = raw.next();  // the worker updates copies of its own
+  EXPECT_TRUE(std::holds_alternative<wire::Reply>(answer));
 }
 
 TEST_F(HostileMaster, GarbageInTheRingEndsItsSessionAlone) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "offload/pool/readiness.h"
 #include "offload/pool/worker_pool.h"
 #include "tempo/error.h"
 
@@ -68,7 +69,7 @@ Buffer WorkerPool::compute_alone(const PendingReply& reply, const RowRange& rows
   Shard& shard = alone.shards.emplace_back(Shard{.rows = rows});
   start(alone, shard, member);
   std::future<Buffer>& future = shard.attempts.front().reply;
-  if (future.wait_for(options_.operation) != std::future_status::ready)
+  if (!is_ready(future, options_.operation))
     throw WorkerLostError(
         fmt::format("{}: no reply to {} within {} ms", members_[member].uri, reply.what, options_.operation.count()));
   Buffer result = check_spec(reply, rows, member, future.get());

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "offload/pool/readiness.h"
 #include "offload/pool/worker_pool.h"
 #include "tempo/error.h"
 
@@ -170,8 +171,7 @@ void WorkerPool::poll(PendingReply& reply) {
   size_t open = 0;
   for (Shard& shard : reply.shards) {
     for (size_t i = 0; !shard.is_done && i < shard.attempts.size();) {
-      const bool is_ready = shard.attempts[i].reply.wait_for(milliseconds(0)) == std::future_status::ready;
-      is_ready ? take(reply, shard, i) : void(++i);
+      is_ready(shard.attempts[i].reply, milliseconds(0)) ? take(reply, shard, i) : void(++i);
     }
     if (shard.is_done) {
       slowest_done = std::max(slowest_done, shard.seconds);
@@ -182,7 +182,7 @@ void WorkerPool::poll(PendingReply& reply) {
   }
   if (waiting == nullptr) return;
   const std::chrono::nanoseconds glance = open > 1 ? std::chrono::nanoseconds(kGlance) : kLongGlance;
-  if (waiting->attempts.front().reply.wait_for(glance) == std::future_status::ready) return;
+  if (is_ready(waiting->attempts.front().reply, glance)) return;
   for (Shard& shard : reply.shards) {
     if (!shard.is_done) give_up_silent(reply, shard);
     if (!shard.is_done) reissue_if_late(reply, shard, slowest_done);

@@ -1,5 +1,7 @@
 #include "offload/pool/recruiter.h"
 
+#include <utility>
+
 #include "base/cpu_time.h"
 
 namespace tempo::offload {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/csprng.h"
+#include "offload/pool/readiness.h"
 #include "offload/pool/worker_pool.h"
 #include "tempo/error.h"
 
@@ -33,7 +34,7 @@ bool WorkerPool::run_on_all(const std::vector<std::pair<size_t, Operation>>& ope
     attempt(member, [&, m = member, &op = operation] { replies.emplace_back(m, members_[m].worker->submit(op)); });
   for (auto& [member, reply] : replies)
     attempt(member, [&, m = member, &future = reply] {
-      if (future.wait_for(options_.operation) != std::future_status::ready)
+      if (!is_ready(future, options_.operation))
         throw WorkerLostError(fmt::format("{}: no reply within {} ms", members_[m].uri, options_.operation.count()));
       const Buffer result = future.get();
       bytes_received_ += result.bytes();
@@ -79,7 +80,8 @@ std::optional<Buffer> WorkerPool::sum_there(const WeightGradient& gradient, cons
   std::vector<std::pair<size_t, Operation>> parts, sums;
   for (const RowRange& rows : cut) {
     const size_t member = holder(stored(gradient.x), rows);
-    const bool has_one = std::any_of(parts.begin(), parts.end(), [&](const auto& part) { return part.first == member; });
+    const bool has_one =
+        std::any_of(parts.begin(), parts.end(), [&](const auto& part) { return part.first == member; });
     if (has_one || member == members_.size()) return std::nullopt;
     parts.emplace_back(member, for_member(gradient, rows, member));
     sums.emplace_back(member, AllReduce{gradient.keep_as});
