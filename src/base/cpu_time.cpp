@@ -22,8 +22,11 @@ CpuSeconds process_cpu_seconds() {
     std::getline(std::ifstream(task.path() / "comm"), name);
     if (name != kWorkerThreadName) continue;
     uint64_t nanoseconds = 0;
-    if (!(std::ifstream(task.path() / "schedstat") >> nanoseconds))
+    if (!(std::ifstream(task.path() / "schedstat") >> nanoseconds)) {
+      std::error_code error;
+      if (!std::filesystem::exists(task.path(), error)) continue;  // it ended in the meantime
       throw RunError("cpu time: /proc/self/task/*/schedstat cannot be read; the TEE's CPU time would be wrong");
+    }
     seconds.worker += static_cast<double>(nanoseconds) * 1e-9;
   }
   timespec total{};

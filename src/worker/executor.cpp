@@ -204,7 +204,10 @@ Executor::Executor(const std::string& device, std::shared_ptr<Collective> collec
 
 Executor::~Executor() = default;
 
-void Executor::put(OperandId id, Buffer operand) { state_->store[id] = to_tensor(operand, state_->device); }
+void Executor::put(OperandId id, Buffer operand) {
+  state_->store[id] = to_tensor(operand, state_->device);
+  state_->updated_at.erase(id);
+}
 
 void Executor::free(const std::vector<OperandId>& ids) {
   for (const OperandId id : ids) {
