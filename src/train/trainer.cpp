@@ -356,17 +356,17 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
     checkpoint.numbers[prefix + ".epoch"] = static_cast<int64_t>(state.epoch);
   }
   for (const auto& [name, tensor] : state_of(*deployment_.model)) checkpoint.tensors["model." + name] = tensor;
-  for (const auto& [name, tensor] : checkpoint.tensors)
-    if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
-      throw RunError(fmt::format(
-          "step {}: {} is not finite; nothing was saved, the last checkpoint stands: try a lower --lr or --clip-norm",
-          step, name));
   return checkpoint;
 }
 
 void Trainer::save(int64_t step, bool stopping) {
   log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
   const Checkpoint checkpoint = capture(step, stopping);
+  for (const auto& [name, tensor] : checkpoint.tensors)
+    if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
+      throw RunError(fmt::format(
+          "step {}: {} is not finite; nothing was saved, the last checkpoint stands: try a lower --lr or --clip-norm",
+          step, name));
   save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
   telemetry_.saved(step);
   if (deployment_.is_offloaded()) last_good_ = copy_of(checkpoint);
