@@ -23,7 +23,8 @@ KILLS = int(os.environ.get("TEMPO_CHAOS_KILLS", "12"))
 # Runs under other keys round otherwise, and training amplifies that: at a rate of 0.0001 two undisturbed runs of 40 steps lie
 # 3e-5 apart, at this one 2e-6 to 6e-6. A step more or less makes 6e-3.
 SMALL = ["--model", "resnet20", "--image-size", "16", "--train-size", "160", "--test-size", "16", "--batch-size", "16",
-         "--tee-threads", "1", "--offload", "all", "--lr", "0.00003", "--schedule", "constant", "--seed", "5"]
+         "--tee-threads", "1", "--offload", "all", "--schedule", "constant", "--seed", "5"]
+RATE = 0.00003
 
 
 class Process:
@@ -70,7 +71,8 @@ class Workers(unittest.TestCase):
 
     @classmethod
     def command(cls, name, workers, steps, *more):
-        return [TEMPO, "train", *SMALL, "--workers", workers, "--tls", str(cls.tls), "--steps", str(steps), "--out",
+        rate = RATE * min(1, 40 / steps) if steps < 1000 else RATE
+        return [TEMPO, "train", *SMALL, "--lr", f"{rate:.9f}", "--workers", workers, "--tls", str(cls.tls), "--steps", str(steps), "--out",
                 str(cls.path / name), *more]
 
     @classmethod
@@ -163,7 +165,7 @@ class Workers(unittest.TestCase):
         seed = random.randrange(1 << 30)
         rng = random.Random(seed)
         workers = [self.start("insecure://") for _ in range(3)]
-        steps = 40
+        steps = 40 if KILLS <= 12 else 6 * KILLS
         expected = self.train_to_end("calm", "inprocess:", steps)
         run = subprocess.Popen(
             self.command("chaos", ",".join(worker.uri for worker in workers), steps, "--checkpoint-interval", "1",
@@ -186,7 +188,7 @@ class Workers(unittest.TestCase):
             kills += 1
             time.sleep(rng.random() * 0.3)
             workers[index] = self.start("insecure://", workers[index].port)
-            time.sleep(rng.random() * 0.8)
+            time.sleep(rng.random() * 0.5)
         self.assertEqual(run.wait(timeout=600), 0, "".join(lines[-5:]))
         reader.join()
         run.stderr.close()
