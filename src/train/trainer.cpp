@@ -47,20 +47,6 @@ offload::Counters operator+(const offload::Counters& a, const offload::Counters&
   return a - (offload::Counters{} - b);
 }
 
-/// With memory of its own.
-Checkpoint copy_of(const Checkpoint& from) {
-  Checkpoint copy;
-  copy.model = from.model;
-  copy.step = from.step;
-  copy.config = from.config;
-  copy.class_names = from.class_names;
-  for (const auto& [name, tensor] : from.tensors) copy.tensors[name] = tensor.clone();
-  copy.numbers = from.numbers;
-  copy.root = from.root.duplicate();
-  copy.master = from.master.duplicate();
-  return copy;
-}
-
 void begin_pass(Deployment& deployment, const obfuscation::Pass& pass) {
   if (deployment.is_offloaded()) deployment.session->begin_pass(pass);
 }
@@ -68,9 +54,6 @@ void begin_pass(Deployment& deployment, const obfuscation::Pass& pass) {
 offload::Counters counters_of(Deployment& deployment) {
   return deployment.is_offloaded() ? deployment.session->totals() : offload::Counters{};
 }
-
-/// Going back so often without a step further than before: it would go on for ever.
-constexpr int kMostReturns = 20;
 
 // Batch number under which a failed step is looked at again; no evaluation has so many batches.
 constexpr uint64_t kDiagnosis = uint64_t{1} << 40;
@@ -137,7 +120,7 @@ RunSummary Trainer::run(const RunHooks& hooks) {
   }
   if (deployment_.is_offloaded()) {
     deployment_.session->workers().observe(&telemetry_);
-    last_good_ = copy_of(capture(first_step_, false));
+    remember(capture(first_step_, false));
   }
 
   int64_t step = first_step_;
@@ -208,50 +191,6 @@ void Trainer::log_step(int64_t step, const StepResult& result, double seconds, d
               .tee_cpu_seconds = cpu,
               .samples_per_second = static_cast<double>(images) / seconds});
   if (progress_) progress_->step(step + 1, result.loss, static_cast<double>(tally_.samples) / tally_.wall_seconds);
-}
-
-int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
-  if (!deployment_.is_offloaded()) std::rethrow_exception(error);
-  returns_in_a_row_ = step > last_good_.step ? 0 : returns_in_a_row_ + 1;
-  offload::WorkerPool& workers = deployment_.session->workers();
-  const bool is_alone = workers.active() == 0;
-  if (is_alone && progress_)
-    progress_->note(
-        fmt::format("step {}: no worker is left; waiting for one up to {} s", step + 1, config_.worker_wait));
-  const bool is_stuck = returns_in_a_row_ > kMostReturns;
-  if (is_stuck || !workers.wait_for_workers(std::chrono::seconds(config_.worker_wait)))
-    stop_without_workers(error, is_stuck);
-  telemetry_.went_back(last_good_.step);
-  go_on_from(last_good_);
-  ++summary_.returns;
-  return last_good_.step;
-}
-
-void Trainer::stop_without_workers(const std::exception_ptr& error, bool is_stuck) {
-  save_checkpoint(last_good_, checkpoint_path(config_.out), sealing_key_);
-  try {
-    std::rethrow_exception(error);
-  } catch (const WorkerLostError& lost) {
-    const std::string why = is_stuck ? fmt::format("and so {} times in a row", returns_in_a_row_)
-                                     : fmt::format("no worker came within {} s", config_.worker_wait);
-    throw RunError(fmt::format("{}; {}; the checkpoint of step {} stands: go on with tempo train --resume {}",
-                               lost.what(), why, last_good_.step, config_.out));
-  }
-}
-
-void Trainer::go_on_from(const Checkpoint& checkpoint) {
-  // Steps are done once more: under keys of their own, because operands may differ from those that workers hold.
-  master_ = SecretKey::random();
-  deployment_.session->restart(master_.duplicate());
-  for (const auto& layer : deployment_.layers)
-    if (layer->resident() != nullptr) layer->resident()->forget();
-  restore_model(*deployment_.model, checkpoint, "the last checkpoint");
-  restore_optimiser(checkpoint);
-  restore_resident(checkpoint, false);
-  batches_.reset();
-  log_.reset();
-  log_ = std::make_unique<RunLog>(config_.out, checkpoint.step);
-  summary_.losses.resize(static_cast<size_t>(checkpoint.step - first_step_));
 }
 
 Trainer::StepResult Trainer::train_step(const BatchTensors& batch, int64_t step) {
@@ -326,105 +265,6 @@ void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
   summary_.test_accuracy = result.accuracy;
   log_->evaluation(step, epoch, result.accuracy, result.loss);
   telemetry_.say(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * result.accuracy));
-}
-
-Checkpoint Trainer::capture(int64_t step, bool stopping) {
-  Checkpoint checkpoint;
-  checkpoint.model = deployment_.options;
-  checkpoint.step = step;
-  checkpoint.config = to_toml(config_);
-  for (const auto& name : data_.train.class_names)
-    checkpoint.class_names += (checkpoint.class_names.empty() ? "" : "\n") + name;
-  checkpoint.root = root_.duplicate();
-  checkpoint.master = master_.duplicate();
-  checkpoint.numbers[kCleanStop] = stopping ? 1 : 0;
-  checkpoint.numbers["optimiser.steps"] = optimiser_->steps();
-  for (const auto& [name, tensor] : optimiser_->state()) checkpoint.tensors["optimiser." + name] = tensor;
-  for (const auto& item : deployment_.model->named_parameters()) {
-    auto* layer = deployment_.resident_layer_of(item.key());
-    if (layer == nullptr || !layer->resident()->is_on_worker()) continue;
-    torch::Tensor weight = item.value(), velocity = torch::empty_like(weight);
-    nn::fetch_resident(*layer, weight, velocity);
-    checkpoint.tensors["optimiser.velocity." + item.key()] = velocity;
-    const offload::ResidentState state = layer->resident()->save();
-    const std::string prefix = "resident." + layer->product()->layer();
-    const auto to_tensor = [](const offload::Buffer& buffer) {
-      return torch::from_blob(buffer.data(), buffer.spec().shape, torch::kFloat32).clone();
-    };
-    checkpoint.tensors[prefix + ".weight"] = to_tensor(state.weight);
-    checkpoint.tensors[prefix + ".velocity"] = to_tensor(state.velocity);
-    checkpoint.numbers[prefix + ".epoch"] = static_cast<int64_t>(state.epoch);
-  }
-  for (const auto& [name, tensor] : state_of(*deployment_.model)) checkpoint.tensors["model." + name] = tensor;
-  return checkpoint;
-}
-
-void Trainer::save(int64_t step, bool stopping) {
-  log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
-  const Checkpoint checkpoint = capture(step, stopping);
-  for (const auto& [name, tensor] : checkpoint.tensors)
-    if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
-      throw RunError(fmt::format(
-          "step {}: {} is not finite; nothing was saved, the last checkpoint stands: try a lower --lr or --clip-norm",
-          step, name));
-  save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
-  telemetry_.saved(step);
-  if (deployment_.is_offloaded()) last_good_ = copy_of(checkpoint);
-}
-
-void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
-  const torch::NoGradGuard no_grad;
-  first_step_ = checkpoint.step;
-  if (first_step_ >= total_steps_)
-    throw InputError(fmt::format("resume: the run has done {} steps, expected fewer than the {} asked for", first_step_,
-                                 total_steps_));
-  restore_optimiser(checkpoint);
-  restore_resident(checkpoint, same_keys);
-}
-
-void Trainer::restore_optimiser(const Checkpoint& checkpoint) {
-  const torch::NoGradGuard no_grad;
-  for (auto& [name, tensor] : optimiser_->state()) {
-    const auto found = checkpoint.tensors.find("optimiser." + name);
-    if (found == checkpoint.tensors.end() || found->second.sizes() != tensor.sizes())
-      throw InputError(
-          fmt::format("resume: the checkpoint has no optimiser state \"{}\", expected that of --optimizer {}", name,
-                      to_string(config_.optimizer)));
-    torch::Tensor target = tensor;
-    target.copy_(found->second);
-  }
-  if (const auto steps = checkpoint.numbers.find("optimiser.steps"); steps != checkpoint.numbers.end())
-    optimiser_->set_steps(steps->second);
-}
-
-void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
-  for (const auto& item : deployment_.model->named_parameters()) {
-    auto* layer = deployment_.resident_layer_of(item.key());
-    if (layer == nullptr) continue;
-    const std::string prefix = "resident." + layer->product()->layer();
-    const auto weight = checkpoint.tensors.find(prefix + ".weight");
-    const auto velocity = checkpoint.tensors.find(prefix + ".velocity");
-    const auto epoch = checkpoint.numbers.find(prefix + ".epoch");
-    if (same_keys && weight != checkpoint.tensors.end() && velocity != checkpoint.tensors.end() &&
-        epoch != checkpoint.numbers.end()) {
-      // The very bits that were on the worker: going on is exact.
-      const auto to_buffer = [](torch::Tensor tensor) {
-        return offload::Buffer({.type = offload::ElementType::kFloat32, .shape = tensor.sizes().vec()},
-                               {static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {}});
-      };
-      layer->resident()->restore({.epoch = static_cast<uint64_t>(epoch->second),
-                                  .weight = to_buffer(weight->second),
-                                  .velocity = to_buffer(velocity->second)});
-      continue;
-    }
-    const auto plain = checkpoint.tensors.find("optimiser.velocity." + item.key());
-    const bool was_never_sent = plain == checkpoint.tensors.end() && checkpoint.step == 0;
-    if (was_never_sent) continue;  // it starts when it is first used
-    if (plain == checkpoint.tensors.end() || plain->second.sizes() != item.value().sizes())
-      throw InputError(
-          fmt::format("resume: the checkpoint has no velocity of {}, expected --optimizer sgd", item.key()));
-    nn::start_resident(*layer, item.value(), plain->second, static_cast<uint64_t>(checkpoint.step));
-  }
 }
 
 void Trainer::fill_summary() {

@@ -72,6 +72,8 @@ class Trainer {
   [[noreturn]] void stop_not_finite(const BatchTensors& batch, int64_t step);
   void evaluate_and_log(int64_t step, int64_t epoch);
   void save(int64_t step, bool stopping);
+  /// Keeps a copy to go back to.
+  void remember(const Checkpoint& checkpoint);
   Checkpoint capture(int64_t step, bool stopping);
   void restore_optimiser(const Checkpoint& checkpoint);
   void restore_resident(const Checkpoint& checkpoint, bool same_keys);
