@@ -200,8 +200,7 @@ struct Session::State {
     const std::string* missing_because = missing_for(operation);
     // A sum that this worker has no operand for: the others of the group must be told, or would wait for it.
     const bool is_awaited = std::holds_alternative<offload::AllReduce>(operation);
-    if (missing_because != nullptr && !is_awaited)
-      return refuse(tag, RefusalCause::kOperandMissing, *missing_because);
+    if (missing_because != nullptr && !is_awaited) return refuse(tag, RefusalCause::kOperandMissing, *missing_because);
     Buffer result;
     try {
       const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });

@@ -352,8 +352,8 @@ TEST_F(CollectiveTest, SessionsGoOnAfterARefusalAndTellTheOthersWhatTheyMiss) {
   const SessionLimits limits[] = {{.memory_bytes = 16}, {}};
   std::vector<std::unique_ptr<Session>> sessions;
   for (size_t i = 0; i < 2; ++i)
-    sessions.push_back(std::make_unique<Session>("cpu", 1, limits[i], said[i], std::make_shared<SessionMonitor>(),
-                                                collectives_[i]));
+    sessions.push_back(
+        std::make_unique<Session>("cpu", 1, limits[i], said[i], std::make_shared<SessionMonitor>(), collectives_[i]));
   const std::string name = fresh_name();
   for (size_t i = 0; i < 2; ++i) {
     sessions[i]->put(1, floats({1, 2, 3}));
@@ -376,8 +376,10 @@ TEST_F(CollectiveTest, ASessionEndsInTheMiddleOfASumAndOfAJoin) {
   start(2);
   Answers said[2];
   const std::string name = fresh_name();
-  auto first = std::make_unique<Session>("cpu", 1, SessionLimits{}, said[0], std::make_shared<SessionMonitor>(), collectives_[0]);
-  auto second = std::make_unique<Session>("cpu", 1, SessionLimits{}, said[1], std::make_shared<SessionMonitor>(), collectives_[1]);
+  auto first = std::make_unique<Session>("cpu", 1, SessionLimits{}, said[0], std::make_shared<SessionMonitor>(),
+                                         collectives_[0]);
+  auto second = std::make_unique<Session>("cpu", 1, SessionLimits{}, said[1], std::make_shared<SessionMonitor>(),
+                                          collectives_[1]);
   first->submit(1, group(name, 0, 2));
   second->submit(1, group(name, 1, 2));
   first->put(1, floats({1}));

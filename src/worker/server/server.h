@@ -20,7 +20,7 @@ struct ServerOptions {
   std::string tls_folder;                             ///< grpc:// only
   size_t segment_bytes = wire::kDefaultSegmentBytes;  ///< shm:// only: of each session; memory exists once it is used
   std::shared_ptr<Monitor> monitor = std::make_shared<Monitor>();  ///< hears of all sessions
-  std::shared_ptr<Collective> collective;             ///< for sums with other workers; null: takes no part
+  std::shared_ptr<Collective> collective;                          ///< for sums with other workers; null: takes no part
 
   [[nodiscard]] std::string collective_address() const { return collective == nullptr ? "" : collective->address(); }
 };
