@@ -22,7 +22,7 @@ demo: setup $(BUILD)/build.ninja
 	@tools/demo.sh $(BUILD)/apps/tempo
 
 test: build
-	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+	@ctest --test-dir $(BUILD) --output-on-failure
 
 check: build
 	@tools/check_format.sh
