@@ -92,8 +92,9 @@ class Trainer {
   std::optional<Progress> progress_;
   std::optional<Batches> batches_;
   Tally tally_;
-  Checkpoint last_good_;  // copies of everything: what to go back to
-  int returns_in_a_row_ = 0;
+  Checkpoint last_good_;           // copies of everything: what to go back to
+  int returns_in_a_row_ = 0;       // without a step further than before
+  int64_t furthest_failure_ = -1;  // step
   RunSummary summary_;
   std::vector<double> step_seconds_;
 };

@@ -1,6 +1,7 @@
 // What a run can go on from: checkpoints, and going back to the last one when workers are lost.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "tempo/error.h"
@@ -33,7 +34,8 @@ void Trainer::remember(const Checkpoint& checkpoint) { last_good_ = copy_of(chec
 
 int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
   if (!deployment_.is_offloaded()) std::rethrow_exception(error);
-  returns_in_a_row_ = step > last_good_.step ? 0 : returns_in_a_row_ + 1;
+  returns_in_a_row_ = step > furthest_failure_ ? 0 : returns_in_a_row_ + 1;
+  furthest_failure_ = std::max(furthest_failure_, step);
   offload::WorkerPool& workers = deployment_.session->workers();
   const bool is_alone = workers.active() == 0;
   if (is_alone && progress_)
