@@ -1,8 +1,6 @@
 // How fast operands reach a worker in another process and replies come back, in wall time.
 //   put      the master copies a tensor into memory that `allocate` gave, puts it, and waits until the worker has it
-//   reply    the master fetches tensors and copies them into memory of its own. The worker copies each twice: Fetch
-//   does,
-//            as `inprocess/reply` shows, and the transport
+//   reply    the master fetches tensors and copies them into memory of its own
 //   tiny     one operation on one number, there and back: p50 and p99 in microseconds
 // GB/s counts every tensor once. of_memcpy and of_tcp compare with a memcpy and a raw TCP connection over loopback that
 // move as many tensors of the same size, taken in turns with the transport: the same noise for all.

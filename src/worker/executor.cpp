@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <unordered_map>
+#include <unordered_set>
 
 #include "tempo/error.h"
 #include "worker/collective.h"
@@ -117,6 +118,7 @@ struct Executor::State {
   at::Device device;
   std::unordered_map<OperandId, at::Tensor> store;
   std::unordered_map<OperandId, uint64_t> updated_at;  // last step applied to a resident weight
+  std::unordered_set<OperandId> lent;                  // others may read this memory: not to be changed in place
   std::shared_ptr<Collective> collective;              // null: no sums with other workers
   std::unique_ptr<WorkerGroup> group;                  // null: in none
 
@@ -149,12 +151,10 @@ struct Executor::State {
     const at::Tensor dw = operand(op.dw);
     TORCH_CHECK(w.sizes() == dw.sizes() && w.sizes() == velocity.sizes(), "update of a weight of another shape");
     auto [applied, is_new] = updated_at.try_emplace(op.w, op.step);
-    if (is_new) {  // what was put stays as it was: the master may have given the same memory to others
-      store[op.w] = w = w.clone();
-      store[op.velocity] = velocity = velocity.clone();
-    }
     if (is_new || applied->second < op.step) {
       applied->second = op.step;
+      make_own(op.w, w);
+      make_own(op.velocity, velocity);
       velocity.mul_(op.momentum).add_(dw, op.gradient_scale).add_(w, op.weight_decay);
       w.sub_(velocity, op.learning_rate);
     }
@@ -162,8 +162,14 @@ struct Executor::State {
   }
 
   Buffer run(const offload::Fetch& op) {
-    const at::Tensor copy = operand(op.operand).clone();
-    return to_buffer(copy, element_type(copy.scalar_type()));
+    const at::Tensor& tensor = operand(op.operand);
+    lent.insert(op.operand);
+    return to_buffer(tensor, element_type(tensor.scalar_type()));
+  }
+
+  /// What was put or fetched stays as it was: whoever has it may read it later.
+  void make_own(OperandId id, at::Tensor& tensor) {
+    if (lent.erase(id) > 0) store[id] = tensor = tensor.clone();
   }
 
   Buffer run(const offload::JoinGroup& op) {
@@ -206,12 +212,14 @@ Executor::~Executor() = default;
 
 void Executor::put(OperandId id, Buffer operand) {
   state_->store[id] = to_tensor(operand, state_->device);
+  state_->lent.insert(id);
   state_->updated_at.erase(id);
 }
 
 void Executor::free(const std::vector<OperandId>& ids) {
   for (const OperandId id : ids) {
     state_->store.erase(id);
+    state_->lent.erase(id);
     state_->updated_at.erase(id);
   }
 }
