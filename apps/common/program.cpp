@@ -31,12 +31,21 @@ bool is_unknown_command(const CLI::App& app, const std::string& word, std::strin
 
 }  // namespace
 
-void sleep_while_waiting(char** argv) {
+void set_up_runtime(char** argv) {
+  // The libraries read these once, before main: so they are set and the program started anew. What a user has set stays.
+  bool is_changed = false;
+  const auto set_default = [&](const char* name, const char* value) {
+    if (std::getenv(name) == nullptr) is_changed = setenv(name, value, 1) == 0 || is_changed;
+  };
   // OpenMP threads spin while they wait, by default. On a machine that does anything else they then steal the time of
-  // the very work they wait for (docs/results.md), and waiting is booked as the TEE's CPU time. The runtime reads its
-  // policy once, before main: so it is set and the program started anew. Whoever set a policy keeps it.
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
-  if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+  // the very work they wait for (docs/results.md), and waiting is booked as the TEE's CPU time.
+  if (std::getenv("GOMP_SPINCOUNT") == nullptr) set_default("OMP_WAIT_POLICY", "passive");
+  // A step allocates and frees the same tensors again and again. By default each large one is mapped and unmapped, and
+  // the kernel clears its pages: a sixth of the TEE's time (docs/performance.md). Kept instead, in huge pages.
+  set_default("GLIBC_TUNABLES",
+              "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:"
+              "glibc.malloc.top_pad=67108864");
+  if (is_changed) execv("/proc/self/exe", argv);
   // Where exec is not allowed the program goes on, only slower.
 }
 

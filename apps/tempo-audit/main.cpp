@@ -238,7 +238,7 @@ void add_settings(CLI::App& app) {
 }  // namespace tempo::apps
 
 int main(int argc, char** argv) {
-  tempo::apps::sleep_while_waiting(argv);
+  tempo::apps::set_up_runtime(argv);
   CLI::App app{"Attacks what an untrusted worker sees of a Tempo training run, and reports what was recovered.",
                "tempo-audit"};
   app.require_subcommand(1);

@@ -105,7 +105,7 @@ void run(WorkerFlags& flags) {
 
 int main(int argc, char** argv) {
   using namespace tempo;
-  apps::sleep_while_waiting(argv);
+  apps::set_up_runtime(argv);
   worker::keep_freed_memory();
   CLI::App app{"Computes products of blinded operands for Tempo masters. It never sees a key, a model or data.",
                "tempo-worker"};

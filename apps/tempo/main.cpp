@@ -4,7 +4,7 @@
 #include "common/program.h"
 
 int main(int argc, char** argv) {
-  tempo::apps::sleep_while_waiting(argv);
+  tempo::apps::set_up_runtime(argv);
   CLI::App app{"Tempo: trains neural networks on machines that are not trusted.", "tempo"};
   app.require_subcommand(1);
   app.set_version_flag("--version", TEMPO_VERSION);

@@ -22,8 +22,10 @@ template <typename T>
 ChannelRounds<T>::ChannelRounds(KeyUse use) {
   const Key& key = *use.key;
   const auto padded = static_cast<size_t>(round_up(key.size));
-  sources_.resize(padded * key.rounds.size());
-  coefficients_.resize(padded * key.rounds.size());
+  const bool scatters = !is_gathering(use.form);
+  // The second half is for inverses.
+  sources_.resize(padded * key.rounds.size() * (scatters ? 2 : 1));
+  coefficients_.resize(sources_.size());
   for (size_t k = 0; k < key.rounds.size(); ++k) {
     const KeyRound& round = key.rounds[is_gathering(use.form) ? k : key.rounds.size() - 1 - k];
     uint32_t* source = sources_.data() + k * padded;
@@ -33,6 +35,14 @@ ChannelRounds<T>::ChannelRounds(KeyUse use) {
       kernels::round_coefficients(round.scale.data(), divides_by_scale(use.form), round.block, i, key.size,
                                   coefficient + i);
     rounds_.push_back({source, coefficient, round.block});
+    if (!scatters || round.block != 1) continue;
+    uint32_t* inverse = source + padded * key.rounds.size();
+    T* inverse_coefficient = coefficient + padded * key.rounds.size();
+    for (uint32_t i = 0; i < key.size; ++i) {
+      inverse[source[i]] = i;
+      inverse_coefficient[source[i]] = coefficient[i];
+    }
+    rounds_.back().inverse = {inverse, inverse_coefficient};
   }
 }
 

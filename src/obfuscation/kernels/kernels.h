@@ -47,6 +47,11 @@ struct ChannelRound {
   const uint32_t* source = nullptr;
   const T* coefficient = nullptr;
   uint32_t block = 1;
+  /// Of a scattering round that mixes nothing: the same as a gathering one. Kernels may use either.
+  struct Inverse {
+    const uint32_t* source = nullptr;
+    const T* coefficient = nullptr;
+  } inverse = {};
 };
 
 /// One group of rows at one position: one row round and all channel rounds, from memory to memory.

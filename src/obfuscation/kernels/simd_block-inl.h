@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "obfuscation/kernels/simd_group-inl.h"
+#include "obfuscation/kernels/simd_permute-inl.h"
 #include "obfuscation/kernels/simd_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -278,6 +279,8 @@ void mix_block(const BlockPass<T>& pass) {
 template <typename Out, typename T>
 void gather_block_as(const BlockPass<T>& pass) {
   if (pass.round_count == 0) return mix_block<true, T, Out>(pass);
+  if (only_permutes(pass))
+    return permute_block<T, Out>(pass, Order<T>{pass.rounds->source, pass.rounds->coefficient});
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
   load_block<true, T>(pass, from);
@@ -291,6 +294,8 @@ void gather_block_as(const BlockPass<T>& pass) {
 template <typename In, typename T>
 void scatter_block_as(const BlockPass<T>& pass) {
   if (pass.round_count == 0) return mix_block<false, In, T>(pass);
+  if (only_permutes(pass) && pass.rounds->inverse.source != nullptr)
+    return permute_block<In, T>(pass, Order<T>{pass.rounds->inverse.source, pass.rounds->inverse.coefficient});
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
   int r = 0;

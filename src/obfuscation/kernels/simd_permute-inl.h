@@ -1,0 +1,80 @@
+// A group of rows at one position under keys that mix nothing: rows and channels change places and are scaled. Each row
+// is then read once, in the order of the channels that it goes to. Compiled once per instruction set.
+#if defined(TEMPO_SIMD_PERMUTE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TEMPO_SIMD_PERMUTE_INL_H_
+#undef TEMPO_SIMD_PERMUTE_INL_H_
+#else
+#define TEMPO_SIMD_PERMUTE_INL_H_
+#endif
+
+#include "obfuscation/kernels/simd_group-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tempo::obfuscation::kernels {
+namespace HWY_NAMESPACE {
+
+/// Where channel c of a row comes from, whichever way the round runs.
+template <typename T>
+struct Order {
+  const uint32_t* source = nullptr;
+  const T* coefficient = nullptr;
+};
+
+/// Lane i is src[source[i]].
+template <class D, typename In>
+HWY_INLINE VecOf<D> pick(D d, const In* HWY_RESTRICT src, const uint32_t* HWY_RESTRICT source) {
+  using T = hn::TFromD<D>;
+  if constexpr (!std::is_same_v<In, T>) {
+    alignas(64) In picked[kGroup];
+    for (size_t i = 0; i < hn::Lanes(d); ++i) picked[i] = src[source[i]];
+    return load(d, picked);
+  } else {
+    const hn::RebindToSigned<D> d_index;
+    const auto narrow = hn::LoadU(hn::Rebind<uint32_t, D>(), source);
+    if constexpr (sizeof(T) == sizeof(uint32_t))
+      return hn::GatherIndex(d, src, hn::BitCast(d_index, narrow));
+    else
+      return hn::GatherIndex(d, src, hn::BitCast(d_index, hn::PromoteTo(hn::Rebind<uint64_t, D>(), narrow)));
+  }
+}
+
+/// Columns [c, c + lanes) of dst = row * coefficient * src[source].
+template <class D, typename In, typename Out, typename T>
+HWY_INLINE void permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
+                               Out* dst, bool stream) {
+  const VecOf<D> v = pick(d, src, order.source + c);
+  store(d, hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c)), dst + c, stream);
+}
+
+/// Rows and channels of a group whose rounds both have blocks of one.
+template <typename In, typename Out, typename T>
+void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
+  const TagOf<T> d;
+  const hn::CappedTag<T, 1> d1;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(In));
+  for (int i = 0; i < pass.rows; ++i) {
+    const In* const src = static_cast<const In*>(pass.src[i]);
+    const In* const ahead = static_cast<const In*>(pass.ahead[i]);
+    Out* const dst = static_cast<Out*>(pass.dst[i]);
+    for (int64_t c = 0; c < pass.channels; c += kLine) __builtin_prefetch(ahead + c);
+    const auto row = hn::Set(d, pass.coefficient[i]);
+    int64_t c = 0;
+    for (; c + lanes <= pass.channels; c += lanes) permute_vector(d, src, order, row, c, dst, pass.stream);
+    for (; c < pass.channels; ++c)
+      permute_vector(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst, false);
+  }
+}
+
+/// Whether permute_block will do: `round` is given in the order of what is written.
+template <typename T>
+HWY_INLINE bool only_permutes(const BlockPass<T>& pass) {
+  return pass.row_block == 1 && pass.round_count == 1 && pass.rounds->block == 1 &&
+         pass.src_columns.width >= pass.channels && pass.dst_columns.width >= pass.channels;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tempo::obfuscation::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggled guard
