@@ -7,5 +7,9 @@ namespace tempo::bench {
 int run_kernels(int argc, char** argv);
 /// Transports against memcpy and a raw TCP connection over loopback.
 int run_transport(int argc, char** argv);
+/// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.
+int run_train(int argc, char** argv);
+/// Prints two results that `--benchmark_out` wrote beside each other.
+int run_compare(int argc, char** argv);
 
 }  // namespace tempo::bench

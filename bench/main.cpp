@@ -4,6 +4,7 @@
 #include <string>
 
 #include "benches.h"
+#include "tempo/error.h"
 
 int main(int argc, char** argv) try {
   const std::string command = argc > 1 ? argv[1] : "";
@@ -11,8 +12,16 @@ int main(int argc, char** argv) try {
 #ifdef TEMPO_BENCH_TRANSPORT
   if (command == "transport") return tempo::bench::run_transport(argc - 1, argv + 1);
 #endif
-  std::fprintf(stderr, "tempo-bench: got the command \"%s\", expected one of kernels, transport\n", command.c_str());
+#ifdef TEMPO_BENCH_TRAIN
+  if (command == "train") return tempo::bench::run_train(argc - 1, argv + 1);
+#endif
+  if (command == "compare") return tempo::bench::run_compare(argc - 1, argv + 1);
+  std::fprintf(stderr, "tempo-bench: got the command \"%s\", expected one of kernels, train, transport, compare\n",
+               command.c_str());
   return 2;
+} catch (const tempo::Error& error) {
+  std::fprintf(stderr, "tempo-bench: %s\n", error.what());
+  return static_cast<int>(error.exit_code());
 } catch (const std::exception& error) {
   std::fprintf(stderr, "tempo-bench: %s\n", error.what());
   return 1;

@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "integrity/projection.h"
+#include "obfuscation/noise.h"
 
 namespace tempo::offload {
 namespace {
@@ -24,12 +29,13 @@ Noise plan_noise(double ratio, int64_t images, const obfuscation::TileGeometry& 
 }
 
 template <typename T>
-void fill(const T* plain, int64_t count, T* noise, int64_t noise_count, double energy, Csprng& random) {
-  double squares = 0;
-  for (int64_t i = 0; i < count; ++i) squares += static_cast<double>(plain[i]) * static_cast<double>(plain[i]);
-  // Gaussian: any other noise would have directions of its own to be found by.
-  const double deviation = noise_count > 0 ? std::sqrt(energy * squares / static_cast<double>(noise_count)) : 0;
-  for (int64_t i = 0; i < noise_count; ++i) noise[i] = static_cast<T>(deviation * random.normal());
+double squared_norm(const T* x, int64_t count, ThreadPool& threads) {
+  constexpr int64_t kPiece = 1024;
+  const int64_t whole = count / kPiece * kPiece;
+  const T* const no_vectors = nullptr;
+  T* const no_planes = nullptr;
+  return integrity::project(x, whole / kPiece, kPiece, no_vectors, 0, no_planes, threads) +
+         integrity::project(x + whole, count - whole, 1, no_vectors, 0, no_planes, threads);
 }
 
 }  // namespace
@@ -42,19 +48,21 @@ DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfu
 }
 
 Buffer with_decoys(ConstPlainTensor plain, int64_t images, int64_t per_image, int64_t before, int64_t noisy,
-                   int64_t after, double energy, Csprng& random) {
+                   int64_t after, double energy, Csprng& random, ThreadPool& threads) {
   Buffer out = Buffer::allocate({.type = plain.type, .shape = {images + before + noisy + after, per_image}});
   const size_t image_bytes = static_cast<size_t>(per_image) * element_bytes(plain.type);
   const auto offset = [&](int64_t image) { return out.data() + static_cast<size_t>(image) * image_bytes; };
   std::memcpy(out.data(), plain.data, static_cast<size_t>(images) * image_bytes);
   std::memset(offset(images), 0, static_cast<size_t>(before + noisy + after) * image_bytes);
-  std::byte* const noise = offset(images + before);
-  if (plain.type == ElementType::kFloat64)
-    fill(static_cast<const double*>(plain.data), images * per_image, reinterpret_cast<double*>(noise),
-         noisy * per_image, energy, random);
-  else
-    fill(static_cast<const float*>(plain.data), images * per_image, reinterpret_cast<float*>(noise), noisy * per_image,
-         energy, random);
+  if (noisy * per_image == 0) return out;
+  with_element_type(plain.type, [&](auto element) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+    const auto count = static_cast<size_t>(noisy * per_image);
+    const double squares = squared_norm(static_cast<const T*>(plain.data), images * per_image, threads);
+    // Gaussian: any other noise would have directions of its own to be found by.
+    obfuscation::fill_normal(random, std::sqrt(energy * squares / static_cast<double>(count)),
+                             std::span(reinterpret_cast<T*>(offset(images + before)), count));
+  });
   return out;
 }
 

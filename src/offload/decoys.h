@@ -31,6 +31,6 @@ DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfu
 /// A copy of `plain`, [images, per_image], with `before` images of zeros, `noisy` of noise and `after` of zeros
 /// appended. The noise has `energy` times the energy of `plain` in all.
 Buffer with_decoys(ConstPlainTensor plain, int64_t images, int64_t per_image, int64_t before, int64_t noisy,
-                   int64_t after, double energy, Csprng& random);
+                   int64_t after, double energy, Csprng& random, ThreadPool& threads);
 
 }  // namespace tempo::offload

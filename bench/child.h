@@ -1,0 +1,31 @@
+/// Programs that a benchmark starts beside itself.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tempo::bench {
+
+/// A program under way; ended with the object. Its standard error goes to a file. @throws RunError if it cannot start.
+class Child {
+ public:
+  Child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+        const std::filesystem::path& messages);
+  ~Child();
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  /// Waits for the first line of its standard output. @throws RunError if it ends without one
+  std::string first_line();
+  /// Waits for its end. @returns the exit code, or 128 + the signal that ended it.
+  int wait();
+
+ private:
+  pid_t process_ = -1;
+  int output_ = -1;
+};
+
+}  // namespace tempo::bench

@@ -1,0 +1,265 @@
+// What a training step costs: wholly in the TEE, in Tempo under each setting, and with nothing hidden. Master and workers
+// are processes of their own, so the master's CPU time is what a TEE would pay.
+//   tee_ms        CPU time of the master a sample; the first steps, which touch all memory for the first time, left out
+//   of_local      that of `local` in the same round, over it: how many times less the TEE has to do
+//   samples/s     by wall time; workers share this machine's cores
+//   *_ms          where the master's wall time went, a sample, first steps included
+// Rounds over all settings are interleaved. The first losses must agree with local's, or a time does not count.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "benches.h"
+#include "child.h"
+#include "tempo/error.h"
+
+namespace tempo::bench {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+struct Setting {
+  std::string name, flags;
+};
+
+/// Every setting that the program has a reason for. Tiles of 4 where rows are not mixed: smaller ones would only cost.
+const std::vector<Setting>& all_settings() {
+  static const std::vector<Setting> settings = {
+      {"local", ""},
+      {"none", "--protection none --allow-unprotected --weights returned --conv-tile 4"},
+      {"permuted_reuse_none", "--protection permuted --weights returned --reuse none --conv-tile 4"},
+      {"permuted_reuse_fresh", "--protection permuted --weights returned --reuse fresh --conv-tile 4"},
+      {"permuted", "--protection permuted --weights returned --reuse full --conv-tile 4"},
+      {"permuted_unverified", "--protection permuted --weights returned --conv-tile 4 --integrity off"},
+      {"rotated_returned", "--protection rotated --weights returned"},
+      {"rotated_resident", "--protection rotated --weights resident"},
+      {"rotated_resident_unverified", "--protection rotated --weights resident --integrity off"},
+      {"rotated_resident_tile4", "--protection rotated --weights resident --conv-tile 4 --decoys 0"},
+  };
+  return settings;
+}
+
+struct Options {
+  std::vector<std::string> models = {"resnet50"}, settings;
+  std::vector<int> batches = {32}, workers = {1};
+  int steps = 6, warm_up = 2, rounds = 3, threads = 1;
+  std::string apps, data = "synthetic";
+};
+
+struct Case {
+  std::string model;
+  Setting setting;
+  int batch = 0, workers = 0;
+};
+
+struct Measured {
+  double tee_seconds = 0, wall_seconds = 0;
+  std::vector<double> losses;
+  Json summary;
+};
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    if (end > begin) words.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+class Folder {
+ public:
+  Folder() : path_(fs::temp_directory_path() / fmt::format("tempo-bench-{}", getpid())) { fs::create_directory(path_); }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+std::string last_line(const fs::path& file) {
+  std::ifstream in(file);
+  std::string line, last;
+  while (std::getline(in, line))
+    if (!line.empty()) last = line;
+  return last;
+}
+
+Measured read_run(const fs::path& run, const Options& options, int batch) {
+  Measured measured;
+  std::vector<double> tee, wall;
+  std::ifstream metrics(run / "metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);) {
+    const Json step = Json::parse(line);
+    if (!step.contains("tee_cpu_seconds")) continue;
+    measured.losses.push_back(step.at("loss"));
+    if (step.at("step").get<int>() <= options.warm_up) continue;
+    tee.push_back(step.at("tee_cpu_seconds").get<double>() / batch);
+    wall.push_back(step.at("seconds").get<double>() / batch);
+  }
+  if (tee.empty()) throw RunError("bench: a run has no steps after its warm-up");
+  measured.tee_seconds = median(tee);
+  measured.wall_seconds = median(wall);
+  measured.summary = Json::parse(std::ifstream(run / "summary.json"));
+  return measured;
+}
+
+Measured train(const Case& what, const Options& options) {
+  static const Folder folder;
+  static int serial = 0;
+  const fs::path run = folder.path() / fmt::format("run-{}", ++serial), messages = folder.path() / "messages";
+  std::vector<std::unique_ptr<Child>> workers;
+  std::string uris;
+  for (int i = 0; what.setting.name != "local" && i < what.workers; ++i) {
+    const std::string uri = fmt::format("shm://tempo-bench-{}-{}", getpid(), i);
+    workers.push_back(std::make_unique<Child>(fs::path(options.apps) / "tempo-worker",
+                                              std::vector<std::string>{"--listen", uri}, folder.path() / "worker"));
+    workers.back()->first_line();
+    uris += (uris.empty() ? "" : ",") + uri;
+  }
+  std::vector<std::string> arguments = words_of(fmt::format(
+      "train --model {} --data {} --batch-size {} --steps {} --offload all --tee-threads {} --seed 3 --lr 0.001 "
+      "--optimizer {} --workers {} --out {} {}",
+      what.model, options.data, what.batch, options.steps, options.threads,
+      what.model.rfind("vit", 0) == 0 ? "adamw" : "sgd", uris.empty() ? "local" : uris, run.string(),
+      what.setting.flags));
+  if (options.data == "synthetic")
+    for (const std::string& word :
+         words_of(fmt::format("--train-size {} --test-size {}", what.batch * options.steps, what.batch)))
+      arguments.push_back(word);
+  Child master(fs::path(options.apps) / "tempo", arguments, messages);
+  if (const int code = master.wait(); code != 0)
+    throw RunError(fmt::format("{} ended with {}: {}", what.setting.name, code, last_line(messages)));
+  Measured measured = read_run(run, options, what.batch);
+  fs::remove_all(run);
+  return measured;
+}
+
+/// Of the first loss, which is that of the same weights, and of the second, after one update. Later ones part by rounding.
+std::string disagreement(const std::vector<double>& losses, const std::vector<double>& expected) {
+  constexpr double kTolerated[] = {1e-3, 1e-2};
+  for (size_t i = 0; i < std::min({losses.size(), expected.size(), std::size(kTolerated)}); ++i)
+    if (!(std::abs(losses[i] - expected[i]) < kTolerated[i] * std::abs(expected[i])))
+      return fmt::format("loss {} after {} updates, local has {}: timing discarded", losses[i], i, expected[i]);
+  return {};
+}
+
+void count(benchmark::State& state, const Case& what, const Measured& measured, const Measured& local) {
+  const double samples = static_cast<double>(what.batch) * measured.summary.at("steps").get<double>();
+  const auto per_sample = [&](const char* name) { return measured.summary.at(name).get<double>(); };
+  state.counters["tee_ms"] = 1e3 * measured.tee_seconds;
+  state.counters["of_local"] = local.tee_seconds / measured.tee_seconds;
+  state.counters["samples/s"] = 1 / measured.wall_seconds;
+  state.counters["up_MB"] = 1e-6 * per_sample("bytes_to_workers_per_sample");
+  state.counters["down_MB"] = 1e-6 * per_sample("bytes_from_workers_per_sample");
+  state.counters["peak_MB"] = 1e-6 * per_sample("peak_resident_bytes");
+  for (const auto& [pass, seconds] : measured.summary.at("wall_seconds").items())
+    state.counters[pass + "_ms"] = 1e3 * seconds.get<double>() / samples;
+}
+
+void run_case(benchmark::State& state, const Case& what, const Options& options,
+              std::map<std::pair<std::string, int>, Measured>& locals) {
+  Measured& local = locals[{what.model, what.batch}];
+  try {
+    for (auto _ : state) {
+      const Measured measured = train(what, options);
+      if (what.setting.name == "local") local = measured;
+      if (local.tee_seconds == 0) local = train({what.model, all_settings()[0], what.batch, 0}, options);
+      state.SetIterationTime(measured.wall_seconds);
+      count(state, what, measured, local);
+      if (const std::string problem = disagreement(measured.losses, local.losses); !problem.empty())
+        state.SkipWithError(problem.c_str());
+    }
+  } catch (const std::exception& error) {
+    state.SkipWithError(error.what());
+  }
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  options.apps = fs::read_symlink("/proc/self/exe").parent_path().string();
+  CLI::App app("what a training step costs", "tempo-bench train");
+  app.add_option("--model", options.models, "models, separated by commas")->delimiter(',');
+  app.add_option("--setting", options.settings, "settings, separated by commas; default: all")->delimiter(',');
+  app.add_option("--batch-size", options.batches, "batch sizes")->delimiter(',')->check(CLI::PositiveNumber);
+  app.add_option("--workers", options.workers, "numbers of workers")->delimiter(',')->check(CLI::PositiveNumber);
+  app.add_option("--steps", options.steps, "steps of a run")->check(CLI::PositiveNumber);
+  app.add_option("--warm-up", options.warm_up, "steps of a run that are not counted")->check(CLI::NonNegativeNumber);
+  app.add_option("--rounds", options.rounds, "runs of each setting")->check(CLI::PositiveNumber);
+  app.add_option("--tee-threads", options.threads, "threads of the master")->check(CLI::PositiveNumber);
+  app.add_option("--data", options.data, "synthetic, or a folder");
+  app.add_option("--apps", options.apps, "folder of tempo and tempo-worker");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    std::exit(app.exit(help));
+  } catch (const CLI::ParseError& error) {
+    throw InputError(fmt::format("train: {}", error.what()));
+  }
+  if (options.warm_up >= options.steps)
+    throw InputError(fmt::format("train: {} steps of which {} are warm-up, expected more", options.steps,
+                                 options.warm_up));
+  const auto& known = all_settings();
+  for (const std::string& name : options.settings)
+    if (std::none_of(known.begin(), known.end(), [&](const Setting& s) { return s.name == name; }))
+      throw InputError(fmt::format("train: got the setting \"{}\", expected one of tempo-bench train's", name));
+  return options;
+}
+
+bool is_possible(const std::string& model, const Setting& setting) {
+  const bool is_resident = setting.flags.find("resident") != std::string::npos;
+  return !is_resident || model.rfind("vit", 0) != 0;  // AdamW runs in the TEE
+}
+
+}  // namespace
+
+int run_train(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  const Options options = parse(argc, argv);
+  std::map<std::pair<std::string, int>, Measured> locals;
+  for (int round = 1; round <= options.rounds; ++round)
+    for (const std::string& model : options.models)
+      for (const int batch : options.batches)
+        for (const int workers : options.workers)
+          for (const Setting& setting : all_settings()) {
+            const bool is_wanted = options.settings.empty() || std::count(options.settings.begin(),
+                                                                          options.settings.end(), setting.name) > 0;
+            if (!is_wanted || !is_possible(model, setting)) continue;
+            if (setting.name == "local" && workers != options.workers.front()) continue;
+            const Case what{model, setting, batch, workers};
+            const std::string name =
+                fmt::format("{}/{}/batch:{}/workers:{}", model, setting.name, batch, setting.name == "local" ? 0 : workers);
+            benchmark::RegisterBenchmark(
+                name.c_str(), [what, &options, &locals](benchmark::State& state) { run_case(state, what, options, locals); })
+                ->Iterations(1)
+                ->UseManualTime()
+                ->Unit(benchmark::kMillisecond);
+          }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
+
+}  // namespace tempo::bench
