@@ -20,8 +20,9 @@ using Values = std::map<std::string, std::map<std::string, double>>;  // benchma
 
 // What Google Benchmark writes of every run that is not a measurement.
 bool is_measurement(const std::string& field) {
-  static const std::vector<std::string> others = {"family_index", "per_family_instance_index", "repetitions",
-                                                  "repetition_index", "threads", "iterations", "cpu_time"};
+  static const std::vector<std::string> others = {
+      "family_index", "per_family_instance_index", "repetitions", "repetition_index", "threads", "iterations",
+      "cpu_time"};
   return std::find(others.begin(), others.end(), field) == others.end();
 }
 

@@ -1,5 +1,5 @@
-// What a training step costs: wholly in the TEE, in Tempo under each setting, and with nothing hidden. Master and workers
-// are processes of their own, so the master's CPU time is what a TEE would pay.
+// What a training step costs: wholly in the TEE, in Tempo under each setting, and with nothing hidden. Master and
+// workers are processes of their own, so the master's CPU time is what a TEE would pay.
 //   tee_ms        CPU time of the master a sample; the first steps, which touch all memory for the first time, left out
 //   of_local      that of `local` in the same round, over it: how many times less the TEE has to do
 //   samples/s     by wall time; workers share this machine's cores
@@ -157,7 +157,8 @@ Measured train(const Case& what, const Options& options) {
   return measured;
 }
 
-/// Of the first loss, which is that of the same weights, and of the second, after one update. Later ones part by rounding.
+/// Of the first loss, which is that of the same weights, and of the second, after one update. Later ones part by
+/// rounding.
 std::string disagreement(const std::vector<double>& losses, const std::vector<double>& expected) {
   constexpr double kTolerated[] = {1e-3, 1e-2};
   for (size_t i = 0; i < std::min({losses.size(), expected.size(), std::size(kTolerated)}); ++i)
@@ -219,8 +220,8 @@ Options parse(int argc, char** argv) {
     throw InputError(fmt::format("train: {}", error.what()));
   }
   if (options.warm_up >= options.steps)
-    throw InputError(fmt::format("train: {} steps of which {} are warm-up, expected more", options.steps,
-                                 options.warm_up));
+    throw InputError(
+        fmt::format("train: {} steps of which {} are warm-up, expected more", options.steps, options.warm_up));
   const auto& known = all_settings();
   for (const std::string& name : options.settings)
     if (std::none_of(known.begin(), known.end(), [&](const Setting& s) { return s.name == name; }))
@@ -244,15 +245,16 @@ int run_train(int argc, char** argv) {
       for (const int batch : options.batches)
         for (const int workers : options.workers)
           for (const Setting& setting : all_settings()) {
-            const bool is_wanted = options.settings.empty() || std::count(options.settings.begin(),
-                                                                          options.settings.end(), setting.name) > 0;
+            const bool is_wanted = options.settings.empty() ||
+                                   std::count(options.settings.begin(), options.settings.end(), setting.name) > 0;
             if (!is_wanted || !is_possible(model, setting)) continue;
             if (setting.name == "local" && workers != options.workers.front()) continue;
             const Case what{model, setting, batch, workers};
-            const std::string name =
-                fmt::format("{}/{}/batch:{}/workers:{}", model, setting.name, batch, setting.name == "local" ? 0 : workers);
+            const std::string name = fmt::format("{}/{}/batch:{}/workers:{}", model, setting.name, batch,
+                                                 setting.name == "local" ? 0 : workers);
             benchmark::RegisterBenchmark(
-                name.c_str(), [what, &options, &locals](benchmark::State& state) { run_case(state, what, options, locals); })
+                name.c_str(),
+                [what, &options, &locals](benchmark::State& state) { run_case(state, what, options, locals); })
                 ->Iterations(1)
                 ->UseManualTime()
                 ->Unit(benchmark::kMillisecond);

@@ -32,7 +32,8 @@ bool is_unknown_command(const CLI::App& app, const std::string& word, std::strin
 }  // namespace
 
 void set_up_runtime(char** argv) {
-  // The libraries read these once, before main: so they are set and the program started anew. What a user has set stays.
+  // The libraries read these once, before main: so they are set and the program started anew. What a user has set
+  // stays.
   bool is_changed = false;
   const auto set_default = [&](const char* name, const char* value) {
     if (std::getenv(name) == nullptr) is_changed = setenv(name, value, 1) == 0 || is_changed;

@@ -61,12 +61,16 @@ class LinearImpl : public ProductLayer {
 };
 TORCH_MODULE(Linear);
 
+enum class Activation { kNone, kRelu };
+
 /// torch.nn.BatchNorm2d with momentum 0.1: weight, bias, running_mean, running_var, num_batches_tracked.
 class BatchNorm2dImpl : public torch::nn::Module {
  public:
   explicit BatchNorm2dImpl(int64_t channels, double eps = 1e-5);
+  /// activation(norm(x) + residual); `residual` may be undefined.
   /// @throws InputError in training if there is only one value per channel.
-  torch::Tensor forward(const torch::Tensor& x);
+  torch::Tensor forward(const torch::Tensor& x, Activation activation = Activation::kNone,
+                        const torch::Tensor& residual = {});
 
   torch::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
@@ -75,7 +79,6 @@ class BatchNorm2dImpl : public torch::nn::Module {
 };
 TORCH_MODULE(BatchNorm2d);
 
-enum class Activation { kNone, kRelu };
 /// The fused block activation(norm(conv(x)) + residual); `residual` may be undefined. One call, so that the passes
 /// over the activation can be fused inside it.
 torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const torch::Tensor& x, Activation activation,

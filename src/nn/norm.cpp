@@ -1,6 +1,12 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "nn/kernels/norm_act.h"
 #include "nn/layers.h"
 #include "nn/probe.h"
 #include "tempo/error.h"
@@ -9,6 +15,166 @@ namespace tempo::nn {
 namespace {
 
 constexpr double kMomentum = 0.1;
+
+using kernels::best_norm_act_kernels;
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+bool is_rows_of_channels(const Tensor& x) {
+  return x.dim() == 4 && x.device().is_cpu() && x.scalar_type() == torch::kFloat32 &&
+         x.is_contiguous(at::MemoryFormat::ChannelsLast) && x.numel() > 0;
+}
+
+/// What the kernels can do: all that the models here have in training. The rest is left to LibTorch.
+bool is_fusible(const Tensor& x, const Tensor& residual) {
+  return is_rows_of_channels(x) &&
+         (!residual.defined() || (residual.sizes() == x.sizes() && residual.scalar_type() == x.scalar_type()));
+}
+
+Tensor dense(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+
+/// Calls `body(first, count)` for pieces of all rows, on LibTorch's threads. Pieces do not depend on how many there
+/// are.
+template <typename Body>
+void for_rows(int64_t rows, const Body& body) {
+  const int64_t pieces = (rows + kernels::kSummedRows - 1) / kernels::kSummedRows;
+  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = piece * kernels::kSummedRows;
+      body(first, std::min(kernels::kSummedRows, rows - first));
+    }
+  });
+}
+
+/// Column sums of two terms in float64, pieces added in their order.
+/// @param piece_sums `(first row, rows, sums of the first term, of the second)`
+template <typename PieceSums>
+std::pair<std::vector<double>, std::vector<double>> sum_rows(int64_t rows, int64_t channels,
+                                                             const PieceSums& piece_sums) {
+  const int64_t pieces = (rows + kernels::kSummedRows - 1) / kernels::kSummedRows;
+  std::vector<float> partial(static_cast<size_t>(pieces * 2 * channels));
+  for_rows(rows, [&](int64_t first, int64_t count) {
+    float* const out = partial.data() + first / kernels::kSummedRows * 2 * channels;
+    piece_sums(first, count, out, out + channels);
+  });
+  std::vector<double> a(static_cast<size_t>(channels)), b(a.size());
+  for (int64_t piece = 0; piece < pieces; ++piece)
+    for (size_t c = 0; c < a.size(); ++c) {
+      const float* const of_piece = partial.data() + static_cast<size_t>(piece * 2 * channels);
+      a[c] += static_cast<double>(of_piece[c]);
+      b[c] += static_cast<double>(of_piece[a.size() + c]);
+    }
+  return {std::move(a), std::move(b)};
+}
+
+struct Statistics {
+  std::vector<float> mean, inverse_deviation;
+};
+
+Statistics running_statistics(const Tensor& mean, const Tensor& variance, double eps) {
+  Statistics s;
+  for (int64_t c = 0; c < mean.numel(); ++c) {
+    s.mean.push_back(mean.data_ptr<float>()[c]);
+    s.inverse_deviation.push_back(
+        static_cast<float>(1 / std::sqrt(static_cast<double>(variance.data_ptr<float>()[c]) + eps)));
+  }
+  return s;
+}
+
+/// Of a batch; running statistics move towards it.
+Statistics batch_statistics(const Tensor& x, Tensor& running_mean, Tensor& running_var, double eps) {
+  const int64_t channels = x.size(1), rows = x.numel() / channels;
+  const float* const from = x.data_ptr<float>();
+  // Shifted by the first row: squares of values far from zero would cancel.
+  const auto [sums, squares] = sum_rows(rows, channels, [&](int64_t first, int64_t count, float* a, float* b) {
+    best_norm_act_kernels().sums(from + first * channels, count, channels, from, a, b);
+  });
+  Statistics s;
+  const auto n = static_cast<double>(rows);
+  for (size_t c = 0; c < sums.size(); ++c) {
+    const double shifted = sums[c] / n, variance = std::max(squares[c] / n - shifted * shifted, 0.0);
+    const double mean = shifted + static_cast<double>(from[c]);
+    s.mean.push_back(static_cast<float>(mean));
+    s.inverse_deviation.push_back(static_cast<float>(1 / std::sqrt(variance + eps)));
+    const auto move = [&](Tensor& running, double value) {
+      float& at = running.data_ptr<float>()[c];
+      at = static_cast<float>((1 - kMomentum) * static_cast<double>(at) + kMomentum * value);
+    };
+    move(running_mean, mean);
+    move(running_var, variance * n / (n - 1));
+  }
+  return s;
+}
+
+Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, const Tensor& weight,
+                  const Tensor& bias, bool relu) {
+  const int64_t channels = x.size(1);
+  std::vector<float> scale(s.mean.size()), offset(s.mean.size());
+  for (size_t c = 0; c < scale.size(); ++c) {
+    scale[c] = weight.data_ptr<float>()[c] * s.inverse_deviation[c];
+    offset[c] = bias.data_ptr<float>()[c] - s.mean[c] * scale[c];
+  }
+  const Tensor around = residual.defined() ? dense(residual) : Tensor();
+  Tensor y = torch::empty_like(x, x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
+  for_rows(x.numel() / channels, [&](int64_t first, int64_t count) {
+    const int64_t at = first * channels;
+    best_norm_act_kernels().apply(x.data_ptr<float>() + at, around.defined() ? around.data_ptr<float>() + at : nullptr,
+                                  count, channels, scale.data(), offset.data(), relu, y.data_ptr<float>() + at);
+  });
+  return y;
+}
+
+/// relu(norm(x) + residual) in training: two passes forward, two backward. Ioffe and Szegedy, arXiv:1502.03167 (2015).
+struct NormActFunction : torch::autograd::Function<NormActFunction> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        const c10::optional<Tensor>& residual, Tensor running_mean, Tensor running_var, bool relu,
+                        double eps) {
+    const Statistics s = batch_statistics(x, running_mean, running_var, eps);
+    Tensor y = apply_norm(x, residual.value_or(Tensor()), s, weight, bias, relu);
+    const auto saved = [](const std::vector<float>& values) { return torch::tensor(values); };
+    ctx->save_for_backward({x, weight, relu ? y : Tensor(), saved(s.mean), saved(s.inverse_deviation)});
+    ctx->saved_data["residual"] = residual.has_value();
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &y = saved[2];
+    const float *const mean = saved[3].data_ptr<float>(), *const inverse = saved[4].data_ptr<float>();
+    const Tensor dy = dense(gradients[0]);
+    const int64_t channels = x.size(1), rows = x.numel() / channels;
+    const float *const from = x.data_ptr<float>(), *const out = y.defined() ? y.data_ptr<float>() : nullptr;
+    const auto offset_of = [](const float* data, int64_t at) { return data == nullptr ? nullptr : data + at; };
+    const auto [sums, products] = sum_rows(rows, channels, [&](int64_t first, int64_t count, float* a, float* b) {
+      const int64_t at = first * channels;
+      best_norm_act_kernels().gradient_sums(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count, channels,
+                                            mean, a, b);
+    });
+    Tensor dweight = torch::empty_like(weight), dbias = torch::empty_like(weight);
+    std::vector<float> scale(sums.size()), slope(sums.size()), offset(sums.size());
+    const auto n = static_cast<double>(rows);
+    for (size_t c = 0; c < sums.size(); ++c) {
+      const double deviation = static_cast<double>(inverse[c]);
+      const double factor = static_cast<double>(weight.data_ptr<float>()[c]) * deviation;
+      dweight.data_ptr<float>()[c] = static_cast<float>(products[c] * deviation);
+      dbias.data_ptr<float>()[c] = static_cast<float>(sums[c]);
+      scale[c] = static_cast<float>(factor);
+      slope[c] = static_cast<float>(-factor * deviation * deviation * products[c] / n);
+      offset[c] = static_cast<float>(-factor * sums[c] / n);
+    }
+    Tensor dx = torch::empty_like(x, at::MemoryFormat::ChannelsLast), dresidual;
+    if (ctx->saved_data["residual"].toBool()) dresidual = torch::empty_like(dx, at::MemoryFormat::ChannelsLast);
+    for_rows(rows, [&](int64_t first, int64_t count) {
+      const int64_t at = first * channels;
+      best_norm_act_kernels().gradient(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count, channels, mean,
+                                       scale.data(), slope.data(), offset.data(), dx.data_ptr<float>() + at,
+                                       dresidual.defined() ? dresidual.data_ptr<float>() + at : nullptr);
+    });
+    return {dx, dweight, dbias, dresidual, {}, {}, {}, {}};
+  }
+};
 
 }  // namespace
 
@@ -20,7 +186,7 @@ BatchNorm2dImpl::BatchNorm2dImpl(int64_t channels, double eps) : eps_(eps) {
   num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kInt64));
 }
 
-torch::Tensor BatchNorm2dImpl::forward(const torch::Tensor& x) {
+torch::Tensor BatchNorm2dImpl::forward(const torch::Tensor& x, Activation activation, const torch::Tensor& residual) {
   if (is_training()) {
     if (x.numel() == x.size(1)) {
       throw InputError(fmt::format(
@@ -30,8 +196,22 @@ torch::Tensor BatchNorm2dImpl::forward(const torch::Tensor& x) {
     }
     num_batches_tracked.add_(1);
   }
-  torch::Tensor y = torch::batch_norm(x, weight, bias, running_mean, running_var, is_training(), kMomentum, eps_,
-                                      /*cudnn_enabled=*/true);
+  const bool is_relu = activation == Activation::kRelu;
+  torch::Tensor y;
+  if (is_fusible(x, residual) && (is_training() || !torch::GradMode::is_enabled())) {
+    y = is_training()
+            ? NormActFunction::apply(x, weight, bias,
+                                     residual.defined() ? c10::optional<Tensor>(residual) : c10::nullopt, running_mean,
+                                     running_var, is_relu, eps_)
+            : apply_norm(x, residual, running_statistics(running_mean, running_var, eps_), weight, bias, is_relu);
+  } else {
+    // In place after the first: the gradient of batch norm reads its input and its statistics, never its output, and
+    // that of relu only its own output. One map a block is kept for backward instead of three.
+    y = torch::batch_norm(x, weight, bias, running_mean, running_var, is_training(), kMomentum, eps_,
+                          /*cudnn_enabled=*/true);
+    if (residual.defined()) y.add_(residual);
+    if (is_relu) y.relu_();
+  }
   report_call(*this, "", x, {}, y);
   return y;
 }

@@ -20,13 +20,13 @@ void transform(const uint32_t* HWY_RESTRICT bits, int64_t half, float deviation,
   const hn::Rebind<uint32_t, decltype(d)> d_bits;
   const hn::Rebind<int32_t, decltype(d)> d_int;
   const auto unit = hn::Set(d, 0x1p-24f);
-  const auto number = [&](int64_t i)
-                          HWY_ATTR { return hn::ConvertTo(d, hn::BitCast(d_int, hn::ShiftRight<8>(hn::LoadU(d_bits, bits + i)))); };
+  const auto number = [&](int64_t i) HWY_ATTR {
+    return hn::ConvertTo(d, hn::BitCast(d_int, hn::ShiftRight<8>(hn::LoadU(d_bits, bits + i))));
+  };
   for (int64_t i = 0; i < half; i += static_cast<int64_t>(hn::Lanes(d))) {
     const auto uniform = hn::Mul(hn::Add(number(i), hn::Set(d, 1.0f)), unit);  // never zero
     const auto angle = hn::Mul(number(i + half), hn::Set(d, 0x1p-24f * 6.28318530717958647692f));
-    const auto radius =
-        hn::Mul(hn::Sqrt(hn::Mul(hn::Set(d, -2.0f), hn::Log(d, uniform))), hn::Set(d, deviation));
+    const auto radius = hn::Mul(hn::Sqrt(hn::Mul(hn::Set(d, -2.0f), hn::Log(d, uniform))), hn::Set(d, deviation));
     hn::StoreU(hn::Mul(radius, hn::Cos(d, angle)), d, out + i);
     hn::StoreU(hn::Mul(radius, hn::Sin(d, angle)), d, out + i + half);
   }

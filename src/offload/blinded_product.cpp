@@ -81,9 +81,9 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPl
     Buffer staged;
     if (call.decoys.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
-      staged = with_decoys(x, call.shape.images, call.shape.height * call.shape.width * geometry_.in, 0,
-                           call.decoys.in_input, call.decoys.in_output, call.decoys.input_energy, noise,
-                           session_.threads());
+      staged =
+          with_decoys(x, call.shape.images, call.shape.height * call.shape.width * geometry_.in, 0,
+                      call.decoys.in_input, call.decoys.in_output, call.decoys.input_energy, noise, session_.threads());
       all.data = staged.data();
     }
     return session_.blind(
@@ -108,8 +108,7 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_dy(const Call& call, ConstP
     if (call.decoys.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kRight);
       staged = with_decoys(dy, call.shape.images, out.height * out.width * geometry_.out, call.decoys.in_input,
-                           call.decoys.in_output, 0, call.decoys.output_energy, noise,
-                           session_.threads());
+                           call.decoys.in_output, 0, call.decoys.output_energy, noise, session_.threads());
       all.data = staged.data();
     }
     return session_.blind(id,

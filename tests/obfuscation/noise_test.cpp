@@ -41,8 +41,8 @@ TYPED_TEST(Noise, HasItsShapeInTheTailsToo) {
   const auto values = noise<TypeParam>(2, 1, kCount);
   for (const double bound : {0.5, 1.0, 2.0, 3.0, 4.0}) {
     const double share = std::erfc(bound / std::sqrt(2.0));
-    const auto outside =
-        std::count_if(values.begin(), values.end(), [&](TypeParam v) { return std::abs(v) > static_cast<TypeParam>(bound); });
+    const auto outside = std::count_if(values.begin(), values.end(),
+                                       [&](TypeParam v) { return std::abs(v) > static_cast<TypeParam>(bound); });
     EXPECT_NEAR(static_cast<double>(outside) / kCount, share, 5 * std::sqrt(share / kCount)) << bound;
   }
 }

@@ -61,8 +61,7 @@ void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
     const auto row = hn::Set(d, pass.coefficient[i]);
     int64_t c = 0;
     for (; c + lanes <= pass.channels; c += lanes) permute_vector(d, src, order, row, c, dst, pass.stream);
-    for (; c < pass.channels; ++c)
-      permute_vector(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst, false);
+    for (; c < pass.channels; ++c) permute_vector(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst, false);
   }
 }
 
