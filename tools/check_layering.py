@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "seal": {"base", "seal", "tempo"},
     "worker": {"worker", "wire", "observe", "tempo/worker.h", "tempo/error.h"},
     "offload": {"base", "wire", "observe", "obfuscation", "integrity", "offload", "worker", "tempo"},
-    "nn": {"base", "obfuscation", "offload", "nn", "tempo"},
+    "nn": {"base", "obfuscation", "offload", "nn", "tempo", "hwy"},
     "train": {"base", "observe", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo"},
     "attest": {"base", "seal", "attest", "tempo"},
     "service": {"base", "observe", "seal", "attest", "train", "service", "tempo"},

@@ -29,7 +29,8 @@ Result run(torch::ScalarType type, at::IntArrayRef shape, double mean, bool relu
   norm->weight.copy_(torch::randn({shape[1]}));
   norm->bias.copy_(torch::randn({shape[1]}));
   norm->running_mean.fill_(mean);
-  const torch::Tensor x = random(shape, mean, type), residual = with_residual ? random(shape, 0, type) : torch::Tensor();
+  const torch::Tensor x = random(shape, mean, type),
+                      residual = with_residual ? random(shape, 0, type) : torch::Tensor();
   const torch::Tensor dy = random(shape, 0.1, type);
   norm->to(type);
   norm->train(training);
@@ -61,7 +62,8 @@ void expect_close(const torch::Tensor& got, const torch::Tensor& expected, const
 }
 
 TEST(BatchNorm, TheFusedPassesGiveWhatLibTorchGivesInFloat64) {
-  for (const auto& shape : std::vector<std::vector<int64_t>>{{2, 1, 1, 1}, {3, 17, 7, 5}, {4, 64, 16, 16}, {5, 130, 9, 9}})
+  for (const auto& shape :
+       std::vector<std::vector<int64_t>>{{2, 1, 1, 1}, {3, 17, 7, 5}, {4, 64, 16, 16}, {5, 130, 9, 9}})
     for (const double mean : {0.0, 300.0})
       for (const bool relu : {false, true})
         for (const bool residual : {false, true})

@@ -1,6 +1,7 @@
-/// The passes over an activation that batch norm, a residual and ReLU take together: one to sum and one to apply, each way.
-/// Rows are pixels, columns channels: [rows, channels], float32, contiguous. Pointers and sizes only: no allocation, no
-/// checks, no threads; a caller gives each thread rows of its own. Plain loops for reference, one table per instruction set.
+/// The passes over an activation that batch norm, a residual and ReLU take together: one to sum and one to apply, each
+/// way. Rows are pixels, columns channels: [rows, channels], float32, contiguous. Pointers and sizes only: no
+/// allocation, no checks, no threads; a caller gives each thread rows of its own. Plain loops for reference, one table
+/// per instruction set.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +13,12 @@ constexpr int64_t kSummedRows = 256;
 
 struct NormActKernels {
   /// sum[c] = sum of x - shift[c],  squares[c] = sum of (x - shift[c])^2, over `rows` <= kSummedRows.
-  void (*sums)(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum,
-               float* squares) noexcept;
+  void (*sums)(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum, float* squares) noexcept;
   /// y = x * scale[c] + offset[c] (+ residual), and zero where that is negative if `relu`. @param residual or nullptr
   void (*apply)(const float* x, const float* residual, int64_t rows, int64_t channels, const float* scale,
                 const float* offset, bool relu, float* y) noexcept;
-  /// With g = dy where y > 0 (everywhere if y is nullptr):  sum[c] = sum of g,  products[c] = sum of g (x - mean[c]), over
-  /// `rows` <= kSummedRows.
+  /// With g = dy where y > 0 (everywhere if y is nullptr):  sum[c] = sum of g,  products[c] = sum of g (x - mean[c]),
+  /// over `rows` <= kSummedRows.
   void (*gradient_sums)(const float* x, const float* y, const float* dy, int64_t rows, int64_t channels,
                         const float* mean, float* sum, float* products) noexcept;
   /// dx = g * scale[c] + (x - mean[c]) * slope[c] + offset[c];  dresidual = g unless it is nullptr.
