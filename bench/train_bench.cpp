@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "base/temporary_folder.h"
 #include "benches.h"
 #include "child.h"
 #include "tempo/error.h"
@@ -84,21 +85,6 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-class Folder {
- public:
-  Folder() : path_(fs::temp_directory_path() / fmt::format("tempo-bench-{}", getpid())) { fs::create_directory(path_); }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 std::string last_line(const fs::path& file) {
   std::ifstream in(file);
   std::string line, last;
@@ -127,7 +113,7 @@ Measured read_run(const fs::path& run, const Options& options, int batch) {
 }
 
 Measured train(const Case& what, const Options& options) {
-  static const Folder folder;
+  static const TemporaryFolder folder;
   static int serial = 0;
   const fs::path run = folder.path() / fmt::format("run-{}", ++serial), messages = folder.path() / "messages";
   std::vector<std::unique_ptr<Child>> workers;
@@ -137,7 +123,7 @@ Measured train(const Case& what, const Options& options) {
     workers.push_back(std::make_unique<Child>(fs::path(options.apps) / "tempo-worker",
                                               std::vector<std::string>{"--listen", uri}, folder.path() / "worker"));
     workers.back()->first_line();
-    uris += (uris.empty() ? "" : ",") + uri;
+    uris += uris.empty() ? uri : fmt::format(",{}", uri);
   }
   std::vector<std::string> arguments = words_of(fmt::format(
       "train --model {} --data {} --batch-size {} --steps {} --offload all --tee-threads {} --seed 3 --lr 0.001 "
@@ -177,7 +163,7 @@ void count(benchmark::State& state, const Case& what, const Measured& measured, 
   state.counters["down_MB"] = 1e-6 * per_sample("bytes_from_workers_per_sample");
   state.counters["peak_MB"] = 1e-6 * per_sample("peak_resident_bytes");
   for (const auto& [pass, seconds] : measured.summary.at("wall_seconds").items())
-    state.counters[pass + "_ms"] = 1e3 * seconds.get<double>() / samples;
+    state.counters[fmt::format("{}_ms", pass)] = 1e3 * seconds.get<double>() / samples;
 }
 
 void run_case(benchmark::State& state, const Case& what, const Options& options,

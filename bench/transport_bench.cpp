@@ -27,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "base/temporary_folder.h"
 #include "benches.h"
 #include "offload/worker_factory.h"
 #include "seal/tls_certificates.h"
@@ -60,14 +61,10 @@ void check(bool is_fine, const char* what) {
   if (!is_fine) throw std::runtime_error(what);
 }
 
-/// In a folder of this process's own, that it removes.
 const std::string& tls_folder() {
-  static const std::string folder = [] {
-    std::string name = std::filesystem::temp_directory_path() / "tempo-bench-XXXXXX";
-    check(mkdtemp(name.data()) != nullptr, "no temporary folder");
-    return name + "/tls";
-  }();
-  return folder;
+  static const TemporaryFolder folder;
+  static const std::string name = folder.path() / "tls";
+  return name;
 }
 
 const Bytes& source() {
@@ -375,6 +372,5 @@ int tempo::bench::run_transport(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) add_worker(argv[i], argv[i], &tcp);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
-  std::filesystem::remove_all(std::filesystem::path(tls_folder()).parent_path());
   return 0;
 }

@@ -1,11 +1,10 @@
 #include "audit/victim.h"
 
-#include <stdlib.h>
-
 #include <cstring>
 
 #include "audit/plain_tiles.h"
 #include "audit/step_blinder.h"
+#include "base/temporary_folder.h"
 #include "nn/probe.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
@@ -18,26 +17,6 @@ namespace tempo::audit {
 using torch::Tensor;
 
 namespace {
-
-/// A folder for a run's files, removed with it.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "tempo-audit-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw RunError("audit: no temporary folder can be made");
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 RunConfig run_config(const VictimOptions& options, const std::filesystem::path& out) {
   RunConfig config;
@@ -129,7 +108,7 @@ State copy_state(const nn::Model& model) {
 }
 
 State train_plain(const VictimOptions& options, const train::DataSplits& data, bool quiet) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   RunConfig config = run_config(options, folder.path());
   train::resolve(config);
   train::Deployment deployment = train::deploy(config, model_options(options, data.train), SecretKey());
@@ -151,7 +130,7 @@ double accuracy_of(const nn::ModelOptions& options, const State& state, const tr
 
 RecordedRun record_run(const VictimOptions& options, const State& start, const train::DataSplits& data,
                        const Setting& setting, const RecordOptions& recording, const SecretKey& root) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const RunConfig config = recording_config(options, folder.path(), setting, recording.steps, false);
   const auto recorder = std::make_shared<Recorder>(recording);
   std::shared_ptr<offload::Worker> worker;
@@ -186,7 +165,7 @@ RecordedRun record_run(const VictimOptions& options, const State& start, const t
 
 RunSummary measure_run(const VictimOptions& options, const State& start, const train::DataSplits& data,
                        const Setting& setting, int64_t steps, bool local) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const RunConfig config = recording_config(options, folder.path(), setting, steps, local);
   train::Deployment deployment = train::deploy(config, model_options(options, data.train), SecretKey::random());
   train::load_state(*deployment.model, start, "", "audit");
@@ -198,7 +177,7 @@ RunSummary measure_run(const VictimOptions& options, const State& start, const t
 RunSummary train_offloaded(const VictimOptions& options, const State& start, const train::DataSplits& data,
                            const Setting& setting, int64_t steps, const SecretKey& root,
                            const train::WorkerWrapper& wrap) {
-  const ScratchFolder folder;
+  const TemporaryFolder folder;
   const RunConfig config = recording_config(options, folder.path(), setting, steps, false);
   train::Deployment deployment = train::deploy(config, model_options(options, data.train), SecretKey::random(), wrap);
   train::load_state(*deployment.model, start, "", "audit");

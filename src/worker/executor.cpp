@@ -150,11 +150,11 @@ struct Executor::State {
     at::Tensor w = operand(op.w), velocity = operand(op.velocity);
     const at::Tensor dw = operand(op.dw);
     TORCH_CHECK(w.sizes() == dw.sizes() && w.sizes() == velocity.sizes(), "update of a weight of another shape");
-    auto [applied, is_new] = updated_at.try_emplace(op.w, op.step);
-    if (is_new || applied->second < op.step) {
-      applied->second = op.step;
+    const auto applied = updated_at.find(op.w);
+    if (applied == updated_at.end() || applied->second < op.step) {
       make_own(op.w, w);
       make_own(op.velocity, velocity);
+      updated_at[op.w] = op.step;
       velocity.mul_(op.momentum).add_(dw, op.gradient_scale).add_(w, op.weight_decay);
       w.sub_(velocity, op.learning_rate);
     }
@@ -169,7 +169,9 @@ struct Executor::State {
 
   /// What was put or fetched stays as it was: whoever has it may read it later.
   void make_own(OperandId id, at::Tensor& tensor) {
-    if (lent.erase(id) > 0) store[id] = tensor = tensor.clone();
+    if (lent.count(id) == 0) return;
+    store[id] = tensor = tensor.clone();
+    lent.erase(id);
   }
 
   Buffer run(const offload::JoinGroup& op) {
@@ -196,6 +198,7 @@ Executor::Executor(const std::string& device, std::shared_ptr<Collective> collec
     state_ = std::make_unique<State>(State{.device = at::Device(device),
                                            .store = {},
                                            .updated_at = {},
+                                           .lent = {},
                                            .collective = std::move(collective),
                                            .group = nullptr});
     at::empty({1}, at::TensorOptions(state_->device));

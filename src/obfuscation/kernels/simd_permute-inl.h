@@ -7,6 +7,8 @@
 #define TEMPO_SIMD_PERMUTE_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "obfuscation/kernels/simd_group-inl.h"
 
 HWY_BEFORE_NAMESPACE();
