@@ -37,6 +37,8 @@ struct KeyShape {
 };
 constexpr KeyShape kPermuteAndScale = {1, 1, false};
 constexpr KeyShape rotation(int rounds) { return {rounds, 16, true}; }
+/// What `rotated` does to 257 to 65,536 rows.
+constexpr KeyShape kMixedFully = {2, 256, true};
 
 Key random_key(int64_t size, KeyShape shape, Random& random) {
   Key key;
@@ -62,18 +64,18 @@ struct Case {
   ElementType wire = ElementType::kFloat32;
 };
 
-Case rotated_case(int64_t rows, int64_t channels, int row_rounds, int channel_rounds) {
-  return {matrix_geometry(rows, channels), rotation(row_rounds), rotation(channel_rounds)};
+Case rotated_case(int64_t rows, int64_t channels, KeyShape row_key, int channel_rounds) {
+  return {matrix_geometry(rows, channels), row_key, rotation(channel_rounds)};
 }
 
 Case permuted_case(int64_t rows, int64_t channels) {
   return {matrix_geometry(rows, channels), kPermuteAndScale, kPermuteAndScale};
 }
 
-/// The input of a 3x3 convolution over 32 x 32 images in tiles of 4 x 4 outputs: tiles of 6 x 6 that overlap.
-Case tile_case(int64_t channels, int row_rounds, int channel_rounds) {
+/// The input of a 3x3 convolution over 32 x 32 images in tiles of so many outputs a side, which overlap.
+Case tile_case(int64_t channels, int64_t tile, KeyShape row_key, int channel_rounds) {
   const ConvAxis axis = {.size = 32, .kernel = 3, .padding = 1};
-  return {tile_convolution(4096 / channels, axis, axis, channels, channels, 4).input, rotation(row_rounds),
+  return {tile_convolution(2048 / channels, axis, axis, channels, channels, tile).input, row_key,
           rotation(channel_rounds)};
 }
 
@@ -211,14 +213,19 @@ int tempo::bench::run_kernels(int argc, char** argv) {
   for (const auto& [rows, channels] : {std::pair{16384, 64}, {65536, 64}, {16384, 256}}) {
     const std::string suffix = "/" + std::to_string(rows) + "x" + std::to_string(channels);
     add("permute_scale" + suffix, permuted_case(rows, channels));
-    add("one_round_each" + suffix, rotated_case(rows, channels, 1, 1));
-    add("rows_4_channels_2" + suffix, rotated_case(rows, channels, 4, 2));
-    add("rows_4_channels_2_bf16" + suffix, narrow(rotated_case(rows, channels, 4, 2)));
+    add("one_round_each" + suffix, rotated_case(rows, channels, rotation(1), 1));
+    add("rows_fully_channels_2" + suffix, rotated_case(rows, channels, kMixedFully, 2));
+    add("rows_fully_channels_2_bf16" + suffix, narrow(rotated_case(rows, channels, kMixedFully, 2)));
+    add("rows_4_of_16_channels_2" + suffix, rotated_case(rows, channels, rotation(4), 2));
   }
   for (const int64_t channels : {64, 256}) {
     const std::string suffix = "/" + std::to_string(channels) + "ch";
-    add("conv3x3_tile4_one_round_each" + suffix, tile_case(channels, 1, 1));
-    add("conv3x3_tile4_rows_3_channels_2" + suffix, tile_case(channels, 3, 2));
+    for (const int64_t tile : {1, 4}) {
+      const std::string name = "conv3x3_tile" + std::to_string(tile);
+      add(name + "_permute_scale" + suffix,
+          {tile_case(channels, tile, kPermuteAndScale, 1).geometry, kPermuteAndScale, kPermuteAndScale});
+      add(name + "_rows_fully_channels_2" + suffix, tile_case(channels, tile, kMixedFully, 2));
+    }
   }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

@@ -26,7 +26,7 @@ struct BlindingOptions {
   /// Side of a convolution tile in outputs, for kernels larger than 1x1; 0 means whole images. Range 0..1024. Larger
   /// tiles move less data and mix fewer rows: docs/privacy.md has what that costs.
   int64_t conv_tile = 1;
-  /// Rounds of row mixing under `rotated`; 0 means ceil(log16 rows). Range 0..8.
+  /// Rounds of row mixing under `rotated`; 0 means ceil(log256 rows), at least 2. Range 0..8.
   int row_rounds = 0;
   /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31. Orthogonal keys keep singular
   /// vectors' relations, so a worker that held one weight under two keys can relate them: see docs/threat-model.md.

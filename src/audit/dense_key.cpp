@@ -12,13 +12,15 @@ namespace {
 Matrix images_of_units(const obfuscation::Key& key, obfuscation::Form form, const std::vector<int64_t>& units) {
   const auto count = static_cast<int64_t>(units.size()), size = static_cast<int64_t>(key.size);
   std::vector<float> in(static_cast<size_t>(count * size)), out(in.size());
-  for (int64_t i = 0; i < count; ++i) in[static_cast<size_t>(i * size + units[static_cast<size_t>(i)])] = 1;
+  for (int64_t i = 0; i < count; ++i) in[static_cast<size_t>(units[static_cast<size_t>(i)] * count + i)] = 1;
   ThreadPool threads(1);
   const obfuscation::Key identity{.size = static_cast<uint32_t>(count), .rounds = {}};
-  obfuscation::blind(in.data(), obfuscation::matrix_geometry(count, size), {&identity, obfuscation::Form::kDirect},
-                     {&key, form}, obfuscation::ElementType::kFloat32, reinterpret_cast<std::byte*>(out.data()),
-                     threads);
-  return Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(out.data(), count, size)
+  // Over rows, which every key may be of.
+  obfuscation::blind(in.data(), obfuscation::matrix_geometry(size, count), {&key, form},
+                     {&identity, obfuscation::Form::kDirect}, obfuscation::ElementType::kFloat32,
+                     reinterpret_cast<std::byte*>(out.data()), threads);
+  return Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(out.data(), size, count)
+      .transpose()
       .cast<double>();
 }
 

@@ -8,13 +8,15 @@ namespace tempo::audit {
 using obfuscation::Form;
 using obfuscation::Key;
 
-Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry) {
+Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry,
+                    obfuscation::DecoyImages<float> decoys) {
   const Key rows{.size = static_cast<uint32_t>(geometry.rows()), .rounds = {}};
   const Key channels{.size = static_cast<uint32_t>(geometry.channels), .rounds = {}};
   Operand out = shaped_like(geometry);
   ThreadPool threads(1);
   obfuscation::blind(plain, geometry, {&rows, Form::kDirect}, {&channels, Form::kDirect},
-                     obfuscation::ElementType::kFloat32, reinterpret_cast<std::byte*>(out.values.data()), threads);
+                     obfuscation::ElementType::kFloat32, reinterpret_cast<std::byte*>(out.values.data()), threads,
+                     decoys);
   return out;
 }
 

@@ -2,13 +2,15 @@
 #pragma once
 
 #include "audit/operand.h"
+#include "obfuscation/blind.h"
 #include "obfuscation/tile_geometry.h"
 
 namespace tempo::audit {
 
 inline Operand shaped_like(const obfuscation::TileGeometry& g) { return {g.rows(), g.tile_h, g.tile_w, g.channels}; }
 
-/// @param plain [images, height, width, channels] of the geometry.
-Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry);
+/// @param plain [images, height, width, channels] of the geometry, less decoys.
+Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry,
+                    obfuscation::DecoyImages<float> decoys = {});
 
 }  // namespace tempo::audit

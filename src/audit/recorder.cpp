@@ -264,7 +264,8 @@ void Recorder::sent(OperandId id, const TileGeometry& geometry, const std::vecto
   }
   if (is_weight || recording_fully()) {
     if (item.x.type != ElementType::kFloat32) throw RunError("audit: float64 operands are not recorded");
-    operand.plain = plain_tiles(static_cast<const float*>(item.x.data), geometry);
+    operand.plain = plain_tiles(static_cast<const float*>(item.x.data), geometry,
+                                {item.decoy_images, static_cast<const float*>(item.decoys)});
     const double noise_and_all = energy_of(operand.plain);
     clear_decoys(operand.plain, geometry, item.decoy_images);
     // A fourth moment is diluted by noise as by rows that are mixed in.

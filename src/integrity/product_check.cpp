@@ -53,10 +53,10 @@ double ProductCheck::window_energy() const {
 }
 
 template <typename T>
-void ProductCheck::see_input(const T* x, bool is_trained, ThreadPool& threads) {
+void ProductCheck::see_input(const T* x, bool follows_weight, ThreadPool& threads) {
   const ProductShape& s = shape_;
-  const int64_t pixels = s.in_pixels(), count = s.taps() + (is_trained ? 1 : 0);
-  const std::vector<T> vectors = stacked<T>(weight_.weight().phi, is_trained ? &weight_.sigma() : nullptr);
+  const int64_t pixels = s.in_pixels(), count = s.taps() + (follows_weight ? 1 : 0);
+  const std::vector<T> vectors = stacked<T>(weight_.weight().phi, follows_weight ? &weight_.sigma() : nullptr);
   std::vector<T> planes(static_cast<size_t>(count * pixels));
   input_energy_ = project(x, pixels, s.in, vectors.data(), count, planes.data(), threads);
 
@@ -68,7 +68,7 @@ void ProductCheck::see_input(const T* x, bool is_trained, ThreadPool& threads) {
         expected_output_[static_cast<size_t>(out + i)] += static_cast<double>(from[i * s.stride]);
     });
   });
-  if (is_trained) projected_input_.assign(planes.end() - pixels, planes.end());
+  if (follows_weight) projected_input_.assign(planes.end() - pixels, planes.end());
 }
 
 template <typename T>
@@ -137,21 +137,24 @@ template <typename T>
 Projections ProductCheck::weight_gradient(const T* x, const T* dy, ThreadPool& threads) const {
   const ProductShape& s = shape_;
   const int64_t in_pixels = s.in_pixels(), out_pixels = s.out_pixels();
-  std::vector<T> of_input(static_cast<size_t>(s.taps() * in_pixels)),
-      of_gradient(static_cast<size_t>(s.taps() * out_pixels));
+  const bool follows_weight = !projected_input_.empty();
+  std::vector<T> of_input(static_cast<size_t>(s.taps() * in_pixels));
+  std::vector<T> of_gradient(follows_weight ? static_cast<size_t>(s.taps() * out_pixels) : 0);
   threads.parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
     for_each_run(s, begin, end, [&](int64_t out, int64_t tap, int64_t in, int64_t run) {
       T* const weights = of_input.data() + tap * in_pixels + in;
-      T* const inputs = of_gradient.data() + tap * out_pixels + out;
-      for (int64_t i = 0; i < run; ++i) {
+      for (int64_t i = 0; i < run; ++i)
         weights[i * s.stride] = static_cast<T>(projected_gradient_[static_cast<size_t>(out + i)]);
+      if (!follows_weight) return;
+      T* const inputs = of_gradient.data() + tap * out_pixels + out;
+      for (int64_t i = 0; i < run; ++i)
         inputs[i] = static_cast<T>(projected_input_[static_cast<size_t>(in + i * s.stride)]);
-      }
     });
   });
-  Projections gradient{std::vector<double>(static_cast<size_t>(s.taps() * s.in)),
-                       std::vector<double>(static_cast<size_t>(s.taps() * s.out))};
+  Projections gradient{std::vector<double>(static_cast<size_t>(s.taps() * s.in)), {}};
   accumulate(x, in_pixels, s.in, of_input.data(), s.taps(), gradient.phi.data(), threads);
+  if (!follows_weight) return gradient;
+  gradient.psi.resize(static_cast<size_t>(s.taps() * s.out));
   accumulate(dy, out_pixels, s.out, of_gradient.data(), s.taps(), gradient.psi.data(), threads);
   return gradient;
 }

@@ -40,9 +40,9 @@ class ProductCheck {
   ProductCheck(const ProductShape& shape, const RoundingModel& rounding, const WeightFingerprint& weight);
 
   /// Reads x [images, height, width, in] once, before it is sent.
-  /// @param is_trained keeps what `weight_gradient` needs.
+  /// @param follows_weight keeps what the second half of `weight_gradient` needs.
   template <typename T>
-  void see_input(const T* x, bool is_trained, ThreadPool& threads);
+  void see_input(const T* x, bool follows_weight, ThreadPool& threads);
   /// Of the un-blinded y [images, out_height, out_width, out].
   template <typename T>
   [[nodiscard]] Residual output(const T* y, ThreadPool& threads) const;
@@ -54,7 +54,8 @@ class ProductCheck {
   template <typename T>
   [[nodiscard]] Residual input_gradient(const T* dx, ThreadPool& threads) const;
 
-  /// What the fingerprint of dw must be. Needs the very x and dy that were seen.
+  /// What the fingerprint of dw must be. Needs the very x and dy that were seen. `psi` is empty unless the weight is to
+  /// be followed: a gradient that is returned is checked by `phi` alone.
   template <typename T>
   [[nodiscard]] Projections weight_gradient(const T* x, const T* dy, ThreadPool& threads) const;
   /// Of the un-blinded dw [out, taps, in].
@@ -62,6 +63,9 @@ class ProductCheck {
   [[nodiscard]] Residual returned_gradient(const Projections& expected, const T* dw, ThreadPool& threads) const;
   /// Root of the energy by which rounding moves a projection of dw.
   [[nodiscard]] double gradient_error() const;
+  /// ||X||^2 and ||dY||^2, of what was seen.
+  [[nodiscard]] double input_energy() const { return input_energy_; }
+  [[nodiscard]] double gradient_energy() const { return gradient_energy_; }
 
  private:
   [[nodiscard]] double window_energy() const;

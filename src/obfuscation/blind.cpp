@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "obfuscation/row_rounds.h"
 #include "obfuscation/scratch.h"
@@ -39,7 +40,7 @@ void check_geometry(const char* where, const TileGeometry& g) {
 }
 
 /// @param what the dimension: "row" or "channel"
-void check_key(const char* where, const char* what, KeyUse use, bool gathering, int64_t size) {
+void check_key(const char* where, const char* what, KeyUse use, bool gathering, int64_t size, uint32_t largest_block) {
   if (use.key == nullptr) throw InputError(fmt::format("{}: no {} key, expected one of size {}", where, what, size));
   if (is_gathering(use.form) != gathering)
     throw InputError(fmt::format("{}: {} key in form {}, expected {}", where, what, form_name(use.form),
@@ -51,9 +52,9 @@ void check_key(const char* where, const char* what, KeyUse use, bool gathering, 
     if (round.source.size() != use.key->size || round.scale.size() != use.key->size)
       throw InputError(fmt::format("{}: round {} of the {} key has {} sources and {} scales, expected {} of each",
                                    where, i, what, round.source.size(), round.scale.size(), size));
-    if (round.block == 0 || round.block > kernels::kGroup || (round.block & (round.block - 1)) != 0)
-      throw InputError(fmt::format("{}: round {} of the {} key mixes blocks of {}, expected 1, 2, 4, 8 or 16", where, i,
-                                   what, round.block));
+    if (round.block == 0 || round.block > largest_block || (round.block & (round.block - 1)) != 0)
+      throw InputError(fmt::format("{}: round {} of the {} key mixes blocks of {}, expected a power of two up to {}",
+                                   where, i, what, round.block, largest_block));
   }
 }
 
@@ -78,6 +79,16 @@ TileGeometry simplified(const TileGeometry& g) {
   return matrix ? matrix_geometry(g.images * g.height * g.width, g.channels) : g;
 }
 
+void check_decoys(const char* where, const TileGeometry& g, int64_t decoys) {
+  if (decoys < 0 || decoys > g.images)
+    throw InputError(fmt::format("{}: {} decoys among {} images, expected at most as many", where, decoys, g.images));
+}
+
+/// Of a simplified cut, whose images may be single positions.
+int64_t real_images(const TileGeometry& geometry, const TileGeometry& cut, int64_t decoys) {
+  return geometry.images == 0 ? 0 : (geometry.images - decoys) * (cut.images / geometry.images);
+}
+
 /// Cuts one piece of memory into 64-byte aligned arrays: first counts, then (with memory) hands out.
 class Carver {
  public:
@@ -95,17 +106,23 @@ class Carver {
   size_t bytes_ = 0;
 };
 
-/// One call: the walk that meets the image, the further row rounds, and the scratch memory that both need.
+/// Half-mixed values of so many bytes should still be in the last-level cache when the next round reads them.
+constexpr int64_t kMixedBytes = 8 << 20;
+
+/// One call: the walk that meets the image, the further row rounds, and the scratch memory that both need. Where there
+/// are further rounds, positions take turns, so that what lies between two rounds stays small.
 template <typename T>
 class Call {
  public:
-  Call(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire_type, std::byte* wire,
-       ThreadPool& threads)
+  Call(const TileGeometry& geometry, int64_t real_images, KeyUse rows, KeyUse channels, ElementType wire_type,
+       std::byte* wire, ThreadPool& threads)
       : channels_(channels), threads_(threads) {
     const auto& kernels = kernels::select<T>(kernels::current_kernels());
     const bool bf16 = wire_type == ElementType::kBFloat16;
     further_rounds_ = rows.key->rounds.size() > 1;
     walk_.geometry = geometry;
+    walk_.real_images = real_images;
+    walk_.positions = geometry.positions();
     walk_.rows = rows;
     walk_.channels = &channels_;
     walk_.kernels = &kernels;
@@ -113,12 +130,15 @@ class Call {
     walk_.wire_bf16 = bf16;
     walk_.stream = should_stream<T>(geometry.elements(), geometry.channels);
     if (!further_rounds_) return;
-    walk_.panels = Panels::of(geometry.rows(), geometry.positions(), geometry.channels, sizeof(T));
+    walk_.accumulate = !is_gathering(rows.form) && !geometry.is_disjoint();
+    const int64_t position_bytes = geometry.rows() * geometry.channels * static_cast<int64_t>(sizeof(T));
+    walk_.positions = walk_.accumulate ? 1 : std::clamp<int64_t>(kMixedBytes / position_bytes, 1, geometry.positions());
+    walk_.panels = Panels::of(geometry.rows(), walk_.positions, geometry.channels, sizeof(T));
     rounds_ = {.key = rows,
                .panels = walk_.panels,
-               .positions = geometry.positions(),
                .channels = geometry.channels,
                .wire = wire,
+               .wire_pitch = geometry.positions() * geometry.channels,
                .wire_bf16 = bf16,
                .kernels = &kernels,
                .stream = walk_.stream};
@@ -126,37 +146,75 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  void blind(const T* x) {
+  void blind(const T* x, const T* decoys) {
     walk_.source = x;
+    walk_.decoys = decoys;
     carve(0);
-    walk_.run(work_, threads_);
-    if (further_rounds_) rounds_.run(walk_.mixed, spare_, threads_);
+    if (!further_rounds_) return walk_.run(work_, threads_);
+    in_turns([&] {
+      walk_.run(work_, threads_);
+      rounds_.run(walk_.mixed, spare_, threads_);
+    });
   }
 
   void unblind(T* x) {
-    const TileGeometry image = walk_.geometry;
-    const bool disjoint = image.is_disjoint();
-    if (!disjoint) walk_.geometry = weight_geometry(image.rows(), image.tile_h, image.tile_w, image.channels);
-    carve(disjoint ? 0 : image.elements());
-    walk_.target = disjoint ? x : tiles_;
-    if (further_rounds_) rounds_.run(walk_.mixed, spare_, threads_);
-    walk_.run(work_, threads_);
-    if (disjoint)
-      zero_uncovered(image, x, threads_);
+    TileGeometry image = walk_.geometry;
+    const bool through_tiles = !further_rounds_ && !image.is_disjoint();
+    const int64_t tile_elements = through_tiles ? image.elements() : 0;
+    if (through_tiles) {
+      walk_.geometry = weight_geometry(image.rows(), image.tile_h, image.tile_w, image.channels);
+      image.images = std::exchange(walk_.real_images, image.rows());
+    } else {
+      image.images = walk_.real_images;
+    }
+    carve(tile_elements);
+    walk_.target = through_tiles ? tiles_ : x;
+    if (walk_.accumulate) zero(x, image.images * image.height * image.width * image.channels);
+    if (further_rounds_)
+      in_turns([&] {
+        rounds_.run(walk_.mixed, spare_, threads_);
+        walk_.run(work_, threads_);
+      });
     else
+      walk_.run(work_, threads_);
+    if (through_tiles)
       sum_tiles(tiles_, image, *walk_.kernels, x, threads_);
+    else if (!walk_.accumulate)
+      zero_uncovered(image, x, threads_);
   }
 
  private:
+  /// Calls `body` with walk and rounds set to the positions of each turn.
+  template <typename Body>
+  void in_turns(const Body& body) {
+    const int64_t all = walk_.geometry.positions(), at_once = walk_.positions;
+    for (int64_t first = 0; first < all; first += at_once) {
+      walk_.first_position = rounds_.first_position = first;
+      walk_.positions = rounds_.positions = std::min(at_once, all - first);
+      body();
+    }
+  }
+
+  void zero(T* x, int64_t elements) {
+    threads_.parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) { std::fill(x + begin, x + end, T(0)); });
+  }
+
   void carve(int64_t tile_elements) {
+    rounds_.positions = walk_.positions;
+    const bool has_turns = further_rounds_ && walk_.positions < walk_.geometry.positions();
+    TileOrigin* origins = nullptr;
     const auto take_all = [&](Carver carver) {
       work_ = carver.take<T>(walk_.work_elements(threads_.threads()));
       walk_.mixed = carver.take<T>(further_rounds_ ? walk_.panels.elements() : 0);
       spare_ = carver.take<T>(further_rounds_ ? rounds_.spare_elements(threads_.threads()) : 0);
       tiles_ = carver.take<T>(tile_elements);
+      origins = carver.take<TileOrigin>(has_turns ? walk_.geometry.rows() : 0);
       return carver.bytes();
     };
     take_all(Carver(thread_scratch(take_all(Carver()))));
+    if (!has_turns) return;
+    walk_.find_origins(origins, threads_);
+    walk_.origins = origins;
   }
 
   ChannelRounds<T> channels_;
@@ -172,32 +230,40 @@ void check(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse 
            const std::byte* wire, bool gathering) {
   check_geometry(where, geometry);
   check_wire<T>(where, wire_type, wire);
-  check_key(where, "row", rows, gathering, geometry.rows());
-  check_key(where, "channel", channels, gathering, geometry.channels);
+  check_key(where, "row", rows, gathering, geometry.rows(), kernels::kSection);
+  check_key(where, "channel", channels, gathering, geometry.channels, kernels::kGroup);
 }
 
 }  // namespace
 
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads) {
+           ThreadPool& threads, DecoyImages<T> decoys) {
   check<T>("blind", geometry, rows, channels, wire, out, true);
+  check_decoys("blind", geometry, decoys.images);
   if (geometry.elements() == 0) return;
-  Call<T>(simplified(geometry), rows, channels, wire, out, threads).blind(x);
+  const TileGeometry cut = simplified(geometry);
+  Call<T>(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads).blind(x, decoys.pixels);
 }
 
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads) {
+             ThreadPool& threads, int64_t decoy_images) {
   check<T>("unblind", geometry, rows, channels, wire, in, false);
+  check_decoys("unblind", geometry, decoy_images);
   if (geometry.elements() == 0) return;
   // Scattering kernels only read the wire; the field is shared with the gathering ones.
-  Call<T>(simplified(geometry), rows, channels, wire, const_cast<std::byte*>(in), threads).unblind(x);
+  const TileGeometry cut = simplified(geometry);
+  Call<T>(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in), threads)
+      .unblind(x);
 }
 
-template void blind(const float*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&);
-template void blind(const double*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&);
-template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, float*, ThreadPool&);
-template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, double*, ThreadPool&);
+#define TEMPO_INSTANTIATE(T)                                                                               \
+  template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&, \
+                      DecoyImages<T>);                                                                     \
+  template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t);
+TEMPO_INSTANTIATE(float)
+TEMPO_INSTANTIATE(double)
+#undef TEMPO_INSTANTIATE
 
 }  // namespace tempo::obfuscation

@@ -33,25 +33,35 @@ class ScopedIsa {
   int64_t previous_;
 };
 
+/// The last images of a geometry, where they are not part of the tensor: read from memory of their own, and never
+/// written back.
+template <typename T>
+struct DecoyImages {
+  int64_t images = 0;
+  const T* pixels = nullptr;  ///< [images, height, width, channels]
+};
+
 /// Blinds a batch so that a worker can multiply but not read it:  out = L x M, per tile position.
-/// @param x        [images, height, width, channels] of `geometry`, contiguous, element type `T`.
+/// @param x        [images, height, width, channels] of `geometry`, less decoys; contiguous, element type `T`.
 /// @param rows     acts on the rows of the cut (size geometry.rows()); must be a gathering form.
 /// @param channels acts on each run of channels (size geometry.channels); must be a gathering form.
 /// @param out      receives [rows, tile_h, tile_w, channels] in `wire`: the element type of x, or bfloat16 where x is
 ///                 float32. May be memory that the worker sees: only finished values are ever written to it.
 ///                 Aligned to its elements at least; 64-byte aligned is fastest.
+/// @param decoys   stand for the last images of `geometry`.
 /// An adversary learns the shape, the rank, and (orthogonal keys) all singular values from one call; what else it can
 /// learn is for the audit to measure.
 /// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory per further row round.
 /// @throws InputError if a size, a form, a type or an alignment does not fit; RunError if scratch memory runs out.
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads);
+           ThreadPool& threads, DecoyImages<T> decoys = {});
 
 /// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles
 /// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
+/// @param decoy_images of `geometry`, its last, which are dropped: x has none.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads);
+             ThreadPool& threads, int64_t decoy_images = 0);
 
 }  // namespace tempo::obfuscation

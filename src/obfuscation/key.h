@@ -8,8 +8,9 @@
 namespace tempo::obfuscation {
 
 /// One round:  (K v)[i] = H (scale . v[source])  where H is a block-diagonal orthonormal Hadamard (Sylvester) matrix.
-/// Blocks have `block` entries, a power of two up to 16; the ragged end is cut into descending powers of two
-/// (13 entries left: blocks of 8, 4 and 1). block == 1 means no mixing.
+/// Blocks have `block` entries, a power of two, up to 16 of channels and up to 256 of rows; the ragged end is cut into
+/// descending powers of two (13 entries left: blocks of 8, 4 and 1). block == 1 means no mixing. A block of G x 16
+/// entries, G > 1, leaves transposed: what H makes of its entry j + 16 k comes out at place j G + k.
 struct KeyRound {
   std::vector<uint32_t> source;  ///< a permutation of 0..size-1
   std::vector<float> scale;      ///< non-zero, same length

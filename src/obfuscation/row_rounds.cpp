@@ -8,6 +8,7 @@ namespace tempo::obfuscation {
 namespace {
 
 using kernels::kGroup;
+using kernels::kSection;
 
 /// Two panels, source and destination, should fit in a core's second-level cache.
 constexpr int64_t kPanelBytes = 256 << 10;
@@ -17,6 +18,15 @@ constexpr int64_t kWirePieceBytes = 256;
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
+
+template <typename T>
+const void* RowRounds<T>::offset(const void* base, bool bf16, int64_t elements) {
+  return static_cast<const std::byte*>(base) + elements * (bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
+}
+template <typename T>
+void* RowRounds<T>::offset(void* base, bool bf16, int64_t elements) {
+  return static_cast<std::byte*>(base) + elements * (bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
+}
 
 Panels Panels::of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes) {
   Panels panels;
@@ -85,7 +95,7 @@ kernels::RowPass RowRounds<T>::scratch_pass(const Group& group, int pass, int64_
   p.scale = round.scale.data();
   p.divide = divides_by_scale(key.form) && !key.key->orthogonal;
   p.block = round.block;
-  p.stream = stream && to_mixed && panels.whole_lines();
+  p.stream = false;
   return p;
 }
 
@@ -93,22 +103,22 @@ kernels::RowPass RowRounds<T>::scratch_pass(const Group& group, int pass, int64_
 template <typename T>
 void RowRounds<T>::put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const {
   const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
-  std::byte* start = wire + (group.position * channels + column) * element;
+  std::byte* start = wire + ((first_position + group.position) * channels + column) * element;
   if (gathering()) {
     pass.dst = start;
     pass.dst_bf16 = wire_bf16;
-    pass.dst_pitch = positions * channels;
+    pass.dst_pitch = wire_pitch;
     pass.dst_panel_stride = panels.width;
     pass.stream = stream && !wire_bf16 && starts_cache_line(wire);
   } else {
     pass.src = start;
     pass.src_bf16 = wire_bf16;
-    pass.src_pitch = positions * channels;
+    pass.src_pitch = wire_pitch;
     pass.src_panel_stride = panels.width;
   }
 }
 
-/// Panels [first_panel, first_panel + panel_count) of the group, groups of rows [begin, end).
+/// Panels [first_panel, first_panel + panel_count) of the group, sections of rows [begin, end).
 template <typename T>
 void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
                             int64_t end) const {
@@ -117,19 +127,96 @@ void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, i
   if (on_wire(pass)) put_on_wire(group, column, p);
   p.panels = panel_count;
   p.last_width = std::min(panels.width, channels - column - (panel_count - 1) * panels.width);
-  (gathering() ? kernels->gather_rows : kernels->scatter_rows)(p, begin, end);
+  if (p.block > kGroup) {
+    for (int64_t section = begin; section < end; ++section) run_section(p, section);
+  } else {
+    constexpr int64_t kGroups = kSection / kGroup;
+    void*& near = gathering() ? p.dst : const_cast<void*&>(p.src);
+    near = offset(near, gathering() ? p.dst_bf16 : p.src_bf16,
+                  begin * kSection * (gathering() ? p.dst_pitch : p.src_pitch));
+    (gathering() ? kernels->gather_rows : kernels->scatter_rows)(p, begin * kGroups, end * kGroups);
+  }
   if (p.stream) hwy::FlushStream();
+}
+
+/// What a scattering pass reads after columns up to `column` of a panel and section: more columns, the next panel, or
+/// the next section. nullptr at the end.
+template <typename T>
+const void* RowRounds<T>::next_piece(const kernels::RowPass& pass, int64_t section, int64_t panel,
+                                     int64_t column) const {
+  const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
+  if (column >= width) {
+    column = 0;
+    if (++panel == pass.panels) {
+      panel = 0;
+      ++section;
+    }
+  }
+  if ((section + 1) * kSection > pass.rows) return nullptr;  // the last one may be shorter
+  return offset(pass.src, pass.src_bf16, section * kSection * pass.src_pitch + panel * pass.src_panel_stride + column);
+}
+
+/// A section whose groups mix: sixteen columns at a time, through a buffer that stays in the first-level cache.
+template <typename T>
+void RowRounds<T>::run_section(const kernels::RowPass& pass, int64_t section) const {
+  alignas(64) T mixed_groups[kSection * kGroup];
+  const int64_t first = section * kSection, rows = std::min<int64_t>(kSection, pass.rows - first);
+  const int64_t first_group = first / kGroup, last_group = divide_up(first + rows, kGroup);
+  kernels::WidePass wide;
+  wide.gathering = gathering();
+  wide.rows = rows;
+  wide.block = pass.block;
+  kernels::RowPass within = pass;
+  within.panels = 1;
+  for (int64_t panel = 0; panel < pass.panels; ++panel) {
+    const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
+    for (int64_t column = 0; column < width; column += kGroup) {
+      within.width = within.last_width = wide.channels = std::min<int64_t>(kGroup, width - column);
+      const void* const src = offset(pass.src, pass.src_bf16, panel * pass.src_panel_stride + column);
+      void* const dst = offset(pass.dst, pass.dst_bf16, panel * pass.dst_panel_stride + column);
+      const kernels::Columns all = {kGroup, 0};
+      if (gathering()) {
+        within.src = src;
+        within.dst = mixed_groups;
+        within.dst_pitch = kGroup;
+        within.dst_bf16 = within.stream = false;
+        kernels->gather_rows(within, first_group, last_group);
+        wide.src = mixed_groups;
+        wide.src_pitch = kGroup;
+        wide.dst = offset(dst, pass.dst_bf16, first * pass.dst_pitch);
+        wide.dst_pitch = pass.dst_pitch;
+        wide.dst_bf16 = pass.dst_bf16;
+        wide.stream = pass.stream;
+        wide.src_columns = wide.dst_columns = all;
+        kernels->mix_wide(wide);
+      } else {
+        wide.src = offset(src, pass.src_bf16, first * pass.src_pitch);
+        wide.ahead = next_piece(pass, section, panel, column + kGroup);
+        wide.src_pitch = pass.src_pitch;
+        wide.src_bf16 = pass.src_bf16;
+        wide.dst = mixed_groups;
+        wide.dst_pitch = kGroup;
+        wide.src_columns = wide.dst_columns = all;
+        kernels->mix_wide(wide);
+        within.src = mixed_groups;
+        within.src_pitch = kGroup;
+        within.src_bf16 = false;
+        within.dst = dst;
+        kernels->scatter_rows(within, first_group, last_group);
+      }
+    }
+  }
 }
 
 /// All passes: those within scratch memory panel by panel, the one that touches the wire for all panels together.
 template <typename T>
 void RowRounds<T>::run_group(const Group& group) const {
-  const int64_t row_groups = divide_up(key.key->size, kGroup);
-  if (on_wire(0)) run_pass(group, 0, 0, group.count, 0, row_groups);
+  const int64_t sections = divide_up(key.key->size, kSection);
+  if (on_wire(0)) run_pass(group, 0, 0, group.count, 0, sections);
   for (int64_t panel = 0; panel < group.count; ++panel)
     for (int pass = 0; pass < passes(); ++pass)
-      if (!on_wire(pass)) run_pass(group, pass, panel, 1, 0, row_groups);
-  if (passes() > 1 && on_wire(passes() - 1)) run_pass(group, passes() - 1, 0, group.count, 0, row_groups);
+      if (!on_wire(pass)) run_pass(group, pass, panel, 1, 0, sections);
+  if (passes() > 1 && on_wire(passes() - 1)) run_pass(group, passes() - 1, 0, group.count, 0, sections);
 }
 
 template <typename T>
@@ -155,7 +242,7 @@ void RowRounds<T>::run(T* mixed, T* spare, ThreadPool& threads) const {
   // other.
   const int own_turn = passes() % 2;
   for (int pass = 0; pass < passes(); ++pass)
-    threads.parallel_for(divide_up(key.key->size, kGroup), 1, [&](int64_t begin, int64_t end) {
+    threads.parallel_for(divide_up(key.key->size, kSection), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = 0; i < groups(); ++i) {
         Group g = group(i, mixed);
         g.spare[own_turn] = passes() < 2 ? nullptr : spare + (g.mixed - mixed);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 #include "base/thread_pool.h"
 #include "obfuscation/kernels/kernels.h"
@@ -30,9 +31,9 @@ inline bool starts_cache_line(const void* address) { return reinterpret_cast<uin
 /// Whether results should be written past the caches: an operand so large would only sweep them clean. Runs of channels
 /// must be whole cache lines, or half a line would be written at a time.
 template <typename T>
-constexpr bool should_stream(int64_t elements, int64_t channels) {
+inline bool should_stream(int64_t elements, int64_t channels) {
   constexpr auto kBytes = static_cast<int64_t>(sizeof(T));
-  return elements * kBytes >= int64_t{8} << 20 && channels * kBytes % 64 == 0;
+  return getenv("NS") == nullptr && elements * kBytes >= int64_t{8} << 20 && channels * kBytes % 64 == 0;
 }
 
 /// Everything that the row rounds need to know of the call.
@@ -40,8 +41,10 @@ template <typename T>
 struct RowRounds {
   KeyUse key;
   Panels panels;
-  int64_t positions = 0, channels = 0;
-  std::byte* wire = nullptr;  ///< rows of positions * channels elements; read if scattering, written if gathering
+  int64_t first_position = 0, positions = 0;  ///< that `mixed` has now
+  int64_t channels = 0;
+  std::byte* wire = nullptr;  ///< rows of all positions; read if scattering, written if gathering
+  int64_t wire_pitch = 0;     ///< elements of a row
   bool wire_bf16 = false;
   const kernels::Kernels<T>* kernels = nullptr;
   bool stream = false;  ///< results go past the caches where they are aligned; channels make up whole cache lines
@@ -63,6 +66,10 @@ struct RowRounds {
   [[nodiscard]] bool on_wire(int pass) const { return pass == (gathering() ? passes() - 1 : 0); }
   [[nodiscard]] kernels::RowPass scratch_pass(const Group& group, int pass, int64_t panel) const;
   void put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const;
+  static const void* offset(const void* base, bool bf16, int64_t elements);
+  static void* offset(void* base, bool bf16, int64_t elements);
+  const void* next_piece(const kernels::RowPass& pass, int64_t section, int64_t panel, int64_t column) const;
+  void run_section(const kernels::RowPass& pass, int64_t section) const;
   void run_group(const Group& group) const;
   void run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
                 int64_t end) const;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tempo/error.h"
@@ -34,8 +35,10 @@ void validate(const BlindingOptions& options) {
 namespace tempo::obfuscation {
 namespace {
 
-constexpr uint32_t kBlock = 16;
+constexpr uint32_t kRowBlock = 256, kChannelBlock = 16;
 constexpr int kRotatedChannelRounds = 2;
+/// After one round, rows of a ragged end's smallest blocks would be mixed with few others, the last with none.
+constexpr int kLeastRowRounds = 2;
 constexpr uint32_t kLargestCoefficient = 16;
 
 class NoProtection final : public Scheme {
@@ -71,23 +74,23 @@ class Permuted final : public Scheme {
   Coefficients coefficients_;
 };
 
-/// Rounds of (permutation, random signs, blocks of 16 mixed by an orthonormal Hadamard matrix).
+/// Rounds of (permutation, random signs, blocks mixed by an orthonormal Hadamard matrix).
 class Rotated final : public Scheme {
  public:
   explicit Rotated(const BlindingOptions& options) : options_(options) {}
   [[nodiscard]] bool is_orthogonal() const override { return true; }
   [[nodiscard]] Key row_key(Csprng& random, uint32_t size) const override {
-    return draw(random, size, row_rounds(options_, size));
+    return draw(random, size, row_rounds(options_, size), kRowBlock);
   }
   [[nodiscard]] Key channel_key(Csprng& random, uint32_t size) const override {
-    return draw(random, size, channel_rounds(options_));
+    return draw(random, size, channel_rounds(options_), kChannelBlock);
   }
 
  private:
-  static Key draw(Csprng& random, uint32_t size, int rounds) {
+  static Key draw(Csprng& random, uint32_t size, int rounds, uint32_t block) {
     Key key{.size = size, .rounds = {}};
     for (int i = 0; i < rounds; ++i) {
-      KeyRound round{.source = random.permutation(size), .scale = std::vector<float>(size), .block = kBlock};
+      KeyRound round{.source = random.permutation(size), .scale = std::vector<float>(size), .block = block};
       uint32_t bits = 0;
       for (uint32_t j = 0; j < size; ++j) {
         if (j % 32 == 0) bits = random.next_u32();
@@ -108,8 +111,8 @@ int row_rounds(const BlindingOptions& options, uint64_t rows) {
   if (options.protection == Protection::kPermuted) return 1;
   if (options.row_rounds > 0) return options.row_rounds;
   int rounds = 1;
-  for (uint64_t mixed = kBlock; mixed < rows; mixed *= kBlock) ++rounds;
-  return rounds;
+  for (uint64_t mixed = kRowBlock; mixed < rows; mixed *= kRowBlock) ++rounds;
+  return std::max(rounds, kLeastRowRounds);
 }
 
 int channel_rounds(const BlindingOptions& options) {

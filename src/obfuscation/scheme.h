@@ -23,8 +23,8 @@ class Scheme {
 };
 
 /// Rounds of row mixing that `options` mean for so many rows: 0 for `none`, 1 for `permuted`; for `rotated` as set, or
-/// ceil(log16 rows): the fewest after which an output can depend on every input (with random permutations most, not
-/// all, do).
+/// ceil(log256 rows) and at least 2: the fewest after which an output can depend on every input (with random
+/// permutations most, not all, do).
 int row_rounds(const BlindingOptions& options, uint64_t rows);
 
 /// The same of channel keys: 0 for `none`, 1 for `permuted`, 2 for `rotated`.

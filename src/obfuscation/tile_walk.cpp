@@ -1,6 +1,7 @@
 #include "obfuscation/tile_walk.h"
 
 #include <algorithm>
+#include <limits>
 #include <span>
 
 #include "hwy/cache_control.h"
@@ -12,6 +13,9 @@ namespace {
 using kernels::kGroup;
 
 int64_t round_up(int64_t n) { return (n + kGroup - 1) / kGroup * kGroup; }
+
+/// Of pixels that are not to be written; no position of a tile brings it back into the image.
+constexpr int32_t kOutside = std::numeric_limits<int32_t>::min() / 2;
 
 /// Row numbers fit in 32 bits, whose division is several times faster than that of 64 bits.
 uint32_t narrow(int64_t n) { return static_cast<uint32_t>(n); }
@@ -46,11 +50,25 @@ ChannelRounds<T>::ChannelRounds(KeyUse use) {
   }
 }
 
-/// Where the tiles of a group of rows begin in the image: `offset` is that of pixel (y, x), which may be outside.
+/// The side that is not the image: rows in order.
 template <typename T>
-struct TileWalk<T>::Origins {
-  int64_t offset[kGroup], y[kGroup], x[kGroup];
+struct TileWalk<T>::OtherSide {
+  std::byte* base = nullptr;  ///< of row 0
+  int64_t pitch = 0;          ///< elements between rows
+  kernels::Columns columns;
+  bool bf16 = false;
+  [[nodiscard]] int64_t element_bytes() const { return bf16 ? 2 : static_cast<int64_t>(sizeof(T)); }
 };
+
+template <typename T>
+typename TileWalk<T>::OtherSide TileWalk<T>::other_side(int64_t position) const {
+  if (wire != nullptr) {
+    const int64_t run_bytes = geometry.channels * (wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
+    return {wire + position * run_bytes, geometry.positions() * geometry.channels, {geometry.channels, 0}, wire_bf16};
+  }
+  T* const panel = mixed + (position - first_position) * panels.per_position * panels.stride;
+  return {reinterpret_cast<std::byte*>(panel), panels.width, {panels.width, panels.stride}, false};
+}
 
 template <typename T>
 int64_t TileWalk<T>::run_elements() const {
@@ -59,58 +77,87 @@ int64_t TileWalk<T>::run_elements() const {
 
 template <typename T>
 bool TileWalk<T>::streams() const {
-  if (!stream) return false;
+  if (!stream || accumulate) return false;
   if (!gathering()) return starts_cache_line(target);
   return wire == nullptr ? panels.whole_lines() : !wire_bf16 && starts_cache_line(wire);
 }
 
-/// A run of channels that stands for the padding, and the kernels' work space.
+namespace {
+/// Elements between two panels of a section's buffer; the odd lines keep them apart in caches.
+constexpr int64_t kBufferStride = kernels::kSection * kGroup + 5 * kGroup;
+}  // namespace
+
+/// A run of channels that stands for the padding, the kernels' work space, and a section's buffer.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
-  return run_elements() + kernels::block_work_elements(geometry.channels);
+  return run_elements() + kernels::block_work_elements(geometry.channels) +
+         (is_wide() ? run_elements() / kGroup * kBufferStride : 0);
 }
 
 template <typename T>
-void TileWalk<T>::start_group(int64_t group, Origins& origins, kernels::BlockPass<T>& pass) const {
+T* TileWalk<T>::section_buffer(T* work) const {
+  return work + run_elements() + kernels::block_work_elements(geometry.channels);
+}
+
+template <typename T>
+TileOrigin TileWalk<T>::origin(int64_t near) const {
   const TileGeometry& g = geometry;
+  const uint32_t row = rows.key->rounds.empty() ? narrow(near) : rows.key->rounds[0].source[static_cast<size_t>(near)];
+  const uint32_t line = row / narrow(g.tiles_x);
+  const uint32_t image = line / narrow(g.tiles_y);
+  const int64_t y = int64_t{line % narrow(g.tiles_y)} * g.step_y - g.offset_y;
+  const int64_t x = int64_t{row % narrow(g.tiles_x)} * g.step_x - g.offset_x;
+  const auto at = [&](int64_t number) { return ((number * g.height + y) * g.width + x) * g.channels; };
+  if (image < real_images) return {at(image), static_cast<int32_t>(y), static_cast<int32_t>(x)};
+  if (!gathering()) return {0, kOutside, kOutside};
+  const auto apart = reinterpret_cast<intptr_t>(decoys) - reinterpret_cast<intptr_t>(source);
+  return {apart / static_cast<intptr_t>(sizeof(T)) + at(image - real_images), static_cast<int32_t>(y),
+          static_cast<int32_t>(x)};
+}
+
+template <typename T>
+void TileWalk<T>::find_origins(TileOrigin* table, ThreadPool& threads) const {
+  threads.parallel_for(geometry.rows(), 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) table[i] = origin(i);
+  });
+}
+
+template <typename T>
+void TileWalk<T>::start_group(int64_t group, TileOrigin* of_rows, kernels::BlockPass<T>& pass) const {
   const KeyRound* round = rows.key->rounds.empty() ? nullptr : rows.key->rounds.data();
-  pass.rows = static_cast<int>(std::min<int64_t>(kGroup, g.rows() - group * kGroup));
-  pass.row_block = round == nullptr ? 1 : round->block;
+  const int64_t first = group * kGroup;
+  pass.rows = static_cast<int>(std::min<int64_t>(kGroup, geometry.rows() - first));
+  pass.row_block = round == nullptr ? 1 : std::min<uint32_t>(round->block, kGroup);
   const bool divide = divides_by_scale(rows.form) && !rows.key->orthogonal;
   if (round == nullptr)
     std::fill(pass.coefficient, pass.coefficient + kGroup, T(1));
   else
-    kernels::round_coefficients(round->scale.data(), divide, round->block, group * kGroup, rows.key->size,
-                                pass.coefficient);
-  for (int i = 0; i < pass.rows; ++i) {
-    const int64_t near = group * kGroup + i;
-    const uint32_t row = round == nullptr ? narrow(near) : round->source[static_cast<size_t>(near)];
-    const uint32_t line = row / narrow(g.tiles_x);
-    const uint32_t image = line / narrow(g.tiles_y);
-    origins.y[i] = int64_t{line % narrow(g.tiles_y)} * g.step_y - g.offset_y;
-    origins.x[i] = int64_t{row % narrow(g.tiles_x)} * g.step_x - g.offset_x;
-    origins.offset[i] = ((image * g.height + origins.y[i]) * g.width + origins.x[i]) * g.channels;
-  }
+    kernels::round_coefficients(round->scale.data(), divide, round->block, first, rows.key->size, pass.coefficient);
+  for (int i = 0; i < pass.rows; ++i) of_rows[i] = origins != nullptr ? origins[first + i] : origin(first + i);
 }
 
 template <typename T>
-void TileWalk<T>::set_addresses(int64_t group, int64_t position, const Origins& origins, T* void_run,
+void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work,
                                 kernels::BlockPass<T>& pass) const {
   const TileGeometry& g = geometry;
   const auto py = static_cast<int64_t>(narrow(position) / narrow(g.tile_w));
   const int64_t dy = py * g.pitch_y, dx = (position - py * g.tile_w) * g.pitch_x;
   T* image = const_cast<T*>(gathering() ? source : target) + (dy * g.width + dx) * g.channels;
   const auto height = static_cast<uint64_t>(g.height), width = static_cast<uint64_t>(g.width);
-  const int64_t run_bytes = g.channels * (wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
-  const int64_t pitch = wire != nullptr ? g.positions() * run_bytes : panels.width * int64_t{sizeof(T)};
-  std::byte* other = wire != nullptr
-                         ? wire + position * run_bytes
-                         : reinterpret_cast<std::byte*>(mixed + position * panels.per_position * panels.stride);
-  other += group * kGroup * pitch;
+  std::byte* other;
+  int64_t pitch;
+  if (is_wide()) {
+    other = reinterpret_cast<std::byte*>(section_buffer(work) + group % (kernels::kSection / kGroup) * kGroup * kGroup);
+    pitch = kGroup * static_cast<int64_t>(sizeof(T));
+  } else {
+    const OtherSide side = other_side(position);
+    pitch = side.pitch * side.element_bytes();
+    other = side.base + group * kGroup * pitch;
+  }
   for (int i = 0; i < pass.rows; ++i, other += pitch) {
-    const bool inside = static_cast<uint64_t>(origins.y[i] + dy) < height &&  // negative ones become huge
-                        static_cast<uint64_t>(origins.x[i] + dx) < width;
-    T* run = inside ? image + origins.offset[i] : void_run;
+    const bool inside = static_cast<uint64_t>(of_rows[i].y + dy) < height &&  // negative ones become huge
+                        static_cast<uint64_t>(of_rows[i].x + dx) < width;
+    T* run = inside ? image + of_rows[i].offset : work;
     pass.src[i] = gathering() ? static_cast<const void*>(run) : other;
     pass.dst[i] = gathering() ? static_cast<void*>(other) : run;
   }
@@ -123,47 +170,99 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   std::fill(pass.src, pass.src + kGroup, work);  // for `ahead`, where there are fewer rows
   pass.work = work + run_elements();
   pass.channels = geometry.channels;
-  pass.stream = streams();
+  pass.stream = streams() && !(gathering() && is_wide());
+  pass.accumulate = accumulate;
   pass.rounds = channels->data();
   pass.round_count = channels->size();
+  const OtherSide side = other_side(first_position);
   const kernels::Columns image = {geometry.channels, 0};
-  const kernels::Columns other = wire != nullptr ? image : kernels::Columns{panels.width, panels.stride};
+  const kernels::Columns other = is_wide() ? kernels::Columns{kGroup, kBufferStride} : side.columns;
   pass.src_columns = gathering() ? image : other;
   pass.dst_columns = gathering() ? other : image;
-  (gathering() ? pass.dst_bf16 : pass.src_bf16) = wire != nullptr && wire_bf16;
+  (gathering() ? pass.dst_bf16 : pass.src_bf16) = !is_wide() && side.bf16;
   return pass;
 }
 
-/// Items are (group of rows, position), positions fastest. Each pass is prepared while there is one before it, so that
-/// the kernel can fetch its rows ahead.
+/// Between the buffer and the other side.
+template <typename T>
+void TileWalk<T>::mix_section(int64_t section, int64_t position, T* work) const {
+  const OtherSide side = other_side(position);
+  T* const buffer = section_buffer(work);
+  std::byte* const other = side.base + section * kernels::kSection * side.pitch * side.element_bytes();
+  const kernels::Columns within = {kGroup, kBufferStride};
+  kernels::WidePass pass;
+  pass.gathering = gathering();
+  pass.rows = std::min<int64_t>(kernels::kSection, geometry.rows() - section * kernels::kSection);
+  pass.channels = geometry.channels;
+  pass.block = rows.key->rounds[0].block;
+  if (gathering()) {
+    pass.src = buffer;
+    pass.dst = other;
+    pass.dst_bf16 = side.bf16;
+    pass.src_pitch = kGroup;
+    pass.dst_pitch = side.pitch;
+    pass.src_columns = within;
+    pass.dst_columns = side.columns;
+    pass.stream = streams();
+  } else {
+    pass.src = other;
+    pass.dst = buffer;
+    pass.src_bf16 = side.bf16;
+    pass.src_pitch = side.pitch;
+    pass.dst_pitch = kGroup;
+    pass.src_columns = side.columns;
+    pass.dst_columns = within;
+  }
+  kernels->mix_wide(pass);
+}
+
+/// Items are (group or section of rows, position), positions fastest; passes are one for each group of an item. Each is
+/// prepared while there is one before it, so that the kernel can fetch its rows ahead.
 template <typename T>
 void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   kernels::BlockPass<T> passes[2] = {common_pass(work), common_pass(work)};
   if (gathering()) std::fill(work, work + geometry.channels, T(0));
   const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
-  const int64_t positions = geometry.positions();
-  Origins origins;
-  int64_t group = begin / positions, position = begin % positions;
-  const auto prepare = [&](kernels::BlockPass<T>& pass, const kernels::BlockPass<T>* same_group) {
+  const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup, per_item = rows_per_item() / kGroup;
+  struct At {
+    int64_t item, group, last;  // `last` group of the item
+  };
+  const auto start = [&](int64_t item) {
+    const int64_t first = item / positions * per_item;
+    return At{item, first, std::min(first + per_item, groups) - 1};
+  };
+  const auto next_of = [&](const At& at) {
+    return at.group < at.last ? At{at.item, at.group + 1, at.last} : start(at.item + 1);
+  };
+  const auto position_of = [&](const At& at) { return first_position + at.item % positions; };
+  TileOrigin of_rows[kGroup];
+  const auto prepare = [&](const At& at, kernels::BlockPass<T>& pass, const kernels::BlockPass<T>* same_group) {
     if (same_group == nullptr) {
-      start_group(group, origins, pass);
+      start_group(at.group, of_rows, pass);
     } else {
       pass.rows = same_group->rows;
       pass.row_block = same_group->row_block;
       std::copy(same_group->coefficient, same_group->coefficient + kGroup, pass.coefficient);
     }
-    set_addresses(group, position, origins, work, pass);
+    set_addresses(at.group, position_of(at), of_rows, work, pass);
   };
-  prepare(passes[begin % 2], nullptr);
-  for (int64_t item = begin; item < end; ++item) {
-    kernels::BlockPass<T>&pass = passes[item % 2], &next = passes[1 - item % 2];
-    if (item + 1 < end) {
-      position = position + 1 == positions ? 0 : position + 1;
-      group += position == 0 ? 1 : 0;
-      prepare(next, position == 0 ? nullptr : &pass);
-    }
+  At at = start(begin);
+  int turn = 0;
+  prepare(at, passes[turn], nullptr);
+  bool is_first = true;  // of its item
+  while (at.item < end) {
+    kernels::BlockPass<T>&pass = passes[turn], &next = passes[1 - turn];
+    const At following = next_of(at);
+    if (following.item < end) prepare(following, next, following.group == at.group ? &pass : nullptr);
     pass.ahead = next.src;
+    if (is_wide() && !gathering() && is_first)
+      mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
     kernel(pass);
+    if (is_wide() && gathering() && at.group == at.last)
+      mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
+    is_first = following.item != at.item;
+    at = following;
+    turn = 1 - turn;
   }
   if (streams()) hwy::FlushStream();
 }
@@ -171,8 +270,8 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
 template <typename T>
 void TileWalk<T>::run(T* work, ThreadPool& threads) const {
   Tickets tickets(threads.threads());
-  const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup;
-  threads.parallel_for(groups * geometry.positions(), 1, [&](int64_t begin, int64_t end) {
+  const int64_t items = (geometry.rows() + rows_per_item() - 1) / rows_per_item();
+  threads.parallel_for(items * positions, 1, [&](int64_t begin, int64_t end) {
     const Tickets::Held ticket(tickets);
     walk(begin, end, work + static_cast<int64_t>(ticket.number()) * work_per_thread());
   });

@@ -27,21 +27,36 @@ class ChannelRounds {
   std::vector<kernels::ChannelRound<T>> rounds_;
 };
 
-/// One side of the walk is the image. The other is rows of all positions: the wire, or panels of scratch memory.
+/// Where the tile of a row begins in the image; (y, x) may be outside.
+struct TileOrigin {
+  int64_t offset;  ///< elements from pixel (0, 0) of the first real image
+  int32_t y, x;
+};
+
+/// One side of the walk is the image. The other is rows of positions: the wire, or panels of scratch memory.
 template <typename T>
 struct TileWalk {
   TileGeometry geometry;
+  int64_t first_position = 0, positions = 0;  ///< that this walk visits, and `mixed` has
   KeyUse rows;
   const ChannelRounds<T>* channels = nullptr;
   const kernels::Kernels<T>* kernels = nullptr;
-  const T* source = nullptr;  ///< the image if gathering
-  T* target = nullptr;        ///< the image if scattering
+  int64_t real_images = 0;    ///< those after them are decoys: read from elsewhere, never written
+  const T* source = nullptr;  ///< the real images if gathering
+  const T* decoys = nullptr;  ///< and the decoys
+  T* target = nullptr;        ///< the real images if scattering
   std::byte* wire = nullptr;  ///< the other side, or nullptr: it is `mixed`
   bool wire_bf16 = false;
   T* mixed = nullptr;
   Panels panels;        ///< of `mixed`
   bool stream = false;  ///< as in RowRounds
+  /// Scattering: add to the image. Only for one position at a time, at which no two tiles share a pixel.
+  bool accumulate = false;
+  /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
+  const TileOrigin* origins = nullptr;
 
+  /// Fills `table`, of a row each, for `origins`.
+  void find_origins(TileOrigin* table, ThreadPool& threads) const;
   /// Elements of `work` for so many threads.
   [[nodiscard]] int64_t work_elements(int threads) const { return threads * work_per_thread(); }
   void run(T* work, ThreadPool& threads) const;
@@ -51,11 +66,20 @@ struct TileWalk {
   [[nodiscard]] bool streams() const;
   [[nodiscard]] int64_t run_elements() const;
   [[nodiscard]] int64_t work_per_thread() const;
-  struct Origins;
-  void start_group(int64_t group, Origins& origins, kernels::BlockPass<T>& pass) const;
-  void set_addresses(int64_t group, int64_t position, const Origins& origins, T* void_run,
+  /// Whether groups are mixed with one another, a section at a time, through a buffer.
+  [[nodiscard]] bool is_wide() const {
+    return !rows.key->rounds.empty() && rows.key->rounds[0].block > kernels::kGroup;
+  }
+  [[nodiscard]] int64_t rows_per_item() const { return is_wide() ? kernels::kSection : kernels::kGroup; }
+  struct OtherSide;
+  [[nodiscard]] OtherSide other_side(int64_t position) const;
+  [[nodiscard]] TileOrigin origin(int64_t near) const;
+  void start_group(int64_t group, TileOrigin* of_rows, kernels::BlockPass<T>& pass) const;
+  void set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work,
                      kernels::BlockPass<T>& pass) const;
   [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
+  [[nodiscard]] T* section_buffer(T* work) const;
+  void mix_section(int64_t section, int64_t position, T* work) const;
   void walk(int64_t begin, int64_t end, T* work) const;
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "offload/decoys.h"
 #include "offload/stopwatch.h"
@@ -18,7 +17,8 @@ using obfuscation::TileGeometry;
 struct BlindedProduct::Call {
   ImageShape shape;
   DecoyPlan decoys;
-  ConvTiling cut;  // of real images and decoys
+  double input_energy = 0, output_gradient_energy = 0;  // of the real operands, where decoys are wanted
+  ConvTiling cut;                                       // of real images and decoys
   Product product;
   obfuscation::Pass pass;
   uint64_t call = 0;
@@ -77,18 +77,17 @@ ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left
 BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys,
                                                        uint64_t purpose) {
   return [this, &call, x, keys, purpose](OperandId id) {
-    ConstPlainTensor all = x;
-    Buffer staged;
-    if (call.decoys.images() > 0) {
+    const DecoyPlan& plan = call.decoys;
+    Session::BlindItem item{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}};
+    Buffer decoys;
+    if (plan.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
-      staged =
-          with_decoys(x, call.shape.images, call.shape.height * call.shape.width * geometry_.in, 0,
-                      call.decoys.in_input, call.decoys.in_output, call.decoys.input_energy, noise, session_.threads());
-      all.data = staged.data();
+      decoys = make_decoys(x.type, call.shape.height * call.shape.width * geometry_.in, 0, plan.in_input,
+                           plan.in_output, plan.input_energy * call.input_energy, noise);
+      item.decoy_images = plan.images();
+      item.decoys = decoys.data();
     }
-    return session_.blind(
-        id, {{all, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}, call.decoys.images()}},
-        call.cut.input, call.wire, call.wire_shape(call.cut.input));
+    return session_.blind(id, {item}, call.cut.input, call.wire, call.wire_shape(call.cut.input));
   };
 }
 
@@ -103,20 +102,18 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_dy(const Call& call, ConstP
                                                         uint64_t purpose) {
   return [this, &call, dy, keys, purpose](OperandId id) {
     const TileGeometry& out = call.cut.output;
-    ConstPlainTensor all = dy;
-    Buffer staged;
-    if (call.decoys.images() > 0) {
+    const DecoyPlan& plan = call.decoys;
+    Session::BlindItem item{
+        dy, {keys.left.get(), Form::kInverseTranspose}, {keys.right.get(), Form::kInverseTranspose}};
+    Buffer decoys;
+    if (plan.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kRight);
-      staged = with_decoys(dy, call.shape.images, out.height * out.width * geometry_.out, call.decoys.in_input,
-                           call.decoys.in_output, 0, call.decoys.output_energy, noise, session_.threads());
-      all.data = staged.data();
+      decoys = make_decoys(dy.type, out.height * out.width * geometry_.out, plan.in_input, plan.in_output, 0,
+                           plan.output_energy * call.output_gradient_energy, noise);
+      item.decoy_images = plan.images();
+      item.decoys = decoys.data();
     }
-    return session_.blind(id,
-                          {{all,
-                            {keys.left.get(), Form::kInverseTranspose},
-                            {keys.right.get(), Form::kInverseTranspose},
-                            call.decoys.images()}},
-                          out, call.wire, call.wire_shape(out));
+    return session_.blind(id, {item}, out, call.wire, call.wire_shape(out));
   };
 }
 
@@ -127,15 +124,6 @@ void BlindedProduct::set_sources(const Call& call, ConstPlainTensor x, ConstPlai
   };
   source(call.x, x, [&] { return blinding_of_x(call, x, call.keys, 0); });
   if (call.w) source(call.w, w, [&] { return blinding_of_w(call, w, call.keys); });
-}
-
-void BlindedProduct::unblind_real(const Call& call, const Buffer& reply, const TileGeometry& geometry,
-                                  const Session::UnblindItem& item) {
-  if (call.decoys.images() == 0) return session_.unblind(reply, geometry, {item});
-  const int64_t image = geometry.height * geometry.width * geometry.channels;
-  const Buffer all = Buffer::allocate({.type = item.x.type, .shape = {geometry.images, image}});
-  session_.unblind(reply, geometry, {{{item.x.type, all.data()}, item.rows, item.channels}});
-  std::memcpy(item.x.data, all.data(), static_cast<size_t>(call.shape.images * image) * element_bytes(item.x.type));
 }
 
 void BlindedProduct::begin_verification(Call& call, ConstPlainTensor x, ConstPlainTensor w) {
@@ -166,7 +154,7 @@ void BlindedProduct::begin_verification(Call& call, ConstPlainTensor x, ConstPla
   const auto rounding =
       rounding_model(session_.options(), call.type, call.wire, call.decoys.input_energy, call.decoys.output_energy);
   call.verifier.emplace(session_, layer_, shape, rounding, call.type,
-                        resident_ ? *resident_->fingerprint() : *fingerprint_, is_checked, is_trained);
+                        resident_ ? *resident_->fingerprint() : *fingerprint_, is_checked, is_followed);
   call.verifier->see_input(x);
 }
 
@@ -224,13 +212,20 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->w_id = call->w.id();
   }
   begin_verification(*call, x, w);
+  if (call->decoys.images() > 0)
+    call->input_energy = call->verifier
+                             ? call->verifier->input_energy()
+                             : squared_norm(x, shape.images * shape.height * shape.width * g.in, session_.threads());
   call->x = session_.send(Spread::kRows, blinding_of_x(*call, x, call->keys, 0));
   PendingReply reply =
       session_.submit(Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire},
                       {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
   session_.accept(reply, [&](const Buffer& blinded) {
-    unblind_real(*call, blinded, out,
-                 {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}});
+    session_.unblind(blinded, out,
+                     {{y,
+                       {call->keys.left.get(), Form::kInverse},
+                       {call->keys.right.get(), Form::kInverse},
+                       call->decoys.images()}});
     if (!call->verifier) return;
     const Stopwatch watch(session_.counters().verify_seconds);
     call->verifier->check_output(y, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
@@ -258,6 +253,12 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
     const Stopwatch watch(session_.counters().verify_seconds);
     call.verifier->see_output_gradient(dy);
   }
+  if (call.decoys.images() > 0)
+    call.output_gradient_energy =
+        call.verifier
+            ? call.verifier->output_gradient_energy()
+            : squared_norm(dy, call.shape.images * call.cut.output.height * call.cut.output.width * geometry_.out,
+                           session_.threads());
   if (want_dx) {
     if (renew_all) w_again = session_.send(Spread::kEverywhere, blinding_of_w(call, w, dx_keys));
     dy_for_dx = session_.send(Spread::kRows, blinding_of_dy(call, dy, dx_keys, 1), call.x);
@@ -307,8 +308,9 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
 
 void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx) {
   session_.accept(reply, [&](const Buffer& blinded) {
-    unblind_real(call, blinded, call.cut.input,
-                 {dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}});
+    session_.unblind(
+        blinded, call.cut.input,
+        {{dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}, call.decoys.images()}});
     if (!call.verifier) return;
     const Stopwatch watch(session_.counters().verify_seconds);
     call.verifier->check_input_gradient(dx, largest_mixed(call.cut.input, {keys.left.get(), Form::kInverseTranspose}));

@@ -82,9 +82,6 @@ class BlindedProduct {
   void unblind_gradient(const ProductKeys& keys, const Buffer& blinded, PlainTensor dw);
   void accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, ConstPlainTensor x,
                               ConstPlainTensor dy, PlainTensor dw);
-  /// Un-blinds an activation or its gradient, and leaves the decoys behind.
-  void unblind_real(const Call& call, const Buffer& reply, const obfuscation::TileGeometry& geometry,
-                    const Session::UnblindItem& item);
   /// Starts to verify a call, or to follow its gradient; nothing where neither is wanted.
   void begin_verification(Call& call, ConstPlainTensor x, ConstPlainTensor w);
   /// As CallVerifier wants it, for pixels cut by `geometry` and mixed by `rows`; nothing where rows are not mixed.

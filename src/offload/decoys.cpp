@@ -28,16 +28,6 @@ Noise plan_noise(double ratio, int64_t images, const obfuscation::TileGeometry& 
   return {given, spanned < 1 ? std::min(ratio, spanned) : ratio};
 }
 
-template <typename T>
-double squared_norm(const T* x, int64_t count, ThreadPool& threads) {
-  constexpr int64_t kPiece = 1024;
-  const int64_t whole = count / kPiece * kPiece;
-  const T* const no_vectors = nullptr;
-  T* const no_planes = nullptr;
-  return integrity::project(x, whole / kPiece, kPiece, no_vectors, 0, no_planes, threads) +
-         integrity::project(x + whole, count - whole, 1, no_vectors, 0, no_planes, threads);
-}
-
 }  // namespace
 
 DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfuscation::ConvTiling& cut) {
@@ -47,23 +37,33 @@ DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfu
   return {input.images, output.images, input.energy, output.energy};
 }
 
-Buffer with_decoys(ConstPlainTensor plain, int64_t images, int64_t per_image, int64_t before, int64_t noisy,
-                   int64_t after, double energy, Csprng& random, ThreadPool& threads) {
-  Buffer out = Buffer::allocate({.type = plain.type, .shape = {images + before + noisy + after, per_image}});
-  const size_t image_bytes = static_cast<size_t>(per_image) * element_bytes(plain.type);
-  const auto offset = [&](int64_t image) { return out.data() + static_cast<size_t>(image) * image_bytes; };
-  std::memcpy(out.data(), plain.data, static_cast<size_t>(images) * image_bytes);
-  std::memset(offset(images), 0, static_cast<size_t>(before + noisy + after) * image_bytes);
-  if (noisy * per_image == 0) return out;
-  with_element_type(plain.type, [&](auto element) {
+Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t noisy, int64_t after, double energy,
+                   Csprng& random) {
+  Buffer out = Buffer::allocate({.type = type, .shape = {before + noisy + after, per_image}});
+  std::memset(out.data(), 0, out.bytes());
+  with_element_type(type, [&](auto element) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
-    const auto count = static_cast<size_t>(noisy * per_image);
-    const double squares = squared_norm(static_cast<const T*>(plain.data), images * per_image, threads);
+    const int64_t count = noisy * per_image;
+    if (count == 0) return;
     // Gaussian: any other noise would have directions of its own to be found by.
-    obfuscation::fill_normal(random, std::sqrt(energy * squares / static_cast<double>(count)),
-                             std::span(reinterpret_cast<T*>(offset(images + before)), count));
+    obfuscation::fill_normal(
+        random, std::sqrt(energy / static_cast<double>(count)),
+        std::span(reinterpret_cast<T*>(out.data()) + before * per_image, static_cast<size_t>(count)));
   });
   return out;
+}
+
+double squared_norm(ConstPlainTensor x, int64_t count, ThreadPool& threads) {
+  return with_element_type(x.type, [&](auto element) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+    constexpr int64_t kPiece = 1024;
+    const T* const values = static_cast<const T*>(x.data);
+    const T* const no_vectors = nullptr;
+    T* const no_planes = nullptr;
+    const int64_t whole = count / kPiece * kPiece;
+    return integrity::project(values, whole / kPiece, kPiece, no_vectors, 0, no_planes, threads) +
+           integrity::project(values + whole, count - whole, 1, no_vectors, 0, no_planes, threads);
+  });
 }
 
 }  // namespace tempo::offload

@@ -28,9 +28,11 @@ struct DecoyPlan {
 /// @param cut of the real images.
 DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfuscation::ConvTiling& cut);
 
-/// A copy of `plain`, [images, per_image], with `before` images of zeros, `noisy` of noise and `after` of zeros
-/// appended. The noise has `energy` times the energy of `plain` in all.
-Buffer with_decoys(ConstPlainTensor plain, int64_t images, int64_t per_image, int64_t before, int64_t noisy,
-                   int64_t after, double energy, Csprng& random, ThreadPool& threads);
+/// [before + noisy + after, per_image]: zeros, Gaussian noise of `energy` in all, zeros.
+Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t noisy, int64_t after, double energy,
+                   Csprng& random);
+
+/// The squared norm of `count` elements.
+double squared_norm(ConstPlainTensor x, int64_t count, ThreadPool& threads);
 
 }  // namespace tempo::offload

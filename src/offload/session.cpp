@@ -102,12 +102,11 @@ Buffer Session::blind(OperandId id, const std::vector<BlindItem>& items, const o
   const Stopwatch watch(counters_.blind_seconds);
   std::byte* out = buffer.data();
   for (const BlindItem& item : items) {
-    if (item.x.type == ElementType::kFloat64)
-      obfuscation::blind(static_cast<const double*>(item.x.data), geometry, item.rows, item.channels, wire, out,
-                         threads_);
-    else
-      obfuscation::blind(static_cast<const float*>(item.x.data), geometry, item.rows, item.channels, wire, out,
-                         threads_);
+    with_element_type(item.x.type, [&](auto element) {
+      using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+      obfuscation::blind<T>(static_cast<const T*>(item.x.data), geometry, item.rows, item.channels, wire, out, threads_,
+                            {item.decoy_images, static_cast<const T*>(item.decoys)});
+    });
     out += stride;
   }
   if (plain_observer_ != nullptr) plain_observer_->sent(id, geometry, items);
@@ -154,10 +153,11 @@ void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geom
   const size_t stride = static_cast<size_t>(geometry.elements()) * element_bytes(wire);
   const std::byte* in = reply.data();
   for (const UnblindItem& item : items) {
-    if (item.x.type == ElementType::kFloat64)
-      obfuscation::unblind(in, wire, geometry, item.rows, item.channels, static_cast<double*>(item.x.data), threads_);
-    else
-      obfuscation::unblind(in, wire, geometry, item.rows, item.channels, static_cast<float*>(item.x.data), threads_);
+    with_element_type(item.x.type, [&](auto element) {
+      using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+      obfuscation::unblind<T>(in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
+                              item.decoy_images);
+    });
     in += stride;
   }
   if (plain_observer_ != nullptr) plain_observer_->received(reply, geometry, items);

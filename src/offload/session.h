@@ -128,7 +128,8 @@ class Session {
   struct BlindItem {
     ConstPlainTensor x;
     obfuscation::KeyUse rows, channels;
-    int64_t decoy_images = 0;  ///< of x, after the real ones; for observers
+    int64_t decoy_images = 0;      ///< the last of the geometry, which x has not
+    const void* decoys = nullptr;  ///< their pixels, of x's type
   };
   /// Blinds tensors of equal geometry, one key pair each, into one operand of `shape`.
   /// @param id that the operand will have; for observers
@@ -151,6 +152,7 @@ class Session {
   struct UnblindItem {
     PlainTensor x;
     obfuscation::KeyUse rows, channels;
+    int64_t decoy_images = 0;  ///< the last of the geometry, which are dropped
   };
   /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
   void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);

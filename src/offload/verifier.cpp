@@ -68,18 +68,18 @@ integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementT
 
 CallVerifier::CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
                            const integrity::RoundingModel& rounding, ElementType type,
-                           const integrity::WeightFingerprint& weight, bool is_checked, bool is_trained)
+                           const integrity::WeightFingerprint& weight, bool is_checked, bool follows_weight)
     : session_(session),
       layer_(std::move(layer)),
       rounding_(rounding),
       check_(shape, rounding, weight),
       type_(type),
       is_checked_(is_checked),
-      is_trained_(is_trained) {}
+      follows_weight_(follows_weight) {}
 
 void CallVerifier::see_input(ConstPlainTensor x) {
   with_element_type(type_, [&](auto element) {
-    check_.see_input(static_cast<decltype(element)>(x.data), is_trained_, session_.threads());
+    check_.see_input(static_cast<decltype(element)>(x.data), follows_weight_, session_.threads());
   });
 }
 

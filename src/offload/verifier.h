@@ -81,10 +81,10 @@ class CallVerifier {
   using LargestMixed = std::function<double(const std::vector<double>&)>;
 
   /// @param weight must hold the weight's fingerprint, and live and not advance until the backward pass is done.
-  /// @param is_checked results are verified; else the fingerprint only follows the gradients (`is_trained`).
+  /// @param is_checked results are verified; else the fingerprint only follows the gradients (`follows_weight`).
   CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
                const integrity::RoundingModel& rounding, ElementType type, const integrity::WeightFingerprint& weight,
-               bool is_checked, bool is_trained);
+               bool is_checked, bool follows_weight);
 
   void see_input(ConstPlainTensor x);
   void check_output(ConstPlainTensor y, const LargestMixed& largest_mixed);
@@ -96,6 +96,9 @@ class CallVerifier {
   /// Of a gradient that stays on the worker: the resident weight's fingerprint follows.
   void follow_gradient(ConstPlainTensor x, ConstPlainTensor dy, ResidentWeight& resident);
   [[nodiscard]] double gradient_error() const { return check_.gradient_error(); }
+  /// Squared norms of what was seen.
+  [[nodiscard]] double input_energy() const { return check_.input_energy(); }
+  [[nodiscard]] double output_gradient_energy() const { return check_.gradient_energy(); }
 
  private:
   void conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what);
@@ -105,7 +108,7 @@ class CallVerifier {
   integrity::RoundingModel rounding_;
   integrity::ProductCheck check_;
   ElementType type_;
-  bool is_checked_, is_trained_;
+  bool is_checked_, follows_weight_;
 };
 
 }  // namespace tempo::offload

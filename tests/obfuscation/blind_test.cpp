@@ -99,13 +99,14 @@ std::vector<Conv> convolutions() {
 template <typename T>
 void check_forms_against_dense(double tolerance) {
   Random random(kSeed);
-  for (const int64_t rows : {1, 2, 13, 16, 37})
+  for (const int64_t rows : {1, 2, 13, 16, 37, 180})
     for (const int64_t width : {1, 3, 16, 29})
-      for (const uint32_t block : {1, 2, 4, 8, 16})
+      for (const uint32_t block : {1, 2, 4, 8, 16, 32, 256})
         for (const int rounds : {1, 2, 3}) {
           SCOPED_TRACE(fmt::format("{}x{} block={} rounds={} seed={}", rows, width, block, rounds, kSeed));
           const KeyKind kind = {"any", block, rounds == 2};
-          const Key left = random_key(rows, rounds, kind, random), inner = random_key(width, rounds, kind, random);
+          const Key left = random_key(rows, rounds, kind, random);
+          const Key inner = random_key(width, rounds, of_channels(kind), random);
           const TileGeometry g = matrix_geometry(rows, width);
           const auto x = random_values<T>(rows * width, random);
           for (const Form form : {Form::kDirect, Form::kInverseTranspose}) {
@@ -151,15 +152,15 @@ void check_isas(const TileGeometry& g, const Key& rows, const Key& channels, Ele
 
 TEST(Blind, EveryIsaMatchesTheReference) {
   Random random(kSeed);
-  for (const int64_t rows : {1, 15, 16, 17, 130})
+  for (const int64_t rows : {1, 15, 16, 17, 130, 470})
     for (const int64_t width : {1, 3, 16, 17, 31, 64})
-      for (const KeyKind kind : {kPermuted, kRotated})
+      for (const KeyKind kind : {kPermuted, kRotated, kWideRotated})
         for (const int row_rounds : {0, 1, 2, 3})
           for (const int channel_rounds : {0, 1, 2}) {
             SCOPED_TRACE(fmt::format("{}x{} {} rounds {}/{} seed={}", rows, width, kind.name, row_rounds,
                                      channel_rounds, kSeed));
             const Key left = random_key(rows, row_rounds, kind, random);
-            const Key inner = random_key(width, channel_rounds, kind, random);
+            const Key inner = random_key(width, channel_rounds, of_channels(kind), random);
             const TileGeometry g = matrix_geometry(rows, width);
             check_isas<float>(g, left, inner, ElementType::kFloat32, random);
             check_isas<float>(g, left, inner, ElementType::kBFloat16, random);
@@ -173,9 +174,12 @@ TEST(Blind, EveryIsaMatchesTheReferenceOnTiles) {
     for (const int64_t channels : {5, 48}) {
       SCOPED_TRACE(conv.name());
       const TileGeometry g = conv.cut(3, channels, channels).input;
-      const Key left = random_key(g.rows(), 2, kRotated, random), inner = random_key(channels, 1, kRotated, random);
-      check_isas<float>(g, left, inner, ElementType::kBFloat16, random);
-      check_isas<double>(g, left, inner, ElementType::kFloat64, random);
+      const Key inner = random_key(channels, 1, kRotated, random);
+      for (const KeyKind kind : {kRotated, kWideRotated}) {
+        const Key left = random_key(g.rows(), 2, kind, random);
+        check_isas<float>(g, left, inner, ElementType::kBFloat16, random);
+        check_isas<double>(g, left, inner, ElementType::kFloat64, random);
+      }
     }
 }
 
@@ -284,7 +288,8 @@ TEST(Blind, ResultsDoNotDependOnThreads) {
   for (const auto& [rows, width] : {std::pair{5000, 72}, {700, 300}, {4100, 16}})
     for (const int rounds : {1, 2, 3, 4}) {
       SCOPED_TRACE(fmt::format("{}x{} rounds={} seed={}", rows, width, rounds, kSeed));
-      const Key left = random_key(rows, rounds, kRotated, random), inner = random_key(width, 1, kRotated, random);
+      const Key left = random_key(rows, rounds, rounds % 2 == 0 ? kWideRotated : kRotated, random);
+      const Key inner = random_key(width, 1, kRotated, random);
       const TileGeometry g = matrix_geometry(rows, width);
       const auto x = random_values<float>(g.elements(), random);
       const KeyUse there = {&left, Form::kDirect}, back = {&left, Form::kInverse};
@@ -303,9 +308,9 @@ TEST(Blind, ResultsDoNotDependOnThreads) {
 
 /// Operands too large for caches, and aligned: the stores that go past the caches.
 template <typename T>
-void check_large(const TileGeometry& g, int row_rounds, Random& random) {
+void check_large(const TileGeometry& g, int row_rounds, Random& random, KeyKind kind = kWideRotated) {
   ThreadPool two(2);
-  const Key left = random_key(g.rows(), row_rounds, kRotated, random);
+  const Key left = random_key(g.rows(), row_rounds, kind, random);
   const Key inner = random_key(g.channels, row_rounds % 2, kRotated, random);
   const auto noise = random_values<T>(image_elements(g), random);
   const TensorBuffers<T> fast(g), slow(g);
@@ -328,10 +333,36 @@ TEST(Blind, LargeOperandsMatchTheReference) {
   for (const int rounds : {0, 1, 2, 3, 4}) {
     SCOPED_TRACE(fmt::format("rounds={} seed={}", rounds, kSeed));
     check_large<float>(matrix_geometry(16400, 144), rounds, random);
+    check_large<float>(matrix_geometry(16400, 144), rounds, random, kRotated);
   }
   check_large<float>(matrix_geometry(16400, 130), 2, random);
   check_large<double>(matrix_geometry(16400, 72), 3, random);
-  check_large<float>(Conv{16, 16, 3, 1, 1, 1, 4}.cut(64, 64, 64).input, 2, random);
+  for (const int64_t tile : {1, 4}) check_large<float>(Conv{16, 16, 3, 1, 1, 1, tile}.cut(64, 64, 64).input, 2, random);
+}
+
+TEST(Blind, DecoysAreReadFromElsewhereAndLeftBehind) {
+  Random random(kSeed);
+  for (const auto& conv : {Conv{7, 5, 3, 1, 1, 1, 1}, Conv{7, 5, 3, 1, 1, 1, 4}, Conv{8, 8, 1, 2, 0, 1, 1}})
+    for (const int rounds : {0, 1, 2, 3}) {
+      SCOPED_TRACE(fmt::format("{} rounds={}", conv.name(), rounds));
+      const int64_t decoys = 2;
+      const TileGeometry g = conv.cut(5, 20, 20).input;
+      const Key left = random_key(g.rows(), rounds, kWideRotated, random), inner = random_key(20, 2, kRotated, random);
+      const auto all = random_values<float>(image_elements(g), random);
+      const auto real = static_cast<std::ptrdiff_t>(image_elements(g) / g.images * (g.images - decoys));
+      const std::vector<float> images(all.begin(), all.begin() + real), noise(all.begin() + real, all.end());
+      const KeyUse rows = {&left, Form::kDirect}, channels = {&inner, Form::kDirect};
+      const KeyUse rows_back = {&left, Form::kTranspose}, channels_back = {&inner, Form::kTranspose};
+      const Wire whole = blinded(all, g, rows, channels);
+      Wire apart(ElementType::kFloat32, g.elements());
+      blind(images.data(), g, rows, channels, ElementType::kFloat32, apart.data(), one_thread(),
+            {decoys, noise.data()});
+      EXPECT_TRUE(whole.bytes == apart.bytes);
+      const auto expected = unblinded<float>(whole, g, rows_back, channels_back);
+      std::vector<float> back(static_cast<size_t>(real), 12345.0F);
+      unblind(whole.data(), ElementType::kFloat32, g, rows_back, channels_back, back.data(), one_thread(), decoys);
+      EXPECT_TRUE(std::equal(back.begin(), back.end(), expected.begin()));
+    }
 }
 
 TEST(Blind, AnEmptyBatchIsNothingToDo) {
@@ -377,7 +408,7 @@ TEST(Blind, RefusesWhatDoesNotFit) {
   Key odd = four;
   odd.rounds[0].block = 3;
   EXPECT_EQ(blind_with(rows, {&odd, Form::kDirect}),
-            "blind: round 0 of the channel key mixes blocks of 3, expected 1, 2, 4, 8 or 16");
+            "blind: round 0 of the channel key mixes blocks of 3, expected a power of two up to 16");
   Key cropped = eight;
   cropped.rounds[0].scale.pop_back();
   EXPECT_EQ(blind_with({&cropped, Form::kDirect}, channels),

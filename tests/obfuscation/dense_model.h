@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -27,6 +28,10 @@ struct KeyKind {
 };
 constexpr KeyKind kPermuted = {"permuted", 1, false};
 constexpr KeyKind kRotated = {"rotated", 16, true};
+constexpr KeyKind kWideRotated = {"rotated in blocks of 256", 256, true};
+
+/// The same for channels, whose blocks are smaller.
+constexpr KeyKind of_channels(KeyKind kind) { return {kind.name, kind.block > 16 ? 16 : kind.block, kind.signs}; }
 
 inline Key random_key(int64_t size, int rounds, KeyKind kind, Random& random) {
   Key key;
@@ -92,15 +97,18 @@ inline Matrix inverse(Matrix a) {
   return b;
 }
 
-/// The block-diagonal Sylvester-Hadamard matrix: blocks of `block`, then descending powers of two.
+/// The block-diagonal Sylvester-Hadamard matrix: blocks of `block`, then descending powers of two. Those of more than
+/// 16 entries leave transposed, as key.h says.
 inline Matrix hadamard(int64_t size, int64_t block) {
   Matrix h(size);
   int64_t begin = 0;
   while (begin < size) {
     while (block > size - begin) block /= 2;
+    const int64_t groups = std::max<int64_t>(block / 16, 1);
+    const auto place = [&](int64_t i) { return groups == 1 ? i : i % 16 * groups + i / 16; };
     for (int64_t i = 0; i < block; ++i)
       for (int64_t j = 0; j < block; ++j)
-        h(begin + i, begin + j) =
+        h(begin + place(i), begin + j) =
             (std::popcount(static_cast<uint64_t>(i & j)) % 2 ? -1 : 1) / std::sqrt(static_cast<double>(block));
     begin += block;
   }

@@ -8,9 +8,11 @@
 
 namespace tempo::obfuscation::kernels {
 
-/// Rows (and channels) are handled sixteen at a time. Butterfly blocks are powers of two up to 16 and start at
-/// multiples of their size, so that a block never straddles two groups.
+/// Rows (and channels) are handled sixteen at a time, a group. Butterfly blocks are powers of two and start at
+/// multiples of their size: one of up to 16 never straddles two groups. Blocks of rows may be larger, up to a section:
+/// groups are then mixed within themselves, and with one another by `mix_wide`.
 constexpr int kGroup = 16;
+constexpr int kSection = kGroup * kGroup;
 
 /// bfloat16 as it is stored: the upper half of a float.
 using BFloat16 = uint16_t;
@@ -30,7 +32,7 @@ inline uint32_t block_at(int64_t i, int64_t size, uint32_t block) {
 /// What makes a Hadamard matrix of `block` rows orthonormal.
 template <typename T>
 T hadamard_norm(uint32_t block) {
-  return block == 1 ? T(1) : block == 16 ? T(0.25) : T(1) / std::sqrt(T(block));
+  return block == 1 ? T(1) : block == kGroup ? T(0.25) : block == kSection ? T(0.0625) : T(1) / std::sqrt(T(block));
 }
 
 /// Where the columns of one row lie: column c is (c / width) * stride + c % width elements after the row's first.
@@ -61,10 +63,11 @@ struct ChannelRound {
 template <typename T>
 struct BlockPass {
   int rows = 0;            ///< 1..kGroup
-  uint32_t row_block = 1;  ///< block of the row round
+  uint32_t row_block = 1;  ///< block of the row round within the group, at most kGroup
   bool src_bf16 = false;   ///< elements of src (scattering, T = float only); T otherwise
   bool dst_bf16 = false;   ///< elements of dst (gathering, T = float only); T otherwise
   bool stream = false;     ///< write past the caches; every run of kGroup channels at dst is 64-byte aligned, of type T
+  bool accumulate = false;  ///< add to dst instead (scattering, never with stream); no two rows have one address
   T coefficient[kGroup];
   const void* src[kGroup];
   void* dst[kGroup];
@@ -81,10 +84,11 @@ constexpr int64_t block_work_elements(int64_t channels) {
   return 2 * kGroup * ((channels + kGroup - 1) / kGroup * kGroup);
 }
 
-/// One row round over many rows of narrow panels.
+/// What one row round does within groups, over many rows of narrow panels.
 ///   gather_rows    dst row i = butterfly over i of (coefficient[i] * src row source[i])
 ///   scatter_rows   dst row source[i] = coefficient[i] * (butterfly over i of src)[i]
-/// A panel is `width` columns; panel p of row r starts at r * pitch + p * panel_stride elements.
+/// A panel is `width` columns; panel p of row r starts at r * pitch + p * panel_stride elements. Rows of the side that
+/// is in order (dst if gathering, src if scattering) are counted from the first group of the call.
 struct RowPass {
   const void* src = nullptr;
   void* dst = nullptr;
@@ -97,8 +101,28 @@ struct RowPass {
   const uint32_t* source = nullptr;  ///< the round's, [rows]
   const float* scale = nullptr;      ///< the round's, [rows]
   bool divide = false;               ///< coefficients are 1 / scale
-  uint32_t block = 1;
-  bool stream = false;  ///< as in BlockPass
+  uint32_t block = 1;                ///< the round's; groups are mixed in blocks of it, of kGroup at most
+  bool stream = false;               ///< as in BlockPass
+};
+
+/// What a row round does between groups, in every block of more groups than one. The groups lie in a buffer as
+/// gather_rows or gather_block leaves them, and as scatter_rows or scatter_block wants them; the other side is in
+/// order. With G groups in a block, and butterflies over k:
+///   gathering   dst row j G + k = butterfly of src row j + 16 k
+///   scattering  dst row j + 16 k = butterfly of src row j G + k
+/// What is in order is so read and written sixteen rows at a time. Rows of smaller blocks are copied.
+struct WidePass {
+  bool gathering = false;
+  const void* src = nullptr;
+  void* dst = nullptr;
+  bool src_bf16 = false, dst_bf16 = false;  ///< as in BlockPass
+  int64_t src_pitch = 0, dst_pitch = 0;     ///< elements between rows
+  Columns src_columns = {}, dst_columns = {};
+  int64_t rows = 0;  ///< of one section, at most kSection
+  int64_t channels = 0;
+  uint32_t block = 1;           ///< the round's
+  bool stream = false;          ///< as in BlockPass
+  const void* ahead = nullptr;  ///< scattering: src of the pass that comes next, fetched meanwhile; only a hint
 };
 
 /// Coefficients of entries [first, first + count) of a round over `size` entries: the scale, or its reciprocal, times
@@ -106,8 +130,8 @@ struct RowPass {
 template <typename T>
 void round_coefficients(const float* scale, bool divide, uint32_t block, int64_t first, int64_t size, T* coefficient) {
   const int64_t count = std::min<int64_t>(kGroup, size - first);
-  if (count == kGroup) {  // the usual case, with constant bounds
-    const T norm = hadamard_norm<T>(block);
+  if (count == kGroup) {  // the usual case, with constant bounds: a whole group lies in one block, or in equal ones
+    const T norm = hadamard_norm<T>(block_at(first, size, block));
     for (int i = 0; i < kGroup; ++i) coefficient[i] = T(scale[first + i]);
     if (divide)
       for (int i = 0; i < kGroup; ++i) coefficient[i] = T(1) / coefficient[i];
@@ -127,6 +151,7 @@ struct Kernels {
   /// Groups [first, last) of kGroup rows each.
   void (*gather_rows)(const RowPass& pass, int64_t first, int64_t last) noexcept;
   void (*scatter_rows)(const RowPass& pass, int64_t first, int64_t last) noexcept;
+  void (*mix_wide)(const WidePass& pass) noexcept;
   /// dst[c] = src[0][c] + ... + src[count - 1][c], in this order; count >= 1.
   void (*sum_runs)(const T* const* src, int64_t count, T* dst, int64_t width) noexcept;
 };

@@ -76,8 +76,12 @@ void load_block(const BlockPass<T>& pass, bool gathering, T* work) {
 template <typename T>
 void store_block(const BlockPass<T>& pass, const T* work) {
   for (int64_t c = 0; c < pass.channels; ++c)
-    for (int i = 0; i < pass.rows; ++i)
-      write(pass.dst[i], pass.dst_bf16, column_offset(pass.dst_columns, c), work[c * kGroup + i]);
+    for (int i = 0; i < pass.rows; ++i) {
+      const int64_t at = column_offset(pass.dst_columns, c);
+      T value = work[c * kGroup + i];
+      if (pass.accumulate) value += read<T>(pass.dst[i], pass.dst_bf16, at);
+      write(pass.dst[i], pass.dst_bf16, at, value);
+    }
 }
 
 template <typename T>
@@ -126,18 +130,40 @@ void mix_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
         const int64_t from = panel * pass.src_panel_stride + c;
         const int64_t to = panel * pass.dst_panel_stride + c;
         for (int64_t i = 0; i < rows; ++i) {
-          const int64_t r = kGather ? int64_t{pass.source[row + i]} : row + i;
+          const int64_t r = kGather ? int64_t{pass.source[row + i]} : row - begin + i;
           v[i] = read<T>(pass.src, pass.src_bf16, r * pass.src_pitch + from);
           if (kGather) v[i] *= coefficient[i];
         }
-        butterfly(v, rows, 1, pass.block);
+        butterfly(v, rows, 1, std::min<uint32_t>(pass.block, kGroup));
         for (int64_t i = 0; i < rows; ++i) {
-          const int64_t r = kGather ? row + i : int64_t{pass.source[row + i]};
+          const int64_t r = kGather ? row - begin + i : int64_t{pass.source[row + i]};
           write(pass.dst, pass.dst_bf16, r * pass.dst_pitch + to, kGather ? v[i] : v[i] * coefficient[i]);
         }
       }
     }
   }
+}
+
+template <typename T>
+void mix_wide(const WidePass& pass) noexcept {
+  for (int64_t c = 0; c < pass.channels; ++c)
+    for (int64_t first = 0; first < pass.rows;) {
+      const int64_t rows = block_at(first, pass.rows, pass.block), groups = std::max<int64_t>(rows / kGroup, 1);
+      const auto at = [&](bool in_order, int64_t j, int64_t k) {
+        return first + (in_order ? j * groups + k : j + k * kGroup);
+      };
+      for (int64_t j = 0; j < rows / groups; ++j) {
+        T v[kGroup];
+        for (int64_t k = 0; k < groups; ++k)
+          v[k] = read<T>(pass.src, pass.src_bf16,
+                         at(!pass.gathering, j, k) * pass.src_pitch + column_offset(pass.src_columns, c));
+        butterfly(v, groups, 1, static_cast<uint32_t>(groups));
+        for (int64_t k = 0; k < groups; ++k)
+          write(pass.dst, pass.dst_bf16, at(pass.gathering, j, k) * pass.dst_pitch + column_offset(pass.dst_columns, c),
+                v[k]);
+      }
+      first += rows;
+    }
 }
 
 template <typename T>
@@ -150,7 +176,8 @@ void sum_runs(const T* const* src, int64_t count, T* dst, int64_t width) noexcep
 }
 
 template <typename T>
-constexpr Kernels<T> kTable = {gather_block<T>, scatter_block<T>, mix_rows<T, true>, mix_rows<T, false>, sum_runs<T>};
+constexpr Kernels<T> kTable = {gather_block<T>,    scatter_block<T>, mix_rows<T, true>,
+                               mix_rows<T, false>, mix_wide<T>,      sum_runs<T>};
 
 }  // namespace
 

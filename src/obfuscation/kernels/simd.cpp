@@ -16,7 +16,8 @@ namespace tempo::obfuscation::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T>
-constexpr Kernels<T> kTable = {gather_block<T>, scatter_block<T>, gather_rows<T>, scatter_rows<T>, sum_runs<T>};
+constexpr Kernels<T> kTable = {gather_block<T>, scatter_block<T>, gather_rows<T>,
+                               scatter_rows<T>, mix_wide<T>,      sum_runs<T>};
 
 const KernelSet* kernel_set() {
   static constexpr KernelSet kSet = {kTable<float>, kTable<double>};

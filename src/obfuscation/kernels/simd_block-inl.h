@@ -39,18 +39,17 @@ class ColumnWalk {
   int64_t start_ = 0, within_ = 0;
 };
 
-/// Columns [0, lanes) of the rows at `src`, row round applied; lane l of v[i] is column l of row i.
+/// Columns [c, c + lanes) of the rows at `src`, row round applied; lane l of v[i] is column c + l of row i.
 template <bool kGather, int kBlock, class D, typename T, typename In>
 HWY_INLINE void load_rows(D d, const BlockPass<T>& pass, const In* const* src, int64_t c, VecOf<D> (&v)[kGroup]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i) {
-    v[i] = load(d, src[i] + c);
-    if (kGather) v[i] = hn::Mul(v[i], hn::Set(d, pass.coefficient[i]));
-  }
-  butterfly<kBlock>(v, pass.rows, pass.row_block);
-#pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i)
-    if (!kGather) v[i] = hn::Mul(v[i], hn::Set(d, pass.coefficient[i]));
+  using V = VecOf<D>;
+  butterfly<kBlock, V>(
+      pass.rows, pass.row_block,
+      [&](int i) HWY_ATTR {
+        const V loaded = load(d, src[i] + c);
+        return kGather ? hn::Mul(loaded, hn::Set(d, pass.coefficient[i])) : loaded;
+      },
+      [&](int i, V mixed) HWY_ATTR { v[i] = kGather ? mixed : hn::Mul(mixed, hn::Set(d, pass.coefficient[i])); });
 }
 
 /// Columns [0, kGroup) of the rows at `src`, row round applied, into work[channel][row].
@@ -76,14 +75,14 @@ HWY_INLINE int group_size(const BlockPass<T>& pass, int64_t c) {
   return static_cast<int>(std::min<int64_t>(kGroup, pass.channels - c));
 }
 
-/// One group of channels of a scattering round, from registers.
-template <int kBlock, class D, typename T>
-HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, int size, VecOf<D> (&v)[kGroup],
+/// One group of channels of a scattering round: vectors `read(i)` of channel c + i.
+template <int kBlock, class D, typename T, class Read>
+HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, int size, const Read& read,
                                  T* HWY_RESTRICT to) {
-  butterfly<kBlock>(v, size, round.block);
-#pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i)
-    hn::Store(hn::Mul(v[i], hn::Set(d, round.coefficient[c + i])), d, to + size_t{round.source[c + i]} * kGroup);
+  using V = VecOf<D>;
+  butterfly<kBlock, V>(size, round.block, read, [&](int i, V v) HWY_ATTR {
+    hn::Store(hn::Mul(v, hn::Set(d, round.coefficient[c + i])), d, to + size_t{round.source[c + i]} * kGroup);
+  });
 }
 
 /// Starts fetching columns [c, c + kGroup) of the rows that the next pass reads.
@@ -138,20 +137,23 @@ void load_and_scatter(const BlockPass<T>& pass, const ChannelRound<T>& round, T*
         VecOf<decltype(d)> v[kGroup];
         load_rows<false, row_kind>(d, pass, src, 0, v);
         transpose(d, v);
-        scatter_channels<kind>(d, round, c, size, v, to);
+        scatter_channels<kind>(
+            d, round, c, size, [&](int i) HWY_ATTR { return v[i]; }, to);
       });
     });
   });
 }
 
-/// Lanes [row, row + lanes) of one group of channels of a gathering round.
-template <int kBlock, class D, typename T>
+/// Lanes [row, row + lanes) of one group of channels of a gathering round, to `use(i, vector of channel c + i)`.
+template <int kBlock, class D, typename T, class Use>
 HWY_INLINE void gather_channels(D d, const ChannelRound<T>& round, int64_t c, int size, const T* HWY_RESTRICT from,
-                                VecOf<D> (&v)[kGroup]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i)
-    v[i] = hn::Mul(hn::Load(d, from + size_t{round.source[c + i]} * kGroup), hn::Set(d, round.coefficient[c + i]));
-  butterfly<kBlock>(v, size, round.block);
+                                const Use& use) {
+  butterfly<kBlock, VecOf<D>>(
+      size, round.block,
+      [&](int i) HWY_ATTR {
+        return hn::Mul(hn::Load(d, from + size_t{round.source[c + i]} * kGroup), hn::Set(d, round.coefficient[c + i]));
+      },
+      use);
 }
 
 /// A gathering channel round from one work buffer to the other.
@@ -164,10 +166,9 @@ void gather_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const 
     with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
       for (int row = 0; row < kGroup; row += kLanesOf<T>) {
-        VecOf<decltype(d)> v[kGroup];
-        gather_channels<kind>(d, round, c, size, from + row, v);
-#pragma GCC unroll 16
-        for (int i = 0; i < kGroup; ++i) hn::Store(v[i], d, to + (c + i) * kGroup + row);
+        gather_channels<kind>(d, round, c, size, from + row, [&](int i, VecOf<decltype(d)> v) HWY_ATTR {
+          hn::Store(v, d, to + (c + i) * kGroup + row);
+        });
       }
     });
   }
@@ -183,24 +184,24 @@ void scatter_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const
     with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
       for (int row = 0; row < kGroup; row += kLanesOf<T>) {
-        VecOf<decltype(d)> v[kGroup];
-#pragma GCC unroll 16
-        for (int i = 0; i < kGroup; ++i) v[i] = hn::Load(d, from + (c + i) * kGroup + row);
-        scatter_channels<kind>(d, round, c, size, v, to + row);
+        scatter_channels<kind>(
+            d, round, c, size, [&](int i) HWY_ATTR { return hn::Load(d, from + (c + i) * kGroup + row); }, to + row);
       }
     });
   }
 }
 
-/// Lanes [row, row + lanes) of one group of channels, transposed back, to columns [0, kGroup) of the rows at `dst`.
-template <class D, typename Out>
-HWY_INLINE void store_tile(D d, VecOf<D> (&v)[kGroup], Out* const* dst, bool stream) {
+/// Lanes [row, row + lanes) of one group of channels, transposed back, to columns [0, kGroup) of the rows at `dst`:
+/// each row at once, so that whole lines go past the caches.
+template <Put kPut, class D, typename Out>
+HWY_INLINE void store_tile(D d, VecOf<D> (&v)[kGroup], Out* const* dst) {
+  constexpr int kLanes = kLanesOf<hn::TFromD<D>>;
 #pragma GCC unroll 16
-  for (int c = 0; c < kGroup; c += kLanesOf<hn::TFromD<D>>) {
-    transpose(d, v + c);
+  for (int c = 0; c < kGroup; c += kLanes) transpose(d, v + c);
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanesOf<hn::TFromD<D>>; ++i) store(d, v[c + i], dst[i] + c, stream);
-  }
+  for (int i = 0; i < kLanes; ++i)
+#pragma GCC unroll 16
+    for (int c = 0; c < kGroup; c += kLanes) put<kPut>(d, v[c + i], dst[i] + c);
 }
 
 /// Calls `tile(c, dst)` for every group of channels; dst are the addresses of sixteen rows of sixteen columns.
@@ -215,8 +216,11 @@ HWY_INLINE void for_each_stored_tile(const BlockPass<T>& pass, const Tile& tile)
       for (int i = 0; i < kGroup; ++i) dst[i] = static_cast<Out*>(pass.dst[i]) + walk.offset();
       tile(c, dst);
     } else {
-      alignas(64) Out part[kGroup][kGroup];
+      alignas(64) Out part[kGroup][kGroup] = {};
       for (int i = 0; i < kGroup; ++i) dst[i] = part[i];
+      for (int i = 0; pass.accumulate && i < pass.rows; ++i)
+        std::memcpy(part[i], static_cast<const Out*>(pass.dst[i]) + walk.offset(),
+                    static_cast<size_t>(columns) * sizeof(Out));
       tile(c, dst);
       for (int i = 0; i < pass.rows; ++i)
         std::memcpy(static_cast<Out*>(pass.dst[i]) + walk.offset(), part[i],
@@ -229,15 +233,18 @@ HWY_INLINE void for_each_stored_tile(const BlockPass<T>& pass, const Tile& tile)
 template <typename Out, typename T>
 void gather_and_store(const BlockPass<T>& pass, const ChannelRound<T>& round, const T* HWY_RESTRICT from) {
   const TagOf<T> d;
-  for_each_stored_tile<Out>(pass, [&](int64_t c, Out* const* dst) HWY_ATTR {
-    const int size = group_size(pass, c);
-    with_block(size, round.block, [&](auto kind) HWY_ATTR {
+  using V = VecOf<decltype(d)>;
+  with_put(pass.stream, false, [&](auto put_kind) HWY_ATTR {
+    for_each_stored_tile<Out>(pass, [&](int64_t c, Out* const* dst) HWY_ATTR {
+      const int size = group_size(pass, c);
+      with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
-      for (int row = 0; row < kGroup; row += kLanesOf<T>) {
-        VecOf<decltype(d)> v[kGroup];
-        gather_channels<kind>(d, round, c, size, from + row, v);
-        store_tile(d, v, dst + row, pass.stream);
-      }
+        for (int row = 0; row < kGroup; row += kLanesOf<T>) {
+          V v[kGroup];
+          gather_channels<kind>(d, round, c, size, from + row, [&](int i, V mixed) HWY_ATTR { v[i] = mixed; });
+          store_tile<put_kind>(d, v, dst + row);
+        }
+      });
     });
   });
 }
@@ -245,14 +252,16 @@ void gather_and_store(const BlockPass<T>& pass, const ChannelRound<T>& round, co
 template <typename T>
 void store_block(const BlockPass<T>& pass, const T* HWY_RESTRICT from) {
   const TagOf<T> d;
-  for_each_stored_tile<T>(pass, [&](int64_t c, T* const* dst) HWY_ATTR {
+  with_put(pass.stream, pass.accumulate, [&](auto put_kind) HWY_ATTR {
+    for_each_stored_tile<T>(pass, [&](int64_t c, T* const* dst) HWY_ATTR {
 #pragma GCC unroll 1
-    for (int row = 0; row < kGroup; row += kLanesOf<T>) {
-      VecOf<decltype(d)> v[kGroup];
+      for (int row = 0; row < kGroup; row += kLanesOf<T>) {
+        VecOf<decltype(d)> v[kGroup];
 #pragma GCC unroll 16
-      for (int i = 0; i < kGroup; ++i) v[i] = hn::Load(d, from + (c + i) * kGroup + row);
-      store_tile(d, v, dst + row, pass.stream);
-    }
+        for (int i = 0; i < kGroup; ++i) v[i] = hn::Load(d, from + (c + i) * kGroup + row);
+        store_tile<put_kind>(d, v, dst + row);
+      }
+    });
   });
 }
 
@@ -270,7 +279,7 @@ void mix_block(const BlockPass<T>& pass) {
       dst[i] = static_cast<Out*>(pass.dst[i]) + out;
     }
     mix_group<kGather>(ListedRows<const In>{src}, ListedRows<Out>{dst}, pass.coefficient, pass.rows, pass.row_block,
-                       std::min(width, pass.channels - c), pass.stream);
+                       std::min(width, pass.channels - c), pass.stream, pass.accumulate);
     in += a.width > width ? width : a.stride;
     out += b.width > width ? width : b.stride;
   }

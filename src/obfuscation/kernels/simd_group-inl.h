@@ -61,6 +61,26 @@ HWY_INLINE void store(D d, VecOf<D> v, Out* to, bool stream) {
   }
 }
 
+/// How results go to memory.
+enum class Put { kStore, kStream, kAdd };
+
+template <Put kPut, class D, typename Out>
+HWY_INLINE void put(D d, VecOf<D> v, Out* to) {
+  if constexpr (kPut == Put::kAdd) v = hn::Add(v, load(d, to));
+  store(d, v, to, kPut == Put::kStream);
+}
+
+/// Calls `body` with the kind of put as a compile-time constant: a question asked for every vector would cost.
+template <class Body>
+HWY_INLINE void with_put(bool stream, bool accumulate, const Body& body) {
+  if (accumulate)
+    body(std::integral_constant<Put, Put::kAdd>());
+  else if (stream)
+    body(std::integral_constant<Put, Put::kStream>());
+  else
+    body(std::integral_constant<Put, Put::kStore>());
+}
+
 /// round_coefficients() for a whole group; the same operations, so the same bits.
 template <typename T>
 HWY_INLINE void group_coefficients(const float* HWY_RESTRICT scale, bool divide, uint32_t block,
@@ -79,10 +99,11 @@ HWY_INLINE void group_coefficients(const float* HWY_RESTRICT scale, bool divide,
   }
 }
 
-template <int kHalf, class V>
-HWY_INLINE void butterfly_stage(V (&v)[kGroup]) {
+/// Pairs `kHalf` apart among kCount vectors.
+template <int kHalf, int kCount, class V>
+HWY_INLINE void butterfly_stage(V* v) {
 #pragma GCC unroll 16
-  for (int pair = 0; pair < kGroup / 2; ++pair) {
+  for (int pair = 0; pair < kCount / 2; ++pair) {
     const int i = pair / kHalf * 2 * kHalf + pair % kHalf;
     const V a = v[i], b = v[i + kHalf];
     v[i] = hn::Add(a, b);
@@ -93,23 +114,41 @@ HWY_INLINE void butterfly_stage(V (&v)[kGroup]) {
 /// Butterfly blocks that get code of their own: none, whole groups, and everything else.
 constexpr int kNoBlock = 1, kWholeBlock = kGroup, kAnyBlock = 0;
 
-/// `size` and `block` matter for kAnyBlock only. A pair of halves lies within one block exactly where it fits below
-/// size.
-template <int kBlock, class V>
-HWY_INLINE void butterfly(V (&v)[kGroup], int size, uint32_t block) {
+/// Vectors `read(i)`, i in 0..15, through a butterfly to `use(i, result)`. `size` and `block` matter for kAnyBlock
+/// only: a pair of halves lies within one block exactly where it fits below size. Whole groups go half by half, so that
+/// sixteen registers are nearly enough; the order of additions is the same.
+template <int kBlock, class V, class Read, class Use>
+HWY_INLINE void butterfly(int size, uint32_t block, const Read& read, const Use& use) {
+  V v[kGroup];
   if constexpr (kBlock == kWholeBlock) {
-    butterfly_stage<1>(v);
-    butterfly_stage<2>(v);
-    butterfly_stage<4>(v);
-    butterfly_stage<8>(v);
-  } else if constexpr (kBlock == kAnyBlock) {
-    for (int half = 1; half < static_cast<int>(block); half *= 2)
-      for (int j = 0; j + 2 * half <= size; j += 2 * half)
-        for (int i = j; i < j + half; ++i) {
-          const V a = v[i], b = v[i + half];
-          v[i] = hn::Add(a, b);
-          v[i + half] = hn::Sub(a, b);
-        }
+    constexpr int kHalf = kGroup / 2;
+#pragma GCC unroll 2
+    for (int half = 0; half < kGroup; half += kHalf) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kHalf; ++i) v[half + i] = read(half + i);
+      butterfly_stage<1, kHalf>(v + half);
+      butterfly_stage<2, kHalf>(v + half);
+      butterfly_stage<4, kHalf>(v + half);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kHalf; ++i) {
+      const V a = v[i], b = v[i + kHalf];
+      use(i, hn::Add(a, b));
+      use(i + kHalf, hn::Sub(a, b));
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup; ++i) v[i] = read(i);
+    if constexpr (kBlock == kAnyBlock)
+      for (int half = 1; half < static_cast<int>(block); half *= 2)
+        for (int j = 0; j + 2 * half <= size; j += 2 * half)
+          for (int i = j; i < j + half; ++i) {
+            const V a = v[i], b = v[i + half];
+            v[i] = hn::Add(a, b);
+            v[i + half] = hn::Sub(a, b);
+          }
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup; ++i) use(i, v[i]);
   }
 }
 

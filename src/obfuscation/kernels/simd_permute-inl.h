@@ -41,11 +41,11 @@ HWY_INLINE VecOf<D> pick(D d, const In* HWY_RESTRICT src, const uint32_t* HWY_RE
 }
 
 /// Columns [c, c + lanes) of dst = row * coefficient * src[source].
-template <class D, typename In, typename Out, typename T>
+template <Put kPut, class D, typename In, typename Out, typename T>
 HWY_INLINE void permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
-                               Out* dst, bool stream) {
+                               Out* dst) {
   const VecOf<D> v = pick(d, src, order.source + c);
-  store(d, hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c)), dst + c, stream);
+  put<kPut>(d, hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c)), dst + c);
 }
 
 /// Rows and channels of a group whose rounds both have blocks of one.
@@ -55,16 +55,19 @@ void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
   const hn::CappedTag<T, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(In));
-  for (int i = 0; i < pass.rows; ++i) {
-    const In* const src = static_cast<const In*>(pass.src[i]);
-    const In* const ahead = static_cast<const In*>(pass.ahead[i]);
-    Out* const dst = static_cast<Out*>(pass.dst[i]);
-    for (int64_t c = 0; c < pass.channels; c += kLine) __builtin_prefetch(ahead + c);
-    const auto row = hn::Set(d, pass.coefficient[i]);
-    int64_t c = 0;
-    for (; c + lanes <= pass.channels; c += lanes) permute_vector(d, src, order, row, c, dst, pass.stream);
-    for (; c < pass.channels; ++c) permute_vector(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst, false);
-  }
+  with_put(pass.stream, pass.accumulate, [&](auto kind) HWY_ATTR {
+    constexpr Put kPut = kind, kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
+    for (int i = 0; i < pass.rows; ++i) {
+      const In* const src = static_cast<const In*>(pass.src[i]);
+      const In* const ahead = static_cast<const In*>(pass.ahead[i]);
+      Out* const dst = static_cast<Out*>(pass.dst[i]);
+      for (int64_t c = 0; c < pass.channels; c += kLine) __builtin_prefetch(ahead + c);
+      const auto row = hn::Set(d, pass.coefficient[i]);
+      int64_t c = 0;
+      for (; c + lanes <= pass.channels; c += lanes) permute_vector<kPut>(d, src, order, row, c, dst);
+      for (; c < pass.channels; ++c) permute_vector<kPutOne>(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst);
+    }
+  });
 }
 
 /// Whether permute_block will do: `round` is given in the order of what is written.

@@ -41,45 +41,48 @@ struct PermutedRows {
 };
 
 /// Columns [c, c + lanes) of dst = row round of those of src.
-template <bool kGather, int kBlock, bool kFull, class D, typename T, class Src, class Dst>
+template <bool kGather, int kBlock, bool kFull, Put kPut, class D, typename T, class Src, class Dst>
 HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                            int64_t c, bool stream) {
-  VecOf<D> v[kGroup];
-#pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i) {
-    v[i] = kFull || i < rows ? load(d, src.at(i) + c) : hn::Zero(d);
-    if (kGather) v[i] = hn::Mul(v[i], hn::Set(d, coefficient[i]));
-  }
-  butterfly<kBlock>(v, rows, block);
-#pragma GCC unroll 16
-  for (int i = 0; i < kGroup; ++i) {
-    if (!kGather) v[i] = hn::Mul(v[i], hn::Set(d, coefficient[i]));
-    if (kFull || i < rows) store(d, v[i], dst.at(i) + c, stream);
-  }
+                            int64_t c) {
+  using V = VecOf<D>;
+  butterfly<kBlock, V>(
+      rows, block,
+      [&](int i) HWY_ATTR {
+        const V v = kFull || i < rows ? load(d, src.at(i) + c) : hn::Zero(d);
+        return kGather ? hn::Mul(v, hn::Set(d, coefficient[i])) : v;
+      },
+      [&](int i, V v) HWY_ATTR {
+        if (!kGather) v = hn::Mul(v, hn::Set(d, coefficient[i]));
+        if (kFull || i < rows) put<kPut>(d, v, dst.at(i) + c);
+      });
 }
 
 /// Columns [0, width) of up to sixteen rows.
-template <bool kGather, int kBlock, bool kFull, typename T, class Src, class Dst>
+template <bool kGather, int kBlock, bool kFull, Put kPut, typename T, class Src, class Dst>
 HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                            int64_t width, bool stream) {
+                            int64_t width) {
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
   int64_t c = 0;
   for (; c + lanes <= width; c += lanes)
-    mix_vectors<kGather, kBlock, kFull>(d, src, dst, coefficient, rows, block, c, stream);
+    mix_vectors<kGather, kBlock, kFull, kPut>(d, src, dst, coefficient, rows, block, c);
   for (; c < width; ++c)
-    mix_vectors<kGather, kBlock, kFull>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c, false);
+    mix_vectors<kGather, kBlock, kFull, kPutOne>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c);
 }
 
 template <bool kGather, typename T, class Src, class Dst>
 HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block, int64_t width,
-                          bool stream) {
-  if (block == kGroup && rows == kGroup)
-    mix_columns<kGather, kWholeBlock, true>(src, dst, coefficient, rows, block, width, stream);
-  else if (block == 1 && rows == kGroup)
-    mix_columns<kGather, kNoBlock, true>(src, dst, coefficient, rows, block, width, stream);
-  else
-    mix_columns<kGather, kAnyBlock, false>(src, dst, coefficient, rows, block, width, stream);
+                          bool stream, bool accumulate = false) {
+  with_put(stream, accumulate, [&](auto kind) HWY_ATTR {
+    if (block >= kGroup && rows == kGroup)
+      mix_columns<kGather, kWholeBlock, true, kind>(src, dst, coefficient, rows, block, width);
+    else if (block == 1 && rows == kGroup)
+      mix_columns<kGather, kNoBlock, true, kind>(src, dst, coefficient, rows, block, width);
+    else
+      mix_columns<kGather, kAnyBlock, false, kind>(src, dst, coefficient, rows, std::min<uint32_t>(block, kGroup),
+                                                   width);
+  });
 }
 
 /// How far ahead rows are fetched, in groups.
@@ -88,8 +91,8 @@ constexpr int64_t kPrefetchGroups = 4;
 /// Starts fetching what the hardware will not guess: permuted rows, and rows of which a panel is only a piece.
 /// Memory that is written past the caches needs no fetching.
 template <bool kGather, typename In, typename Out>
-HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row) {
-  if (row + kGroup > pass.rows) return;
+HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row, int64_t first, int64_t end) {
+  if (row + kGroup > end) return;
   const uint32_t* source = pass.source + row;
   if (kGather) {
 #pragma GCC unroll 16
@@ -102,32 +105,32 @@ HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int6
   }
   if (pass.src_pitch != pass.width) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row + i) * pass.src_pitch);
+    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row - first + i) * pass.src_pitch);
   }
 }
 
 template <bool kGather, typename T, typename In, typename Out>
 HWY_INLINE void mix_rows_as(const RowPass& pass, int64_t first, int64_t last) {
-  const int64_t end = std::min(last * kGroup, pass.rows);
-  for (int64_t row = first * kGroup; row < end; row += kGroup) {
+  const int64_t begin = first * kGroup, end = std::min(last * kGroup, pass.rows);
+  for (int64_t row = begin; row < end; row += kGroup) {
     const int rows = static_cast<int>(std::min<int64_t>(kGroup, end - row));
     const uint32_t* source = pass.source + row;
     T coefficient[kGroup] = {};
     if (rows == kGroup)
-      group_coefficients(pass.scale + row, pass.divide, pass.block, coefficient);
+      group_coefficients(pass.scale + row, pass.divide, block_at(row, pass.rows, pass.block), coefficient);
     else
       round_coefficients(pass.scale, pass.divide, pass.block, row, pass.rows, coefficient);
     for (int64_t panel = 0; panel < pass.panels; ++panel) {
       const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
       const In* src = static_cast<const In*>(pass.src) + panel * pass.src_panel_stride;
       Out* dst = static_cast<Out*>(pass.dst) + panel * pass.dst_panel_stride;
-      prefetch_rows<kGather>(pass, src, dst, row + kPrefetchGroups * kGroup);
+      prefetch_rows<kGather>(pass, src, dst, row + kPrefetchGroups * kGroup, begin, end);
       if constexpr (kGather)
         mix_group<kGather>(PermutedRows<const In>{src, pass.src_pitch, source},
-                           ConsecutiveRows<Out>{dst + row * pass.dst_pitch, pass.dst_pitch}, coefficient, rows,
-                           pass.block, width, pass.stream);
+                           ConsecutiveRows<Out>{dst + (row - begin) * pass.dst_pitch, pass.dst_pitch}, coefficient,
+                           rows, pass.block, width, pass.stream);
       else
-        mix_group<kGather>(ConsecutiveRows<const In>{src + row * pass.src_pitch, pass.src_pitch},
+        mix_group<kGather>(ConsecutiveRows<const In>{src + (row - begin) * pass.src_pitch, pass.src_pitch},
                            PermutedRows<Out>{dst, pass.dst_pitch, source}, coefficient, rows, pass.block, width,
                            pass.stream);
     }
@@ -146,6 +149,94 @@ void scatter_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
   if constexpr (std::is_same_v<T, float>)
     if (pass.src_bf16) return mix_rows_as<false, T, BFloat16, T>(pass, first, last);
   mix_rows_as<false, T, T, T>(pass, first, last);
+}
+
+/// The rows of one butterfly between groups, `src_step` and `dst_step` elements apart; columns [0, width).
+template <int kBlock, typename T, typename In, typename Out>
+HWY_INLINE void mix_across(const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups, int64_t width) {
+  const auto columns = [&](auto d, int64_t c) HWY_ATTR {
+    using V = VecOf<decltype(d)>;
+    butterfly<kBlock, V>(
+        groups, static_cast<uint32_t>(groups),
+        [&](int k)
+            HWY_ATTR { return kBlock == kWholeBlock || k < groups ? load(d, src + k * src_step + c) : hn::Zero(d); },
+        [&](int k, V v) HWY_ATTR {
+          if (kBlock == kWholeBlock || k < groups) store(d, v, dst + k * dst_step + c, false);
+        });
+  };
+  const TagOf<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t c = 0;
+  for (; c + lanes <= width; c += lanes) columns(d, c);
+  for (; c < width; ++c) columns(hn::CappedTag<T, 1>(), c);
+}
+
+/// Rows of a whole group of columns past the caches. Half a line at a time, in turns with others, would reach memory
+/// as half lines.
+template <typename T>
+HWY_INLINE void stream_rows(const T* HWY_RESTRICT rows, int count, T* dst, int64_t pitch) {
+  const TagOf<T> d;
+  for (int i = 0; i < count; ++i, dst += pitch)
+#pragma GCC unroll 16
+    for (size_t c = 0; c < kGroup; c += hn::Lanes(d)) hn::Stream(hn::Load(d, rows + i * kGroup + c), d, dst + c);
+}
+
+/// Columns [0, width), up to a group, of all rows.
+/// @param ahead column 0 of what is fetched meanwhile, a row for a row; or nullptr
+template <bool kGather, typename T, typename In, typename Out>
+HWY_INLINE void mix_section(const WidePass& pass, const In* src, Out* dst, const In* ahead, int64_t width) {
+  for (int64_t first = 0; first < pass.rows;) {
+    const int64_t rows = block_at(first, pass.rows, pass.block);
+    const int groups = static_cast<int>(std::max<int64_t>(rows / kGroup, 1));
+    const int64_t src_step = (kGather ? kGroup : 1) * pass.src_pitch,
+                  dst_step = (kGather ? 1 : kGroup) * pass.dst_pitch;
+    for (int64_t j = 0; j < rows / groups; ++j) {
+      const In* const from = src + (first + (kGather ? j : j * groups)) * pass.src_pitch;
+      Out* const to = dst + (first + (kGather ? j * groups : j)) * pass.dst_pitch;
+      if (!kGather && ahead != nullptr)
+        for (int k = 0; k < groups; ++k) __builtin_prefetch(ahead + (first + j * groups + k) * pass.src_pitch);
+      if (kGather && pass.stream && width == kGroup) {
+        if constexpr (std::is_same_v<Out, T>) {
+          alignas(64) T lines[kGroup * kGroup];
+          if (groups == kGroup)
+            mix_across<kWholeBlock, T>(from, src_step, lines, kGroup, groups, width);
+          else
+            mix_across<kAnyBlock, T>(from, src_step, lines, kGroup, groups, width);
+          stream_rows(lines, groups, to, pass.dst_pitch);
+        }
+        continue;
+      }
+      if (groups == kGroup)
+        mix_across<kWholeBlock, T>(from, src_step, to, dst_step, groups, width);
+      else
+        mix_across<kAnyBlock, T>(from, src_step, to, dst_step, groups, width);
+    }
+    first += rows;
+  }
+}
+
+template <bool kGather, typename T, typename In, typename Out>
+HWY_INLINE void mix_wide_as(const WidePass& pass) {
+  const auto at = [](const Columns& columns, int64_t c) {
+    return c / columns.width * columns.stride + c % columns.width;
+  };
+  for (int64_t c = 0; c < pass.channels; c += kGroup) {
+    const int64_t width = std::min<int64_t>(kGroup, pass.channels - c);
+    const In *const src = static_cast<const In*>(pass.src), *ahead = static_cast<const In*>(pass.ahead);
+    if (c + kGroup < pass.channels) ahead = src + at(pass.src_columns, c + kGroup);
+    mix_section<kGather, T>(pass, src + at(pass.src_columns, c), static_cast<Out*>(pass.dst) + at(pass.dst_columns, c),
+                            ahead, width);
+  }
+}
+
+template <typename T>
+void mix_wide(const WidePass& pass) noexcept {
+  if constexpr (std::is_same_v<T, float>) {
+    if (pass.dst_bf16) return mix_wide_as<true, T, T, BFloat16>(pass);
+    if (pass.src_bf16) return mix_wide_as<false, T, BFloat16, T>(pass);
+  }
+  if (pass.gathering) return mix_wide_as<true, T, T, T>(pass);
+  mix_wide_as<false, T, T, T>(pass);
 }
 
 template <typename T>
