@@ -128,7 +128,7 @@ void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, i
   p.panels = panel_count;
   p.last_width = std::min(panels.width, channels - column - (panel_count - 1) * panels.width);
   if (p.block > kGroup) {
-    for (int64_t section = begin; section < end; ++section) run_section(p, section);
+    for (Piece piece = {.section = begin}; piece.section < end; piece = next_piece(p, piece)) run_piece(p, piece);
   } else {
     constexpr int64_t kGroups = kSection / kGroup;
     void*& near = gathering() ? p.dst : const_cast<void*&>(p.src);
@@ -139,73 +139,87 @@ void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, i
   if (p.stream) hwy::FlushStream();
 }
 
-/// What a scattering pass reads after columns up to `column` of a panel and section: more columns, the next panel, or
-/// the next section. nullptr at the end.
+/// Sixteen columns of a panel, for one section of rows: what is mixed in a buffer that stays in the first-level cache.
 template <typename T>
-const void* RowRounds<T>::next_piece(const kernels::RowPass& pass, int64_t section, int64_t panel,
-                                     int64_t column) const {
-  const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
-  if (column >= width) {
-    column = 0;
-    if (++panel == pass.panels) {
-      panel = 0;
-      ++section;
-    }
+struct RowRounds<T>::Piece {
+  int64_t section = 0, panel = 0, column = 0;
+
+  [[nodiscard]] int64_t width(const kernels::RowPass& pass) const {
+    return (panel + 1 == pass.panels ? pass.last_width : pass.width) - column;
   }
-  if ((section + 1) * kSection > pass.rows) return nullptr;  // the last one may be shorter
-  return offset(pass.src, pass.src_bf16, section * kSection * pass.src_pitch + panel * pass.src_panel_stride + column);
+  [[nodiscard]] int64_t first_row() const { return section * kSection; }
+  /// Of its columns in row 0.
+  [[nodiscard]] const void* in_src(const kernels::RowPass& pass) const {
+    return offset(pass.src, pass.src_bf16, panel * pass.src_panel_stride + column);
+  }
+  [[nodiscard]] void* in_dst(const kernels::RowPass& pass) const {
+    return offset(pass.dst, pass.dst_bf16, panel * pass.dst_panel_stride + column);
+  }
+};
+
+/// All columns of a section, then the next section.
+template <typename T>
+typename RowRounds<T>::Piece RowRounds<T>::next_piece(const kernels::RowPass& pass, Piece piece) {
+  if (piece.width(pass) > kGroup) {
+    piece.column += kGroup;
+    return piece;
+  }
+  piece.column = 0;
+  if (++piece.panel < pass.panels) return piece;
+  piece.panel = 0;
+  ++piece.section;
+  return piece;
 }
 
-/// A section whose groups mix: sixteen columns at a time, through a buffer that stays in the first-level cache.
 template <typename T>
-void RowRounds<T>::run_section(const kernels::RowPass& pass, int64_t section) const {
-  alignas(64) T mixed_groups[kSection * kGroup];
-  const int64_t first = section * kSection, rows = std::min<int64_t>(kSection, pass.rows - first);
+void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece) const {
+  alignas(64) T buffer[kSection * kGroup];
+  const int64_t first = piece.first_row(), rows = std::min<int64_t>(kSection, pass.rows - first);
   const int64_t first_group = first / kGroup, last_group = divide_up(first + rows, kGroup);
-  kernels::WidePass wide;
+  const Piece next = next_piece(pass, piece);
+  const bool has_next = next.first_row() < pass.rows;
+
+  kernels::RowPass within = pass;  // groups, between the buffer and the side in the order of the permutation
+  within.panels = 1;
+  within.width = within.last_width = std::min<int64_t>(kGroup, piece.width(pass));
+  within.ahead_row = next.first_row();
+
+  kernels::WidePass wide;  // between the buffer and the side in order
   wide.gathering = gathering();
   wide.rows = rows;
   wide.block = pass.block;
-  kernels::RowPass within = pass;
-  within.panels = 1;
-  for (int64_t panel = 0; panel < pass.panels; ++panel) {
-    const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
-    for (int64_t column = 0; column < width; column += kGroup) {
-      within.width = within.last_width = wide.channels = std::min<int64_t>(kGroup, width - column);
-      const void* const src = offset(pass.src, pass.src_bf16, panel * pass.src_panel_stride + column);
-      void* const dst = offset(pass.dst, pass.dst_bf16, panel * pass.dst_panel_stride + column);
-      const kernels::Columns all = {kGroup, 0};
-      if (gathering()) {
-        within.src = src;
-        within.dst = mixed_groups;
-        within.dst_pitch = kGroup;
-        within.dst_bf16 = within.stream = false;
-        kernels->gather_rows(within, first_group, last_group);
-        wide.src = mixed_groups;
-        wide.src_pitch = kGroup;
-        wide.dst = offset(dst, pass.dst_bf16, first * pass.dst_pitch);
-        wide.dst_pitch = pass.dst_pitch;
-        wide.dst_bf16 = pass.dst_bf16;
-        wide.stream = pass.stream;
-        wide.src_columns = wide.dst_columns = all;
-        kernels->mix_wide(wide);
-      } else {
-        wide.src = offset(src, pass.src_bf16, first * pass.src_pitch);
-        wide.ahead = next_piece(pass, section, panel, column + kGroup);
-        wide.src_pitch = pass.src_pitch;
-        wide.src_bf16 = pass.src_bf16;
-        wide.dst = mixed_groups;
-        wide.dst_pitch = kGroup;
-        wide.src_columns = wide.dst_columns = all;
-        kernels->mix_wide(wide);
-        within.src = mixed_groups;
-        within.src_pitch = kGroup;
-        within.src_bf16 = false;
-        within.dst = dst;
-        kernels->scatter_rows(within, first_group, last_group);
-      }
-    }
+  wide.channels = within.width;
+  wide.src_columns = wide.dst_columns = {kGroup, 0};
+  if (gathering()) {
+    within.src = piece.in_src(pass);
+    within.ahead = has_next ? next.in_src(pass) : nullptr;
+    within.dst = buffer;
+    within.dst_pitch = kGroup;
+    within.dst_bf16 = within.stream = false;
+    kernels->gather_rows(within, first_group, last_group);
+    wide.src = buffer;
+    wide.src_pitch = kGroup;
+    wide.dst = offset(piece.in_dst(pass), pass.dst_bf16, first * pass.dst_pitch);
+    wide.dst_pitch = pass.dst_pitch;
+    wide.dst_bf16 = pass.dst_bf16;
+    wide.stream = pass.stream;
+    kernels->mix_wide(wide);
+    return;
   }
+  const bool next_is_whole = next.first_row() + rows <= pass.rows;
+  wide.src = offset(piece.in_src(pass), pass.src_bf16, first * pass.src_pitch);
+  wide.ahead = next_is_whole ? offset(next.in_src(pass), pass.src_bf16, next.first_row() * pass.src_pitch) : nullptr;
+  wide.src_pitch = pass.src_pitch;
+  wide.src_bf16 = pass.src_bf16;
+  wide.dst = buffer;
+  wide.dst_pitch = kGroup;
+  kernels->mix_wide(wide);
+  within.src = buffer;
+  within.src_pitch = kGroup;
+  within.src_bf16 = false;
+  within.dst = piece.in_dst(pass);
+  within.ahead = has_next ? next.in_dst(pass) : nullptr;
+  kernels->scatter_rows(within, first_group, last_group);
 }
 
 /// All passes: those within scratch memory panel by panel, the one that touches the wire for all panels together.

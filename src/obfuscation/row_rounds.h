@@ -68,8 +68,9 @@ struct RowRounds {
   void put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const;
   static const void* offset(const void* base, bool bf16, int64_t elements);
   static void* offset(void* base, bool bf16, int64_t elements);
-  const void* next_piece(const kernels::RowPass& pass, int64_t section, int64_t panel, int64_t column) const;
-  void run_section(const kernels::RowPass& pass, int64_t section) const;
+  struct Piece;
+  static Piece next_piece(const kernels::RowPass& pass, Piece piece);
+  void run_piece(const kernels::RowPass& pass, const Piece& piece) const;
   void run_group(const Group& group) const;
   void run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
                 int64_t end) const;

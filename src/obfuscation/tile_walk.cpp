@@ -168,6 +168,7 @@ template <typename T>
 kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   kernels::BlockPass<T> pass = {};
   std::fill(pass.src, pass.src + kGroup, work);  // for `ahead`, where there are fewer rows
+  std::fill(pass.dst, pass.dst + kGroup, work);
   pass.work = work + run_elements();
   pass.channels = geometry.channels;
   pass.stream = streams() && !(gathering() && is_wide());
@@ -179,6 +180,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   const kernels::Columns other = is_wide() ? kernels::Columns{kGroup, kBufferStride} : side.columns;
   pass.src_columns = gathering() ? image : other;
   pass.dst_columns = gathering() ? other : image;
+  pass.ahead_columns = gathering() || accumulate ? image : other;
   (gathering() ? pass.dst_bf16 : pass.src_bf16) = !is_wide() && side.bf16;
   return pass;
 }
@@ -254,7 +256,7 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
     kernels::BlockPass<T>&pass = passes[turn], &next = passes[1 - turn];
     const At following = next_of(at);
     if (following.item < end) prepare(following, next, following.group == at.group ? &pass : nullptr);
-    pass.ahead = next.src;
+    pass.ahead = pass.accumulate ? const_cast<const void* const*>(next.dst) : next.src;
     if (is_wide() && !gathering() && is_first)
       mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
     kernel(pass);

@@ -71,7 +71,9 @@ struct BlockPass {
   T coefficient[kGroup];
   const void* src[kGroup];
   void* dst[kGroup];
-  const void* const* ahead = nullptr;  ///< kGroup rows that the next pass will read, fetched meanwhile; only hints
+  /// kGroup rows that the next pass will read, or add to if that is what jumps; fetched meanwhile, only hints.
+  const void* const* ahead = nullptr;
+  Columns ahead_columns;
   Columns src_columns, dst_columns;
   int64_t channels = 0;
   const ChannelRound<T>* rounds = nullptr;
@@ -103,6 +105,9 @@ struct RowPass {
   bool divide = false;               ///< coefficients are 1 / scale
   uint32_t block = 1;                ///< the round's; groups are mixed in blocks of it, of kGroup at most
   bool stream = false;               ///< as in BlockPass
+  /// The permuted side of the pass that comes next, and the row of `source` that it begins with: fetched meanwhile.
+  const void* ahead = nullptr;
+  int64_t ahead_row = 0;
 };
 
 /// What a row round does between groups, in every block of more groups than one. The groups lie in a buffer as

@@ -85,7 +85,7 @@ HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, i
   });
 }
 
-/// Starts fetching columns [c, c + kGroup) of the rows that the next pass reads.
+/// Starts fetching columns from `offset` of the rows that the next pass meets.
 template <typename In, typename T>
 HWY_INLINE void prefetch_ahead(const BlockPass<T>& pass, int64_t offset) {
 #pragma GCC unroll 16
@@ -96,11 +96,11 @@ HWY_INLINE void prefetch_ahead(const BlockPass<T>& pass, int64_t offset) {
 /// Rows and channels that do not fill a group come through a zeroed tile.
 template <typename In, typename T, class Tile>
 HWY_INLINE void for_each_loaded_tile(const BlockPass<T>& pass, const Tile& tile) {
-  ColumnWalk walk(pass.src_columns);
-  for (int64_t c = 0; c < pass.channels; c += kGroup, walk.next()) {
+  ColumnWalk walk(pass.src_columns), ahead(pass.ahead_columns);
+  for (int64_t c = 0; c < pass.channels; c += kGroup, walk.next(), ahead.next()) {
     const In* src[kGroup];
     const int columns = group_size(pass, c);
-    prefetch_ahead<In>(pass, walk.offset());
+    prefetch_ahead<In>(pass, ahead.offset());
     if (pass.rows == kGroup && columns == kGroup) {
       for (int i = 0; i < kGroup; ++i) src[i] = static_cast<const In*>(pass.src[i]) + walk.offset();
       tile(c, src);

@@ -63,10 +63,12 @@ HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient,
                             int64_t width) {
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
+  // Of rows in turns, only whole lines should go past the caches.
+  constexpr bool kWholeLine = hn::MaxLanes(TagOf<T>()) * sizeof(T) >= 64;
+  constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut, kPutVector = kWholeLine ? kPut : kPutOne;
   int64_t c = 0;
   for (; c + lanes <= width; c += lanes)
-    mix_vectors<kGather, kBlock, kFull, kPut>(d, src, dst, coefficient, rows, block, c);
+    mix_vectors<kGather, kBlock, kFull, kPutVector>(d, src, dst, coefficient, rows, block, c);
   for (; c < width; ++c)
     mix_vectors<kGather, kBlock, kFull, kPutOne>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c);
 }
@@ -88,25 +90,31 @@ HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, i
 /// How far ahead rows are fetched, in groups.
 constexpr int64_t kPrefetchGroups = 4;
 
-/// Starts fetching what the hardware will not guess: permuted rows, and rows of which a panel is only a piece.
-/// Memory that is written past the caches needs no fetching.
+/// Starts fetching what the hardware will not guess: permuted rows, of this pass or the next, and rows of which a panel
+/// is only a piece. Memory that is written past the caches needs no fetching.
 template <bool kGather, typename In, typename Out>
 HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row, int64_t first, int64_t end) {
-  if (row + kGroup > end) return;
-  const uint32_t* source = pass.source + row;
-  if (kGather) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + int64_t{source[i]} * pass.src_pitch);
-    return;
-  }
-  if (!pass.stream) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(dst + int64_t{source[i]} * pass.dst_pitch, 1);
-  }
-  if (pass.src_pitch != pass.width) {
+  if (!kGather && row + kGroup <= end && pass.src_pitch != pass.width) {
 #pragma GCC unroll 16
     for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row - first + i) * pass.src_pitch);
   }
+  if (!kGather && pass.stream) return;
+  using Far = std::conditional_t<kGather, const In, Out>;
+  Far* far;
+  if constexpr (kGather)
+    far = src;
+  else
+    far = dst;
+  if (row + kGroup > end) {
+    if (pass.ahead == nullptr) return;
+    far = static_cast<Far*>(const_cast<void*>(pass.ahead));
+    row += pass.ahead_row - end;
+    if (row + kGroup > pass.rows) return;
+  }
+  const int64_t pitch = kGather ? pass.src_pitch : pass.dst_pitch;
+  const uint32_t* source = pass.source + row;
+#pragma GCC unroll 16
+  for (int i = 0; i < kGroup; ++i) __builtin_prefetch(far + int64_t{source[i]} * pitch, kGather ? 0 : 1);
 }
 
 template <bool kGather, typename T, typename In, typename Out>
