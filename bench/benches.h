@@ -9,6 +9,8 @@ int run_kernels(int argc, char** argv);
 int run_transport(int argc, char** argv);
 /// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.
 int run_train(int argc, char** argv);
+/// One plain training on one device, with nothing hidden; what `train` compares with.
+int run_plain(int argc, char** argv);
 /// Prints two results that `--benchmark_out` wrote beside each other.
 int run_compare(int argc, char** argv);
 

@@ -42,7 +42,7 @@ Child::~Child() {
   close(output_);
 }
 
-std::string Child::first_line() {
+std::string Child::next_line() {
   std::string line;
   for (char c = 0; read(output_, &c, 1) == 1 && c != '\n';) line += c;
   if (line.empty()) throw RunError("bench: a program ended without a word");

@@ -18,8 +18,8 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  /// Waits for the first line of its standard output. @throws RunError if it ends without one
-  std::string first_line();
+  /// Waits for the next line of its standard output. @throws RunError if it ends without one
+  std::string next_line();
   /// Waits for its end. @returns the exit code, or 128 + the signal that ended it.
   int wait();
 

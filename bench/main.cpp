@@ -14,9 +14,11 @@ int main(int argc, char** argv) try {
 #endif
 #ifdef TEMPO_BENCH_TRAIN
   if (command == "train") return tempo::bench::run_train(argc - 1, argv + 1);
+  if (command == "plain") return tempo::bench::run_plain(argc - 1, argv + 1);
 #endif
   if (command == "compare") return tempo::bench::run_compare(argc - 1, argv + 1);
-  std::fprintf(stderr, "tempo-bench: got the command \"%s\", expected one of kernels, train, transport, compare\n",
+  std::fprintf(stderr,
+               "tempo-bench: got the command \"%s\", expected one of kernels, train, plain, transport, compare\n",
                command.c_str());
   return 2;
 } catch (const tempo::Error& error) {

@@ -11,6 +11,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -38,6 +39,7 @@ struct Setting {
 const std::vector<Setting>& all_settings() {
   static const std::vector<Setting> settings = {
       {"local", ""},
+      {"unprotected", ""},  // plain LibTorch on the workers' device; not of the TEE
       {"none", "--protection none --allow-unprotected --weights returned --conv-tile 4"},
       {"permuted_reuse_none", "--protection permuted --weights returned --reuse none --conv-tile 4"},
       {"permuted_reuse_fresh", "--protection permuted --weights returned --reuse fresh --conv-tile 4"},
@@ -55,7 +57,7 @@ struct Options {
   std::vector<std::string> models = {"resnet50"}, settings;
   std::vector<int> batches = {32}, workers = {1};
   int steps = 6, warm_up = 2, rounds = 3, threads = 1;
-  std::string apps, data = "synthetic";
+  std::string apps, data = "synthetic", device = "cpu";
 };
 
 struct Case {
@@ -112,21 +114,41 @@ Measured read_run(const fs::path& run, const Options& options, int batch) {
   return measured;
 }
 
+/// Plain LibTorch, by `tempo-bench plain` in a process of its own.
+Measured train_plainly(const Case& what, const Options& options, const fs::path& messages) {
+  Measured measured;
+  Child child(fs::path(options.apps) / "tempo-bench",
+              words_of(fmt::format("plain --model {} --batch-size {} --steps {} --device {} --threads {}", what.model,
+                                   what.batch, options.steps, options.device, options.threads)),
+              messages);
+  std::vector<double> wall;
+  for (int step = 1; step <= options.steps; ++step) {
+    const Json line = Json::parse(child.next_line());
+    measured.losses.push_back(line.at("loss"));
+    if (step > options.warm_up) wall.push_back(line.at("seconds").get<double>() / what.batch);
+  }
+  if (const int code = child.wait(); code != 0) throw RunError(fmt::format("plain training ended with {}", code));
+  measured.wall_seconds = median(wall);
+  return measured;
+}
+
 Measured train(const Case& what, const Options& options) {
   static const TemporaryFolder folder;
   static int serial = 0;
   const fs::path run = folder.path() / fmt::format("run-{}", ++serial), messages = folder.path() / "messages";
+  if (what.setting.name == "unprotected") return train_plainly(what, options, messages);
   std::vector<std::unique_ptr<Child>> workers;
   std::string uris;
   for (int i = 0; what.setting.name != "local" && i < what.workers; ++i) {
     const std::string uri = fmt::format("shm://tempo-bench-{}-{}", getpid(), i);
     workers.push_back(std::make_unique<Child>(fs::path(options.apps) / "tempo-worker",
-                                              std::vector<std::string>{"--listen", uri}, folder.path() / "worker"));
-    workers.back()->first_line();
+                                              std::vector<std::string>{"--listen", uri, "--device", options.device},
+                                              folder.path() / "worker"));
+    workers.back()->next_line();
     uris += uris.empty() ? uri : fmt::format(",{}", uri);
   }
   std::vector<std::string> arguments = words_of(fmt::format(
-      "train --model {} --data {} --batch-size {} --steps {} --offload all --tee-threads {} --seed 3 --lr 0.001 "
+      "train --model {} --data {} --batch-size {} --steps {} --offload auto --tee-threads {} --seed 3 --lr 0.001 "
       "--optimizer {} --workers {} --out {} {}",
       what.model, options.data, what.batch, options.steps, options.threads,
       what.model.rfind("vit", 0) == 0 ? "adamw" : "sgd", uris.empty() ? "local" : uris, run.string(),
@@ -166,15 +188,27 @@ void count(benchmark::State& state, const Case& what, const Measured& measured, 
     state.counters[fmt::format("{}_ms", pass)] = 1e3 * seconds.get<double>() / samples;
 }
 
+double epoch_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 void run_case(benchmark::State& state, const Case& what, const Options& options,
               std::map<std::pair<std::string, int>, Measured>& locals) {
   Measured& local = locals[{what.model, what.batch}];
   try {
     for (auto _ : state) {
+      const double begin = epoch_seconds();
       const Measured measured = train(what, options);
+      // So that a record of the device's use can be laid beside it.
+      state.counters["begin_s"] = begin;
+      state.counters["end_s"] = epoch_seconds();
       if (what.setting.name == "local") local = measured;
-      if (local.tee_seconds == 0) local = train({what.model, all_settings()[0], what.batch, 0}, options);
       state.SetIterationTime(measured.wall_seconds);
+      if (what.setting.name == "unprotected") {  // other initial weights: its losses are its own
+        state.counters["samples/s"] = 1 / measured.wall_seconds;
+        continue;
+      }
+      if (local.tee_seconds == 0) local = train({what.model, all_settings()[0], what.batch, 0}, options);
       count(state, what, measured, local);
       if (const std::string problem = disagreement(measured.losses, local.losses); !problem.empty())
         state.SkipWithError(problem.c_str());
@@ -197,6 +231,7 @@ Options parse(int argc, char** argv) {
   app.add_option("--rounds", options.rounds, "runs of each setting")->check(CLI::PositiveNumber);
   app.add_option("--tee-threads", options.threads, "threads of the master")->check(CLI::PositiveNumber);
   app.add_option("--data", options.data, "synthetic, or a folder");
+  app.add_option("--worker-device", options.device, "cpu or cuda:N");
   app.add_option("--apps", options.apps, "folder of tempo and tempo-worker");
   try {
     app.parse(argc, argv);

@@ -23,15 +23,18 @@ constexpr double kElementwiseBytesPerOutput = 4.0 * 14;
 /// Elements of each operand of a step, on the wire.
 struct OperandSizes {
   double x = 0, w = 0, y = 0;
+  double plain_x = 0, plain_y = 0;  // without halos and decoys
   double rows = 0, weight_rows = 0;
   double decoys = 0;      // rows of noise that go with the rows, as a share of them
   double key_sets = 1;    // a batched product has keys of its own for every item
   bool is_weight = true;  // w is a weight, not an activation
 };
 
-/// Passes over memory: a copy at least, then one for each round.
-double passes(const BlindingOptions& blinding, double rows) {
-  return std::max(1, obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows)));
+/// To blind or un-blind one element under a key over so many rows.
+double seconds_per_element(const BlindingOptions& blinding, double rows, const MachineModel& machine) {
+  if (blinding.protection != Protection::kRotated) return machine.permute_seconds;
+  const int rounds = obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows));
+  return machine.rotate_seconds + (rounds - 1) * machine.row_round_seconds;
 }
 
 void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blinding, const MachineModel& machine) {
@@ -47,15 +50,20 @@ void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blin
   layer.bytes_to_worker = wire_bytes * (x_sent * sizes.x + dy_sent * sizes.y) + w_bytes * w_sent * sizes.w;
   layer.bytes_from_worker = wire_bytes * (sizes.x + sizes.y) + w_bytes * w_received * sizes.w;
 
-  const double activation_passes = passes(blinding, sizes.rows);
-  const double weight_passes = passes(blinding, sizes.weight_rows);
   const double activations = (x_sent + 1) * sizes.x + (dy_sent + 1) * sizes.y;
   const double weights = (w_sent + w_received) * sizes.w;
-  const double bytes = 2 * 4 * (activations * activation_passes + weights * weight_passes);
-  const double left_keys = blinding.reuse == Reuse::kFull ? 1 : 2;
+  // x, y and both gradients are projected once, and x once more for the gradient of a weight; dy, too, if it is
+  // followed.
+  const double projected = machine.verifies ? 3 * sizes.plain_x + (resident ? 3 : 2) * sizes.plain_y : 0;
+  const int rounds = std::max(1, obfuscation::row_rounds(blinding, static_cast<uint64_t>(sizes.rows)));
+  const double left_keys = sizes.key_sets * (blinding.reuse == Reuse::kFull ? 1 : 2);
   layer.seconds_in_tee = layer.flops / machine.tee_flops_per_second;
-  layer.seconds_to_blind = bytes / machine.blind_bytes_per_second +
-                           sizes.key_sets * left_keys * sizes.rows * activation_passes * machine.key_seconds_per_entry;
+  layer.seconds_to_blind = activations * seconds_per_element(blinding, sizes.rows, machine) +
+                           weights * seconds_per_element(blinding, sizes.weight_rows, machine) +
+                           projected * machine.verify_seconds +
+                           left_keys * sizes.rows * rounds * machine.key_seconds_per_entry +
+                           (left_keys + (resident ? 0 : 2 * sizes.key_sets)) * machine.key_seconds;
+  if (resident) layer.seconds_saved = sizes.w * machine.optimiser_bytes_per_parameter / machine.tee_bytes_per_second;
 }
 
 double share_of_decoys(const BlindingOptions& blinding, int64_t images, const obfuscation::ConvTiling& cut) {
@@ -76,6 +84,8 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
   sizes.x = scale * static_cast<double>(call.input.numel());
   sizes.y = scale * static_cast<double>(call.output.numel());
   sizes.w = static_cast<double>(call.operand.numel());
+  sizes.plain_x = sizes.x;
+  sizes.plain_y = sizes.y;
   if (const auto* conv = dynamic_cast<const Conv2dImpl*>(&call.module)) {
     const ConvOptions& o = conv->options();
     const obfuscation::ConvAxis y{call.input.size(2), o.kernel, o.stride, o.padding, o.dilation};
@@ -154,13 +164,13 @@ int64_t Plan::offloaded_layers() const {
 double Plan::bytes_to_worker() const { return sum_offloaded(layers, &LayerPlan::bytes_to_worker); }
 double Plan::bytes_from_worker() const { return sum_offloaded(layers, &LayerPlan::bytes_from_worker); }
 double Plan::local_seconds() const {
-  double sum = elementwise_seconds;
+  double sum = elementwise_seconds + optimiser_seconds;
   for (const LayerPlan& layer : layers) sum += layer.seconds_in_tee;
   return sum;
 }
 double Plan::tee_seconds() const {
   return local_seconds() - sum_offloaded(layers, &LayerPlan::seconds_in_tee) +
-         sum_offloaded(layers, &LayerPlan::seconds_to_blind);
+         sum_offloaded(layers, &LayerPlan::seconds_to_blind) - sum_offloaded(layers, &LayerPlan::seconds_saved);
 }
 double Plan::step_seconds(const MachineModel& machine) const {
   return tee_seconds() / machine.tee_threads +
@@ -192,6 +202,8 @@ Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, co
   }
   model.train(was_training);
   for (const auto& parameter : model.parameters()) plan.parameters += parameter.numel();
+  plan.optimiser_seconds =
+      static_cast<double>(plan.parameters) * machine.optimiser_bytes_per_parameter / machine.tee_bytes_per_second;
 
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     LayerPlan& layer = plan.layers[i];

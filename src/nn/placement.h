@@ -15,13 +15,20 @@ namespace tempo::nn {
 /// Rates of one core of the TEE and of the worker. Fixed numbers, not measured at run time: placement must not depend
 /// on how busy a machine was. Where they come from: docs/running.md.
 struct MachineModel {
-  double tee_flops_per_second = 1.0e11;    ///< dense products inside the TEE, one core
-  double tee_bytes_per_second = 1.2e10;    ///< element-wise passes, bytes read plus written, one core
-  double blind_bytes_per_second = 2.0e10;  ///< blinding passes, bytes read plus written, one core
-  double key_seconds_per_entry = 6.0e-9;   ///< drawing one entry of one round of a key
+  double tee_flops_per_second = 6.5e10;  ///< dense products inside the TEE, one core
+  double tee_bytes_per_second = 1.2e10;  ///< element-wise passes, bytes read plus written, one core
+  /// Blinding or un-blinding one element, one core: to copy or permute it, or the first row round with the channels'
+  /// of `rotated`; and each further row round.
+  double permute_seconds = 0.8e-9, rotate_seconds = 1.6e-9, row_round_seconds = 1.0e-9;
+  double verify_seconds = 0.4e-9;         ///< to project one element, where results are verified
+  double key_seconds = 1.0e-5;            ///< deriving one key
+  double key_seconds_per_entry = 6.0e-9;  ///< drawing one entry of one round of it
   double worker_flops_per_second = 2.0e11;
   double link_bytes_per_second = 8.0e9;  ///< between master and worker, each way
   int tee_threads = 1;
+  bool verifies = true;
+  /// Of the optimiser, in the TEE: read and written. SGD with momentum 5 values, AdamW 7.
+  double optimiser_bytes_per_parameter = 20;
 };
 
 enum class Placement { kTee, kWorker };
@@ -34,7 +41,8 @@ struct LayerPlan {
   double flops = 0;
   double bytes_to_worker = 0, bytes_from_worker = 0;
   double seconds_in_tee = 0;    ///< CPU seconds if the TEE computes it
-  double seconds_to_blind = 0;  ///< CPU seconds of the TEE if a worker computes it
+  double seconds_to_blind = 0;  ///< CPU seconds of the TEE if a worker computes it: keys, blinding, verifying
+  double seconds_saved = 0;     ///< CPU seconds of the optimiser that leave with a resident weight
   Placement placement = Placement::kTee;
   std::string reason;
 };
@@ -43,6 +51,7 @@ struct Plan {
   std::vector<LayerPlan> layers;
   int64_t parameters = 0;
   double elementwise_seconds = 0;  ///< CPU seconds of what always stays in the TEE
+  double optimiser_seconds = 0;    ///< the same of the optimiser, with every weight in the TEE
 
   [[nodiscard]] double total_flops() const;
   [[nodiscard]] double offloaded_flop_fraction() const;

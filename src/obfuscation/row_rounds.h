@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 
 #include "base/thread_pool.h"
 #include "obfuscation/kernels/kernels.h"
@@ -31,9 +30,9 @@ inline bool starts_cache_line(const void* address) { return reinterpret_cast<uin
 /// Whether results should be written past the caches: an operand so large would only sweep them clean. Runs of channels
 /// must be whole cache lines, or half a line would be written at a time.
 template <typename T>
-inline bool should_stream(int64_t elements, int64_t channels) {
+constexpr bool should_stream(int64_t elements, int64_t channels) {
   constexpr auto kBytes = static_cast<int64_t>(sizeof(T));
-  return getenv("NS") == nullptr && elements * kBytes >= int64_t{8} << 20 && channels * kBytes % 64 == 0;
+  return elements * kBytes >= int64_t{8} << 20 && channels * kBytes % 64 == 0;
 }
 
 /// Everything that the row rounds need to know of the call.

@@ -24,6 +24,8 @@ std::string Deployment::admit_workers() {
 nn::MachineModel machine_model(const RunConfig& config) {
   nn::MachineModel machine;
   machine.tee_threads = tee_threads(config);
+  machine.verifies = integrity::parse_policy(config.integrity).policy != integrity::Policy::kOff;
+  if (config.optimizer == Optimizer::kAdamW) machine.optimiser_bytes_per_parameter = 28;
   return machine;
 }
 

@@ -1,11 +1,33 @@
 #include "train/optimiser.h"
 
+#include <torch/torch.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "train/kernels/update.h"
+
 namespace tempo::train {
 namespace {
+
+using torch::Tensor;
+
+/// Whether the kernels can do it: float32, and all four run through memory in one order. The rest is left to LibTorch.
+bool is_one_run(const Tensor& weight, std::initializer_list<Tensor> others) {
+  if (weight.scalar_type() != torch::kFloat32 || !weight.is_non_overlapping_and_dense()) return false;
+  return std::all_of(others.begin(), others.end(), [&](const Tensor& other) {
+    return other.scalar_type() == torch::kFloat32 && other.sizes() == weight.sizes() &&
+           other.strides() == weight.strides();
+  });
+}
+
+/// Calls `body(first, count)` for pieces of all elements, on LibTorch's threads.
+template <typename Body>
+void for_elements(const Tensor& tensor, const Body& body) {
+  constexpr int64_t kPiece = 1 << 15;
+  at::parallel_for(0, tensor.numel(), kPiece, [&](int64_t begin, int64_t end) { body(begin, end - begin); });
+}
 
 class Sgd final : public TeeOptimiser {
  public:
@@ -19,6 +41,18 @@ class Sgd final : public TeeOptimiser {
     for (size_t i = 0; i < parameters_.size(); ++i) {
       auto& parameter = parameters_[i].tensor;
       if (!parameter.grad().defined()) continue;
+      if (is_one_run(parameter, {parameter.grad(), velocity_[i]})) {
+        const kernels::SgdStep step{.learning_rate = static_cast<float>(learning_rate),
+                                    .momentum = static_cast<float>(momentum_),
+                                    .weight_decay = parameters_[i].decays() ? static_cast<float>(weight_decay_) : 0,
+                                    .gradient_scale = static_cast<float>(gradient_scale)};
+        const float* const gradient = parameter.grad().data_ptr<float>();
+        float *const weight = parameter.data_ptr<float>(), *const velocity = velocity_[i].data_ptr<float>();
+        for_elements(parameter, [&](int64_t first, int64_t count) {
+          kernels::best_update_kernels().sgd(step, gradient + first, count, weight + first, velocity + first);
+        });
+        continue;
+      }
       velocity_[i].mul_(momentum_).add_(parameter.grad(), gradient_scale);
       if (parameters_[i].decays()) velocity_[i].add_(parameter, weight_decay_);
       parameter.sub_(velocity_[i], learning_rate);
@@ -60,6 +94,25 @@ class AdamW final : public TeeOptimiser {
       auto& parameter = parameters_[i].tensor;
       const auto& gradient = parameter.grad();
       if (!gradient.defined()) continue;
+      if (is_one_run(parameter, {gradient, mean_[i], square_[i]})) {
+        const kernels::AdamWStep step{
+            .keep = parameters_[i].decays() ? static_cast<float>(1 - learning_rate * weight_decay_) : 1,
+            .beta1 = static_cast<float>(kBeta1),
+            .rest1 = static_cast<float>(1 - kBeta1),
+            .beta2 = static_cast<float>(kBeta2),
+            .rest2 = static_cast<float>(1 - kBeta2),
+            .gradient_scale = static_cast<float>(gradient_scale),
+            .rate = static_cast<float>(learning_rate / correction1),
+            .root = static_cast<float>(1 / std::sqrt(correction2)),
+            .epsilon = static_cast<float>(kEpsilon)};
+        const float* const from = gradient.data_ptr<float>();
+        float *const weight = parameter.data_ptr<float>(), *const mean = mean_[i].data_ptr<float>(),
+                     *const square = square_[i].data_ptr<float>();
+        for_elements(parameter, [&](int64_t first, int64_t count) {
+          kernels::best_update_kernels().adamw(step, from + first, count, weight + first, mean + first, square + first);
+        });
+        continue;
+      }
       if (parameters_[i].decays()) parameter.mul_(1 - learning_rate * weight_decay_);
       mean_[i].mul_(kBeta1).add_(gradient, (1 - kBeta1) * gradient_scale);
       square_[i].mul_(kBeta2).addcmul_(gradient, gradient, (1 - kBeta2) * gradient_scale * gradient_scale);

@@ -30,6 +30,12 @@ HWY_INLINE VecOf<D> pick(D d, const In* HWY_RESTRICT src, const uint32_t* HWY_RE
     alignas(64) In picked[kGroup];
     for (size_t i = 0; i < hn::Lanes(d); ++i) picked[i] = src[source[i]];
     return load(d, picked);
+#if HWY_TARGET == HWY_AVX2
+  } else if constexpr (std::is_same_v<T, float> && hn::MaxLanes(D()) == 8) {
+    // Eight loads are faster than the gather instruction of the CPUs that have no wider vectors.
+    const auto at = [=](int i) HWY_ATTR { return src[source[i]]; };
+    return VecOf<D>{_mm256_setr_ps(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))};
+#endif
   } else {
     const hn::RebindToSigned<D> d_index;
     const auto narrow = hn::LoadU(hn::Rebind<uint32_t, D>(), source);
