@@ -8,7 +8,7 @@
 namespace tempo::integrity {
 namespace {
 
-constexpr int64_t kProjectedRows = 64;      // of one block: stays in the first cache while vectors pass over it
+constexpr int64_t kProjectedRows = 64;      // of one block: stays in cache while vectors pass over it
 constexpr int64_t kAccumulatedRows = 1024;  // summed in the type of x before they go into float64
 
 template <typename T>
@@ -25,31 +25,36 @@ template <typename T>
 double project(const T* x, int64_t rows, int64_t channels, const T* vectors, int64_t count, T* planes,
                ThreadPool& threads) {
   const int64_t blocks = (rows + kProjectedRows - 1) / kProjectedRows;
-  std::vector<double> squares(static_cast<size_t>(blocks));
+  std::vector<T> squares(static_cast<size_t>(blocks));
   threads.parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t begin = block * kProjectedRows, some = std::min(kProjectedRows, rows - begin);
       const T* const from = x + begin * channels;
-      squares[static_cast<size_t>(block)] = static_cast<double>(kernels<T>().sum_of_squares(from, some * channels));
+      T& energy = squares[static_cast<size_t>(block)];
+      if (count == 0) energy = kernels<T>().sum_of_squares(from, some * channels);
       for (int64_t v = 0; v < count; v += kVectors)
-        kernels<T>().project(from, some, channels, vectors + v * channels,
-                             static_cast<int>(std::min<int64_t>(kVectors, count - v)), planes + v * rows + begin, rows);
+        energy += kernels<T>().project(from, some, channels, vectors + v * channels,
+                                       static_cast<int>(std::min<int64_t>(kVectors, count - v)),
+                                       planes + v * rows + begin, rows, v == 0);
     }
   });
   double total = 0;
-  for (const double square : squares) total += square;
+  for (const T square : squares) total += static_cast<double>(square);
   return total;
 }
 
 template <typename T>
 void accumulate(const T* x, int64_t rows, int64_t channels, const T* planes, int64_t count, double* sums,
                 ThreadPool& threads) {
-  const int64_t strips = (channels + kColumns - 1) / kColumns;
-  // By strips of columns, so that every sum is one thread's and its order is fixed.
+  // By strips of columns, so that every sum is one thread's and its order is fixed. As wide as leaves all threads work.
+  constexpr int64_t kLine = 16;
+  const int64_t share = (channels + threads.threads() - 1) / threads.threads();
+  const int64_t width = std::min<int64_t>(kColumns, (share + kLine - 1) / kLine * kLine);
+  const int64_t strips = (channels + width - 1) / width;
   threads.parallel_for(strips, 1, [&](int64_t first, int64_t last) {
     T block[kVectors * kColumns];
     for (int64_t strip = first; strip < last; ++strip) {
-      const int64_t column = strip * kColumns, columns = std::min<int64_t>(kColumns, channels - column);
+      const int64_t column = strip * width, columns = std::min<int64_t>(width, channels - column);
       for (int64_t begin = 0; begin < rows; begin += kAccumulatedRows) {
         const int64_t some = std::min(kAccumulatedRows, rows - begin);
         for (int64_t v = 0; v < count; v += kVectors) {

@@ -5,15 +5,18 @@
 
 namespace tempo::integrity {
 
-constexpr int kVectors = 4;   ///< vectors of one call, at most
-constexpr int kColumns = 32;  ///< columns of one strip, at most
+constexpr int kVectors = 4;    ///< vectors of one call, at most
+constexpr int kColumns = 512;  ///< columns of one strip, at most: a run of memory that is worth fetching
 
 template <typename T>
 struct ProjectionKernels {
   /// planes[v * pitch + r] = x[r, :] . vectors[v, :] for `rows` rows and `count` <= kVectors vectors.
-  void (*project)(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes,
-                  int64_t pitch) noexcept;
-  /// sums[v * kColumns + c] = sum over r of planes[v * pitch + r] * x[r * channels + c] for `columns` <= kColumns.
+  /// @returns the sum of squares of x if `with_energy`, else 0.
+  T (*project)
+  (const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes, int64_t pitch,
+   bool with_energy) noexcept;
+  /// sums[v * kColumns + c] = sum over r of planes[v * pitch + r] * x[r * channels + c] for `columns` <= kColumns, rows
+  /// in their order.
   void (*accumulate)(const T* x, int64_t rows, int64_t channels, int64_t columns, const T* planes, int64_t pitch,
                      int count, T* sums) noexcept;
   T (*sum_of_squares)(const T* x, int64_t count) noexcept;

@@ -17,15 +17,17 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Rows x vectors inner products at once, so that every load feeds several multiply-adds.
-template <int kRows, int kCount, typename T>
-HWY_INLINE void project_tile(const T* HWY_RESTRICT x, int64_t channels, const T* HWY_RESTRICT vectors,
-                             T* HWY_RESTRICT planes, int64_t pitch) {
+/// Rows x vectors inner products at once, so that every load feeds several multiply-adds; and the energy of the rows.
+template <int kRows, int kCount, bool kEnergy, typename T>
+HWY_INLINE T project_tile(const T* HWY_RESTRICT x, int64_t channels, const T* HWY_RESTRICT vectors,
+                          T* HWY_RESTRICT planes, int64_t pitch) {
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  hn::Vec<decltype(d)> sums[kRows][kCount];
-  for (auto& row : sums)
-    for (auto& sum : row) sum = hn::Zero(d);
+  hn::Vec<decltype(d)> sums[kRows][kCount], squares[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    squares[i] = hn::Zero(d);
+    for (auto& sum : sums[i]) sum = hn::Zero(d);
+  }
   int64_t c = 0;
   for (; c + lanes <= channels; c += lanes) {
     hn::Vec<decltype(d)> v[kCount];
@@ -33,84 +35,86 @@ HWY_INLINE void project_tile(const T* HWY_RESTRICT x, int64_t channels, const T*
     for (int i = 0; i < kRows; ++i) {
       const auto values = hn::LoadU(d, x + i * channels + c);
       for (int j = 0; j < kCount; ++j) sums[i][j] = hn::MulAdd(values, v[j], sums[i][j]);
+      if (kEnergy) squares[i] = hn::MulAdd(values, values, squares[i]);
     }
   }
-  for (int i = 0; i < kRows; ++i)
+  T energy = 0;
+  for (int i = 0; i < kRows; ++i) {
+    if (kEnergy) {
+      energy += hn::GetLane(hn::SumOfLanes(d, squares[i]));
+      for (int64_t rest = c; rest < channels; ++rest) energy += x[i * channels + rest] * x[i * channels + rest];
+    }
     for (int j = 0; j < kCount; ++j) {
       T total = hn::GetLane(hn::SumOfLanes(d, sums[i][j]));
       for (int64_t rest = c; rest < channels; ++rest) total += x[i * channels + rest] * vectors[j * channels + rest];
       planes[j * pitch + i] = total;
     }
+  }
+  return energy;
 }
 
-template <int kCount, typename T>
-void project_count(const T* x, int64_t rows, int64_t channels, const T* vectors, T* planes, int64_t pitch) {
-  constexpr int kRows = 3;  // 3 x 4 sums, 4 vectors and a row fill sixteen registers
+template <int kCount, bool kEnergy, typename T>
+T project_count(const T* x, int64_t rows, int64_t channels, const T* vectors, T* planes, int64_t pitch) {
+  constexpr int kRows = kCount == 4 && kEnergy ? 2 : 3;  // sums, vectors, squares and a row fill sixteen registers
+  T energy = 0;
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)
-    project_tile<kRows, kCount>(x + r * channels, channels, vectors, planes + r, pitch);
-  for (; r < rows; ++r) project_tile<1, kCount>(x + r * channels, channels, vectors, planes + r, pitch);
+    energy += project_tile<kRows, kCount, kEnergy>(x + r * channels, channels, vectors, planes + r, pitch);
+  for (; r < rows; ++r)
+    energy += project_tile<1, kCount, kEnergy>(x + r * channels, channels, vectors, planes + r, pitch);
+  return energy;
+}
+
+template <bool kEnergy, typename T>
+T project_any(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes, int64_t pitch) {
+  switch (count) {
+    case 1:
+      return project_count<1, kEnergy>(x, rows, channels, vectors, planes, pitch);
+    case 2:
+      return project_count<2, kEnergy>(x, rows, channels, vectors, planes, pitch);
+    case 3:
+      return project_count<3, kEnergy>(x, rows, channels, vectors, planes, pitch);
+    default:
+      return project_count<4, kEnergy>(x, rows, channels, vectors, planes, pitch);
+  }
 }
 
 template <typename T>
-void project(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes,
-             int64_t pitch) noexcept {
-  switch (count) {
-    case 1:
-      return project_count<1>(x, rows, channels, vectors, planes, pitch);
-    case 2:
-      return project_count<2>(x, rows, channels, vectors, planes, pitch);
-    case 3:
-      return project_count<3>(x, rows, channels, vectors, planes, pitch);
-    default:
-      return project_count<4>(x, rows, channels, vectors, planes, pitch);
-  }
+T project(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes, int64_t pitch,
+          bool with_energy) noexcept {
+  return with_energy ? project_any<true>(x, rows, channels, vectors, count, planes, pitch)
+                     : project_any<false>(x, rows, channels, vectors, count, planes, pitch);
 }
 
-/// Vectors x (two registers of columns) sums over all rows.
-template <int kCount, typename T>
-HWY_INLINE void accumulate_strip(const T* HWY_RESTRICT x, int64_t rows, int64_t channels, int64_t columns,
-                                 const T* HWY_RESTRICT planes, int64_t pitch, T* HWY_RESTRICT sums) {
+/// sums[c] += weights[0] x[0, c] + .. + weights[kRows - 1] x[kRows - 1, c], in this order.
+template <int kRows, typename T>
+HWY_INLINE void add_rows(const T* HWY_RESTRICT x, int64_t channels, int64_t columns, const T* HWY_RESTRICT weights,
+                         T* HWY_RESTRICT sums) {
+  const auto columns_of = [&](auto d, int64_t c) HWY_ATTR {
+    auto sum = hn::LoadU(d, sums + c);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sum = hn::MulAdd(hn::LoadU(d, x + r * channels + c), hn::Set(d, weights[r]), sum);
+    hn::StoreU(sum, d, sums + c);
+  };
   const hn::ScalableTag<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t c = 0;
-  for (; c + 2 * lanes <= columns; c += 2 * lanes) {
-    hn::Vec<decltype(d)> low[kCount], high[kCount];
-    for (int j = 0; j < kCount; ++j) low[j] = high[j] = hn::Zero(d);
-    for (int64_t r = 0; r < rows; ++r) {
-      const auto a = hn::LoadU(d, x + r * channels + c), b = hn::LoadU(d, x + r * channels + c + lanes);
-      for (int j = 0; j < kCount; ++j) {
-        const auto weight = hn::Set(d, planes[j * pitch + r]);
-        low[j] = hn::MulAdd(a, weight, low[j]);
-        high[j] = hn::MulAdd(b, weight, high[j]);
-      }
-    }
-    for (int j = 0; j < kCount; ++j) {
-      hn::StoreU(low[j], d, sums + j * kColumns + c);
-      hn::StoreU(high[j], d, sums + j * kColumns + c + lanes);
-    }
-  }
-  for (; c < columns; ++c)
-    for (int j = 0; j < kCount; ++j) {
-      T total = 0;
-      for (int64_t r = 0; r < rows; ++r) total += planes[j * pitch + r] * x[r * channels + c];
-      sums[j * kColumns + c] = total;
-    }
+  for (; c + lanes <= columns; c += lanes) columns_of(d, c);
+  for (; c < columns; ++c) columns_of(hn::CappedTag<T, 1>(), c);
 }
 
 template <typename T>
 void accumulate(const T* x, int64_t rows, int64_t channels, int64_t columns, const T* planes, int64_t pitch, int count,
                 T* sums) noexcept {
-  switch (count) {
-    case 1:
-      return accumulate_strip<1>(x, rows, channels, columns, planes, pitch, sums);
-    case 2:
-      return accumulate_strip<2>(x, rows, channels, columns, planes, pitch, sums);
-    case 3:
-      return accumulate_strip<3>(x, rows, channels, columns, planes, pitch, sums);
-    default:
-      return accumulate_strip<4>(x, rows, channels, columns, planes, pitch, sums);
-  }
+  constexpr int kRows = 8;  // so that a sum is loaded and stored once for several rows, which stay in the first cache
+  for (int j = 0; j < count; ++j) std::fill(sums + j * kColumns, sums + j * kColumns + columns, T(0));
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    for (int j = 0; j < count; ++j)
+      add_rows<kRows>(x + r * channels, channels, columns, planes + j * pitch + r, sums + j * kColumns);
+  for (; r < rows; ++r)
+    for (int j = 0; j < count; ++j)
+      add_rows<1>(x + r * channels, channels, columns, planes + j * pitch + r, sums + j * kColumns);
 }
 
 template <typename T>
@@ -147,14 +151,18 @@ namespace tempo::integrity {
 namespace {
 
 template <typename T>
-void plain_project(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes,
-                   int64_t pitch) noexcept {
-  for (int64_t r = 0; r < rows; ++r)
+T plain_project(const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes, int64_t pitch,
+                bool with_energy) noexcept {
+  T energy = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; with_energy && c < channels; ++c) energy += x[r * channels + c] * x[r * channels + c];
     for (int v = 0; v < count; ++v) {
       T total = 0;
       for (int64_t c = 0; c < channels; ++c) total += x[r * channels + c] * vectors[v * channels + c];
       planes[v * pitch + r] = total;
     }
+  }
+  return energy;
 }
 
 template <typename T>
