@@ -5,8 +5,14 @@
 
 #include "benches.h"
 #include "tempo/error.h"
+#ifdef TEMPO_BENCH_TRAIN
+#include "common/program.h"
+#endif
 
 int main(int argc, char** argv) try {
+#ifdef TEMPO_BENCH_TRAIN
+  tempo::apps::set_up_runtime(argv);  // memory as in the programs that are measured
+#endif
   const std::string command = argc > 1 ? argv[1] : "";
   if (command == "kernels") return tempo::bench::run_kernels(argc - 1, argv + 1);
 #ifdef TEMPO_BENCH_TRANSPORT

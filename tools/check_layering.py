@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Folder of src/ -> folders it may include. Public headers (tempo/) are listed by name where the list must be short.
 MAY_INCLUDE = {
-    "base": {"base", "tempo"},
+    "base": {"base", "tempo", "hwy"},
     "wire": {"wire", "tempo/worker.h", "tempo/error.h", "tempo/v1/worker.pb.h"},
     "observe": {"observe", "tempo/error.h", "wire/host_port.h", "wire/descriptor.h"},
     "obfuscation": {"base", "obfuscation", "tempo", "hwy"},  # Highway's headers go in quotes by its own convention
@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "worker": {"worker", "wire", "observe", "tempo/worker.h", "tempo/error.h"},
     "offload": {"base", "wire", "observe", "obfuscation", "integrity", "offload", "worker", "tempo"},
     "nn": {"base", "obfuscation", "offload", "nn", "tempo", "hwy"},
-    "train": {"base", "observe", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo"},
+    "train": {"base", "observe", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo", "hwy"},
     "attest": {"base", "seal", "attest", "tempo"},
     "service": {"base", "observe", "seal", "attest", "train", "service", "tempo"},
     "audit": {"base", "obfuscation", "integrity", "offload", "nn", "train", "worker", "audit", "tempo"},

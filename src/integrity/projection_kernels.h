@@ -12,7 +12,7 @@ template <typename T>
 struct ProjectionKernels {
   /// planes[v * pitch + r] = x[r, :] . vectors[v, :] for `rows` rows and `count` <= kVectors vectors.
   /// @returns the sum of squares of x if `with_energy`, else 0.
-  T (*project)
+  T(*project)
   (const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes, int64_t pitch,
    bool with_energy) noexcept;
   /// sums[v * kColumns + c] = sum over r of planes[v * pitch + r] * x[r * channels + c] for `columns` <= kColumns, rows

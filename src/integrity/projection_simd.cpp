@@ -3,8 +3,8 @@
 
 #include "integrity/projection_kernels.h"
 
-// Scalable vectors have no arrays; such machines have NEON or the reference as well.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include "base/simd_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "integrity/projection_simd.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -197,9 +197,7 @@ const ProjectionKernelSet& reference_projection_kernels() {
 
 const ProjectionKernelSet& projection_kernels(int64_t target) {
   if (target == 0) return reference_projection_kernels();
-  hwy::ChosenTarget choice;  // of this call, not of the process
-  choice.Update(target);
-  return *HWY_DISPATCH_TABLE(kernel_set)[choice.GetIndex()]();
+  return *HWY_DISPATCH_TABLE(kernel_set)[dispatch_index(target)]();
 }
 
 const ProjectionKernelSet& best_projection_kernels() {

@@ -15,11 +15,11 @@ namespace tempo::nn {
 /// Rates of one core of the TEE and of the worker. Fixed numbers, not measured at run time: placement must not depend
 /// on how busy a machine was. Where they come from: docs/running.md.
 struct MachineModel {
-  double tee_flops_per_second = 6.5e10;  ///< dense products inside the TEE, one core
+  double tee_flops_per_second = 7.0e10;  ///< dense products inside the TEE, one core
   double tee_bytes_per_second = 1.2e10;  ///< element-wise passes, bytes read plus written, one core
   /// Blinding or un-blinding one element, one core: to copy or permute it, or the first row round with the channels'
   /// of `rotated`; and each further row round.
-  double permute_seconds = 0.8e-9, rotate_seconds = 1.6e-9, row_round_seconds = 1.0e-9;
+  double permute_seconds = 0.8e-9, rotate_seconds = 1.8e-9, row_round_seconds = 1.1e-9;
   double verify_seconds = 0.4e-9;         ///< to project one element, where results are verified
   double key_seconds = 1.0e-5;            ///< deriving one key
   double key_seconds_per_entry = 6.0e-9;  ///< drawing one entry of one round of it

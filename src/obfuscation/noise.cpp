@@ -1,7 +1,7 @@
 #include "obfuscation/noise.h"
 
-// Scalable vectors are left out as in kernels/simd.cpp.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include "base/simd_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "obfuscation/noise.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-// Scalable vectors have no arrays; such machines have NEON or the reference as well.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include "base/simd_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "nn/kernels/norm_act.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -176,9 +176,7 @@ const NormActKernels& reference_norm_act_kernels() {
 
 const NormActKernels& norm_act_kernels(int64_t target) {
   if (target == 0) return reference_norm_act_kernels();
-  hwy::ChosenTarget choice;
-  choice.Update(target);
-  return *HWY_DISPATCH_TABLE(kernel_set)[choice.GetIndex()]();
+  return *HWY_DISPATCH_TABLE(kernel_set)[dispatch_index(target)]();
 }
 
 const NormActKernels& best_norm_act_kernels() {

@@ -1,8 +1,8 @@
 // The kernels once per instruction set of Highway, and the choice between them.
 #include "obfuscation/kernels/kernels.h"
 
-// Scalable vectors have no arrays; such machines have NEON or the reference as well.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include "base/simd_targets.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "obfuscation/kernels/simd.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -60,12 +60,7 @@ namespace kernels {
 
 HWY_EXPORT(kernel_set);
 
-const KernelSet& simd_kernels(int64_t target) {
-  // Highway's own dispatch is one choice for the whole process; a private ChosenTarget makes it one for this call.
-  hwy::ChosenTarget choice;
-  choice.Update(target);
-  return *HWY_DISPATCH_TABLE(kernel_set)[choice.GetIndex()]();
-}
+const KernelSet& simd_kernels(int64_t target) { return *HWY_DISPATCH_TABLE(kernel_set)[dispatch_index(target)](); }
 
 const KernelSet& current_kernels() {
   const int64_t target = current_target == kBestTarget ? supported_isas().front().target : current_target;

@@ -1,0 +1,21 @@
+/// What every file of kernels compiled once per instruction set begins with; before Highway's own headers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// Scalable vectors have no arrays; such machines have NEON or the reference as well.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include "hwy/targets.h"
+
+namespace tempo {
+
+/// Which entry of HWY_DISPATCH_TABLE(..) is that of one Highway target, which this machine must support. Highway's own
+/// dispatch is one choice for the whole process; this one is of the call.
+inline size_t dispatch_index(int64_t target) {
+  hwy::ChosenTarget choice;
+  choice.Update(target);
+  return choice.GetIndex();
+}
+
+}  // namespace tempo
