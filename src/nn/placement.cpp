@@ -18,7 +18,7 @@ constexpr double kForwardAndBackward = 3;  // y, dx and dw cost the same
 constexpr int64_t kProbeImages = 2;
 // Bytes moved by element-wise work around one product, per output element: batch statistics, normalise, activate,
 // add, and their gradients, in float32 with stock kernels.
-constexpr double kElementwiseBytesPerOutput = 4.0 * 20;
+constexpr double kElementwiseBytesPerOutput = 4.0 * 17;
 
 /// Elements of each operand of a step, on the wire.
 struct OperandSizes {
