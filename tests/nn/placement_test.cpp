@@ -1,0 +1,48 @@
+#include "nn/placement.h"
+
+#include <gtest/gtest.h>
+
+namespace tempo::nn {
+namespace {
+
+Plan plan_of(const std::string& name, const BlindingOptions& blinding, const MachineModel& machine = {}) {
+  const ModelOptions options{.name = name};
+  const auto model = make_model(options);
+  return make_plan(*model, options, 32, blinding, OffloadPolicy::kAuto, machine);
+}
+
+int64_t offloaded(const Plan& plan, const std::string& ending) {
+  return std::count_if(plan.layers.begin(), plan.layers.end(), [&](const LayerPlan& layer) {
+    return layer.name.ends_with(ending) && layer.placement == Placement::kWorker;
+  });
+}
+
+const BlindingOptions kPermutedReturned = {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned};
+
+/// Every head of every image has keys of its own: more to draw than there is to compute over short sequences.
+TEST(Placement, AttentionsProductsStayAndItsWeightsLeave) {
+  const Plan plan = plan_of("vit_base", kPermutedReturned);
+  EXPECT_EQ(offloaded(plan, ".scores"), 0);
+  EXPECT_EQ(offloaded(plan, ".values"), 0);
+  EXPECT_EQ(offloaded(plan, ".qkv"), 12);
+  EXPECT_EQ(offloaded(plan, ".fc1"), 12);
+}
+
+TEST(Placement, WhatCostsMoreToMixStays) {
+  const Plan permuted = plan_of("resnet50", kPermutedReturned);
+  const Plan rotated = plan_of("resnet50", {});
+  EXPECT_EQ(permuted.offloaded_layers(), static_cast<int64_t>(permuted.layers.size()) - 2);  // first and last stay
+  EXPECT_LT(rotated.offloaded_layers(), permuted.offloaded_layers());
+  EXPECT_EQ(offloaded(rotated, "layer1.0.conv1"), 0);
+  EXPECT_EQ(offloaded(rotated, "layer4.0.conv2"), 1);
+  EXPECT_LT(rotated.tee_seconds(), rotated.local_seconds());
+}
+
+TEST(Placement, VerifyingAndTheOptimiserAreCounted) {
+  const double verified = plan_of("resnet50", kPermutedReturned).tee_seconds();
+  EXPECT_LT(plan_of("resnet50", kPermutedReturned, {.verifies = false}).tee_seconds(), verified);
+  EXPECT_GT(plan_of("resnet50", kPermutedReturned, {.optimiser_bytes_per_parameter = 28}).tee_seconds(), verified);
+}
+
+}  // namespace
+}  // namespace tempo::nn
