@@ -69,10 +69,11 @@ def table(model, rows):
         if row is None:
             lines.append(f"| {name} | not measured | | | | |")
             continue
+        tee = f"{row['tee_ms']:.1f}" if "tee_ms" in row else ""
         busy = row.get("device_busy")
         waits = "" if busy is None or setting == "local" else f"{100 * (1 - busy):.0f}%"
         lines.append(f"| {name} | {row['samples/s']:.1f} | {ratio(row['samples/s'], speeds.get('local'))} | "
-                     f"{ratio(row['samples/s'], speeds.get('unprotected'))} | {row.get('tee_ms', 0):.1f} | {waits} |")
+                     f"{ratio(row['samples/s'], speeds.get('unprotected'))} | {tee} | {waits} |")
     return "\n".join(lines) + "\n"
 
 
