@@ -95,7 +95,6 @@ kernels::RowPass RowRounds<T>::scratch_pass(const Group& group, int pass, int64_
   p.scale = round.scale.data();
   p.divide = divides_by_scale(key.form) && !key.key->orthogonal;
   p.block = round.block;
-  p.stream = false;
   return p;
 }
 
@@ -131,10 +130,13 @@ void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, i
     for (Piece piece = {.section = begin}; piece.section < end; piece = next_piece(p, piece)) run_piece(p, piece);
   } else {
     constexpr int64_t kGroups = kSection / kGroup;
-    void*& near = gathering() ? p.dst : const_cast<void*&>(p.src);
-    near = offset(near, gathering() ? p.dst_bf16 : p.src_bf16,
-                  begin * kSection * (gathering() ? p.dst_pitch : p.src_pitch));
-    (gathering() ? kernels->gather_rows : kernels->scatter_rows)(p, begin * kGroups, end * kGroups);
+    if (gathering()) {
+      p.dst = offset(p.dst, p.dst_bf16, begin * kSection * p.dst_pitch);
+      kernels->gather_rows(p, begin * kGroups, end * kGroups);
+    } else {
+      p.src = offset(p.src, p.src_bf16, begin * kSection * p.src_pitch);
+      kernels->scatter_rows(p, begin * kGroups, end * kGroups);
+    }
   }
   if (p.stream) hwy::FlushStream();
 }
