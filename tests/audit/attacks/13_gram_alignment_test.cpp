@@ -63,9 +63,17 @@ TEST(GramAlignment, ManyRowsAverageScalesOut) {
 TEST(GramAlignment, OnePositionLeavesTheSignsOpen) {
   testing::SyntheticOptions options = kSmall;
   options.kernel = options.tile = 1;
-  const Finding leak = attack(victim(options, Protection::kRotated))[1];
-  EXPECT_TRUE(leak.applicable);
-  EXPECT_LT(leak.score, 0.7);
+  double sum = 0;  // of a few draws of the keys: with signs guessed, each scores by luck
+  constexpr int kDraws = 8;
+  for (int draw = 0; draw < kDraws; ++draw) {
+    options.seed = static_cast<uint64_t>(draw + 1);
+    const Finding leak = attack(victim(options, Protection::kRotated))[1];
+    EXPECT_TRUE(leak.applicable);
+    EXPECT_LT(leak.score, 0.9);
+    sum += leak.score;
+  }
+  EXPECT_LT(sum / kDraws, 0.7);
+  options.seed = kSmall.seed;
   EXPECT_FALSE(attack(victim(options, Protection::kPermuted))[1].beats_chance());
 }
 
