@@ -241,6 +241,8 @@ void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channel
            ThreadPool& threads, DecoyImages<T> decoys) {
   check<T>("blind", geometry, rows, channels, wire, out, true);
   check_decoys("blind", geometry, decoys.images);
+  if (decoys.images > 0 && decoys.pixels == nullptr)
+    throw InputError(fmt::format("blind: {} decoys without pixels, expected them", decoys.images));
   if (geometry.elements() == 0) return;
   const TileGeometry cut = simplified(geometry);
   Call<T>(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads).blind(x, decoys.pixels);

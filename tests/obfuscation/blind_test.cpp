@@ -419,6 +419,13 @@ TEST(Blind, RefusesWhatDoesNotFit) {
                       one_thread());
               }),
               HasSubstr("blind: wire memory is not aligned to its float32 elements, expected a multiple of 4 bytes"));
+  const auto with_decoys = [&](DecoyImages<float> decoys) {
+    return message_of([&] {
+      blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data(), one_thread(), decoys);
+    });
+  };
+  EXPECT_EQ(with_decoys({.images = 9, .pixels = x.data()}), "blind: 9 decoys among 8 images, expected at most as many");
+  EXPECT_EQ(with_decoys({.images = 1}), "blind: 1 decoys without pixels, expected them");
   TileGeometry flat = matrix_geometry(8, 4);
   flat.step_x = 0;
   EXPECT_THAT(message_of([&] { blinded(x, flat, rows, channels); }), HasSubstr("expected positive sizes"));

@@ -91,14 +91,13 @@ HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, i
 constexpr int64_t kPrefetchGroups = 4;
 
 /// Starts fetching what the hardware will not guess: permuted rows, of this pass or the next, and rows of which a panel
-/// is only a piece. Memory that is written past the caches needs no fetching.
+/// is only a piece.
 template <bool kGather, typename In, typename Out>
 HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row, int64_t first, int64_t end) {
   if (!kGather && row + kGroup <= end && pass.src_pitch != pass.width) {
 #pragma GCC unroll 16
     for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row - first + i) * pass.src_pitch);
   }
-  if (!kGather && pass.stream) return;
   using Far = std::conditional_t<kGather, const In, Out>;
   Far* far;
   if constexpr (kGather)
