@@ -7,6 +7,7 @@
 #include "nn/blinded_layer.h"
 #include "nn/layers.h"
 #include "nn/probe.h"
+#include "nn/token_functions.h"
 
 namespace tempo::nn {
 namespace {
@@ -31,18 +32,15 @@ void AttentionImpl::attach_products(std::shared_ptr<BlindedLayer> scores, std::s
   values_ = std::move(values);
 }
 
-torch::Tensor AttentionImpl::forward(const torch::Tensor& x) {
+torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const torch::Tensor& residual) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2);
   const int64_t head_width = width / heads_;
-  // [N, tokens, 3 * width] -> three of [N * heads, tokens, head_width].
-  const torch::Tensor split = qkv->forward(x).reshape({batch, tokens, 3, heads_, head_width}).permute({2, 0, 3, 1, 4});
-  const auto part = [&](int64_t index) { return split[index].reshape({batch * heads_, tokens, head_width}); };
-
-  const torch::Tensor query = part(0) * (1.0 / std::sqrt(static_cast<double>(head_width)));
-  const torch::Tensor scores = product(*this, "scores", scores_, query, part(1).transpose(1, 2));
-  const torch::Tensor mixed = product(*this, "values", values_, torch::softmax(scores, -1), part(2));
+  const auto [query, key, value] = split_heads(qkv->product(x), qkv->bias, heads_);
+  const torch::Tensor scores = product(*this, "scores", scores_, query, key.transpose(1, 2));
+  const torch::Tensor weights = softmax_(scores, 1.0 / std::sqrt(static_cast<double>(head_width)));
+  const torch::Tensor mixed = product(*this, "values", values_, weights, value);
   const torch::Tensor joined = mixed.reshape({batch, heads_, tokens, head_width}).transpose(1, 2);
-  return proj->forward(joined.reshape({batch, tokens, width}));
+  return proj->forward(joined.reshape({batch, tokens, width}), residual);
 }
 
 }  // namespace tempo::nn

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <vector>
+
+#include "nn/token_functions.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -74,18 +77,18 @@ bool keeps_plain_operands(offload::Session& session) {
   return session.options().reuse == Reuse::kNone || session.verifier().is_on() || session.workers().is_redundant();
 }
 
-/// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case.
+/// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case, whose y may have
+/// any shape of so many rows: a view of y could not be changed in place without copies.
 struct ProductFunction : torch::autograd::Function<ProductFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
-                        const std::shared_ptr<BlindedLayer>& layer) {
+                        const std::shared_ptr<BlindedLayer>& layer, const std::vector<int64_t>& y_shape) {
     offload::BlindedProduct& product = *layer->product();
     const auto& g = product.geometry();
     check_operands(
         product.layer(), x, w,
         x.dim() == 4 && x.size(3) == g.in && w.sizes() == at::IntArrayRef({g.out, g.kernel_h, g.kernel_w, g.in}));
     const offload::ImageShape shape{x.size(0), x.size(1), x.size(2)};
-    Tensor y = torch::empty(
-        {x.size(0), product.out_height(x.size(1)), product.out_width(x.size(2)), product.geometry().out}, x.options());
+    Tensor y = torch::empty(y_shape, x.options());
     auto call = product.forward(shape, view(x), view(w), writable(y));
     ctx->saved_data["x_shape"] = x.sizes().vec();
     ctx->saved_data["w_shape"] = w.sizes().vec();
@@ -109,7 +112,7 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
     product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw);
     holder->call.reset();  // the worker's copies are free from here on
-    return {dx, dw, Variable()};
+    return {dx, dw, Variable(), Variable()};
   }
 };
 
@@ -145,20 +148,21 @@ struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
 
 Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
                         const Tensor& bias) {
-  Tensor y = ProductFunction::apply(channels_last(x), channels_last(weight), layer);
-  if (bias.defined()) y = y + bias;
-  return channels_first_view(y);
+  const offload::BlindedProduct& product = *layer->product();
+  const std::vector<int64_t> shape = {x.size(0), product.out_height(x.size(2)), product.out_width(x.size(3)),
+                                      product.geometry().out};
+  Tensor y = ProductFunction::apply(channels_last(x), channels_last(weight), layer, shape);
+  return channels_first_view(add_bias_(y, bias));
 }
 
 Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
                         const Tensor& bias) {
   const int64_t in = weight.size(1), out = weight.size(0);
   auto shape = x.sizes().vec();
-  Tensor y =
-      ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(), weight.view({out, 1, 1, in}).contiguous(), layer);
   shape.back() = out;
-  y = y.view(shape);
-  return bias.defined() ? y + bias : y;
+  Tensor y = ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(), weight.view({out, 1, 1, in}).contiguous(),
+                                    layer, shape);
+  return add_bias_(y, bias);
 }
 
 Tensor offloaded_matmul(const std::shared_ptr<BlindedLayer>& layer, const Tensor& a, const Tensor& b) {

@@ -5,6 +5,7 @@
 
 #include "nn/blinded_layer.h"
 #include "nn/probe.h"
+#include "nn/token_functions.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -38,11 +39,24 @@ LinearImpl::LinearImpl(int64_t in, int64_t out, bool with_bias) : in_(in), out_(
   if (with_bias) bias = register_parameter("bias", torch::zeros({out_}));
 }
 
-Tensor LinearImpl::forward(const Tensor& x) {
+Tensor LinearImpl::product(const Tensor& x) {
   if (x.dim() < 1 || x.size(-1) != in_)
     throw InputError(fmt::format("linear: input is [{}], expected [..., {}]", fmt::join(x.sizes(), ", "), in_));
-  Tensor y = blinded_ ? offloaded_linear(blinded_, x, weight, bias) : torch::linear(x, weight, bias);
+  Tensor y = blinded_ ? offloaded_linear(blinded_, x, weight, {}) : torch::linear(x, weight);
   report_call(*this, "", x, weight, y);
+  return y;
+}
+
+Tensor LinearImpl::forward(const Tensor& x, const Tensor& residual) { return add_bias_(product(x), bias, residual); }
+
+LayerNormImpl::LayerNormImpl(int64_t width, double eps) : eps_(eps) {
+  weight = register_parameter("weight", torch::zeros({width}));
+  bias = register_parameter("bias", torch::zeros({width}));
+}
+
+Tensor LayerNormImpl::forward(const Tensor& x) {
+  Tensor y = layer_norm(x, weight, bias, eps_);
+  report_call(*this, "", x, {}, y);
   return y;
 }
 

@@ -54,7 +54,10 @@ TORCH_MODULE(Conv2d);
 class LinearImpl : public ProductLayer {
  public:
   LinearImpl(int64_t in, int64_t out, bool bias = true);
-  torch::Tensor forward(const torch::Tensor& x);
+  /// x W^T + bias (+ residual); `residual` may be undefined.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
+  /// x W^T alone: for what takes the bias along in a pass of its own.
+  torch::Tensor product(const torch::Tensor& x);
 
  private:
   int64_t in_, out_;
@@ -89,7 +92,8 @@ torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const torch::Tensor
 class AttentionImpl : public torch::nn::Module {
  public:
   AttentionImpl(int64_t width, int64_t heads);
-  torch::Tensor forward(const torch::Tensor& x);
+  /// Attention of x (+ residual); `residual` may be undefined.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
   void attach_products(std::shared_ptr<BlindedLayer> scores, std::shared_ptr<BlindedLayer> values);
 
   Linear qkv{nullptr}, proj{nullptr};
@@ -109,7 +113,6 @@ class LayerNormImpl : public torch::nn::Module {
   torch::Tensor weight, bias;
 
  private:
-  int64_t width_;
   double eps_;
 };
 TORCH_MODULE(LayerNorm);

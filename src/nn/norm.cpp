@@ -9,6 +9,7 @@
 #include "nn/kernels/norm_act.h"
 #include "nn/layers.h"
 #include "nn/probe.h"
+#include "nn/row_pieces.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -35,40 +36,6 @@ bool is_fusible(const Tensor& x, const Tensor& residual) {
 
 Tensor dense(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
-/// Calls `body(first, count)` for pieces of all rows, on LibTorch's threads. Pieces do not depend on how many there
-/// are.
-template <typename Body>
-void for_rows(int64_t rows, const Body& body) {
-  const int64_t pieces = (rows + kernels::kSummedRows - 1) / kernels::kSummedRows;
-  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const int64_t first = piece * kernels::kSummedRows;
-      body(first, std::min(kernels::kSummedRows, rows - first));
-    }
-  });
-}
-
-/// Column sums of two terms in float64, pieces added in their order.
-/// @param piece_sums `(first row, rows, sums of the first term, of the second)`
-template <typename PieceSums>
-std::pair<std::vector<double>, std::vector<double>> sum_rows(int64_t rows, int64_t channels,
-                                                             const PieceSums& piece_sums) {
-  const int64_t pieces = (rows + kernels::kSummedRows - 1) / kernels::kSummedRows;
-  std::vector<float> partial(static_cast<size_t>(pieces * 2 * channels));
-  for_rows(rows, [&](int64_t first, int64_t count) {
-    float* const out = partial.data() + first / kernels::kSummedRows * 2 * channels;
-    piece_sums(first, count, out, out + channels);
-  });
-  std::vector<double> a(static_cast<size_t>(channels)), b(a.size());
-  for (int64_t piece = 0; piece < pieces; ++piece)
-    for (size_t c = 0; c < a.size(); ++c) {
-      const float* const of_piece = partial.data() + static_cast<size_t>(piece * 2 * channels);
-      a[c] += static_cast<double>(of_piece[c]);
-      b[c] += static_cast<double>(of_piece[a.size() + c]);
-    }
-  return {std::move(a), std::move(b)};
-}
-
 struct Statistics {
   std::vector<float> mean, inverse_deviation;
 };
@@ -88,9 +55,10 @@ Statistics batch_statistics(const Tensor& x, Tensor& running_mean, Tensor& runni
   const int64_t channels = x.size(1), rows = x.numel() / channels;
   const float* const from = x.data_ptr<float>();
   // Shifted by the first row: squares of values far from zero would cancel.
-  const auto [sums, squares] = sum_rows(rows, channels, [&](int64_t first, int64_t count, float* a, float* b) {
-    best_norm_act_kernels().sums(from + first * channels, count, channels, from, a, b);
-  });
+  const auto [sums, squares] =
+      sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
+        best_norm_act_kernels().sums(from + first * channels, count, channels, from, sum[0], sum[1]);
+      });
   Statistics s;
   const auto n = static_cast<double>(rows);
   for (size_t c = 0; c < sums.size(); ++c) {
@@ -118,7 +86,7 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, 
   }
   const Tensor around = residual.defined() ? dense(residual) : Tensor();
   Tensor y = torch::empty_like(x, x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
-  for_rows(x.numel() / channels, [&](int64_t first, int64_t count) {
+  for_rows(x.numel() / channels, kernels::kSummedRows, [&](int64_t first, int64_t count) {
     const int64_t at = first * channels;
     best_norm_act_kernels().apply(x.data_ptr<float>() + at, around.defined() ? around.data_ptr<float>() + at : nullptr,
                                   count, channels, scale.data(), offset.data(), relu, y.data_ptr<float>() + at);
@@ -147,11 +115,12 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
     const int64_t channels = x.size(1), rows = x.numel() / channels;
     const float *const from = x.data_ptr<float>(), *const out = y.defined() ? y.data_ptr<float>() : nullptr;
     const auto offset_of = [](const float* data, int64_t at) { return data == nullptr ? nullptr : data + at; };
-    const auto [sums, products] = sum_rows(rows, channels, [&](int64_t first, int64_t count, float* a, float* b) {
-      const int64_t at = first * channels;
-      best_norm_act_kernels().gradient_sums(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count, channels,
-                                            mean, a, b);
-    });
+    const auto [sums, products] =
+        sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
+          const int64_t at = first * channels;
+          best_norm_act_kernels().gradient_sums(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count,
+                                                channels, mean, sum[0], sum[1]);
+        });
     Tensor dweight = torch::empty_like(weight), dbias = torch::empty_like(weight);
     std::vector<float> scale(sums.size()), slope(sums.size()), offset(sums.size());
     const auto n = static_cast<double>(rows);
@@ -166,7 +135,7 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
     }
     Tensor dx = torch::empty_like(x, at::MemoryFormat::ChannelsLast), dresidual;
     if (ctx->saved_data["residual"].toBool()) dresidual = torch::empty_like(dx, at::MemoryFormat::ChannelsLast);
-    for_rows(rows, [&](int64_t first, int64_t count) {
+    for_rows(rows, kernels::kSummedRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * channels;
       best_norm_act_kernels().gradient(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count, channels, mean,
                                        scale.data(), slope.data(), offset.data(), dx.data_ptr<float>() + at,
@@ -212,17 +181,6 @@ torch::Tensor BatchNorm2dImpl::forward(const torch::Tensor& x, Activation activa
     if (residual.defined()) y.add_(residual);
     if (is_relu) y.relu_();
   }
-  report_call(*this, "", x, {}, y);
-  return y;
-}
-
-LayerNormImpl::LayerNormImpl(int64_t width, double eps) : width_(width), eps_(eps) {
-  weight = register_parameter("weight", torch::zeros({width}));
-  bias = register_parameter("bias", torch::zeros({width}));
-}
-
-torch::Tensor LayerNormImpl::forward(const torch::Tensor& x) {
-  torch::Tensor y = torch::layer_norm(x, {width_}, weight, bias, eps_);
   report_call(*this, "", x, {}, y);
   return y;
 }

@@ -13,6 +13,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace tempo::nn::kernels {
 namespace HWY_NAMESPACE {
+namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class D>
@@ -114,6 +115,7 @@ const NormActKernels* kernel_set() {
   return &kSet;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace tempo::nn::kernels
 HWY_AFTER_NAMESPACE();

@@ -10,6 +10,7 @@
 #include "nn/layers.h"
 #include "nn/models/factories.h"
 #include "nn/models/initialise.h"
+#include "nn/token_functions.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -31,7 +32,9 @@ class MlpImpl : public torch::nn::Module {
     fc1_ = register_module("fc1", Linear(width, kMlpRatio * width));
     fc2_ = register_module("fc2", Linear(kMlpRatio * width, width));
   }
-  torch::Tensor forward(const torch::Tensor& x) { return fc2_->forward(torch::gelu(fc1_->forward(x))); }
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual) {
+    return fc2_->forward(gelu(fc1_->product(x), fc1_->bias), residual);
+  }
 
  private:
   Linear fc1_{nullptr}, fc2_{nullptr};
@@ -47,8 +50,8 @@ class EncoderBlockImpl : public torch::nn::Module {
     mlp_ = register_module("mlp", Mlp(spec.width));
   }
   torch::Tensor forward(const torch::Tensor& x) {
-    const torch::Tensor attended = x + attn_->forward(norm1_->forward(x));
-    return attended + mlp_->forward(norm2_->forward(attended));
+    const torch::Tensor attended = attn_->forward(norm1_->forward(x), x);
+    return mlp_->forward(norm2_->forward(attended), attended);
   }
 
  private:

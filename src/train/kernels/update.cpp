@@ -13,6 +13,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace tempo::train::kernels {
 namespace HWY_NAMESPACE {
+namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// Calls `body(d, i)` for all of [0, count): whole vectors, then single elements.
@@ -57,6 +58,7 @@ const UpdateKernels* kernel_set() {
   return &kSet;
 }
 
+}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace tempo::train::kernels
 HWY_AFTER_NAMESPACE();
