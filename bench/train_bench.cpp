@@ -221,9 +221,13 @@ void run_case(benchmark::State& state, const Case& what, const Options& options,
 Options parse(int argc, char** argv) {
   Options options;
   options.apps = fs::read_symlink("/proc/self/exe").parent_path().string();
-  CLI::App app("what a training step costs", "tempo-bench train");
+  CLI::App app("What a training step costs; --benchmark_out=FILE and Google Benchmark's other flags work, too",
+               "tempo-bench train");
   app.add_option("--model", options.models, "models, separated by commas")->delimiter(',');
-  app.add_option("--setting", options.settings, "settings, separated by commas; default: all")->delimiter(',');
+  std::string names;
+  for (const Setting& setting : all_settings()) names += (names.empty() ? "" : ", ") + setting.name;
+  app.add_option("--setting", options.settings, fmt::format("settings, separated by commas; default: all of {}", names))
+      ->delimiter(',');
   app.add_option("--batch-size", options.batches, "batch sizes")->delimiter(',')->check(CLI::PositiveNumber);
   app.add_option("--workers", options.workers, "numbers of workers")->delimiter(',')->check(CLI::PositiveNumber);
   app.add_option("--steps", options.steps, "steps of a run")->check(CLI::PositiveNumber);
@@ -246,7 +250,7 @@ Options parse(int argc, char** argv) {
   const auto& known = all_settings();
   for (const std::string& name : options.settings)
     if (std::none_of(known.begin(), known.end(), [&](const Setting& s) { return s.name == name; }))
-      throw InputError(fmt::format("train: got the setting \"{}\", expected one of tempo-bench train's", name));
+      throw InputError(fmt::format("train: got the setting \"{}\", expected one of {}", name, names));
   return options;
 }
 
@@ -258,6 +262,9 @@ bool is_possible(const std::string& model, const Setting& setting) {
 }  // namespace
 
 int run_train(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i)
+    if (std::string(argv[i]) == "--help")
+      parse(argc, argv);  // which ends: Google Benchmark's own knows no flag of ours
   benchmark::Initialize(&argc, argv);
   const Options options = parse(argc, argv);
   std::map<std::pair<std::string, int>, Measured> locals;

@@ -12,13 +12,20 @@
 namespace tempo::nn {
 namespace {
 
-// a [batch, n, d] x b [batch, d, m], in the TEE unless a worker side is attached.
-torch::Tensor product(const torch::nn::Module& module, const char* part, const std::shared_ptr<BlindedLayer>& blinded,
-                      const torch::Tensor& a, const torch::Tensor& b) {
-  torch::Tensor c = blinded ? offloaded_matmul(blinded, a, b) : torch::bmm(a, b);
-  report_call(module, part, a, b, c);
-  return c;
-}
+using torch::Tensor;
+
+/// query x key^T, whose gradients LibTorch would bring back transposed, and copy.
+struct ScoresFunction : torch::autograd::Function<ScoresFunction> {
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& query, const Tensor& key) {
+    ctx->save_for_backward({query, key});
+    return torch::bmm(query, key.transpose(1, 2));
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = ctx->get_saved_variables();
+    return {torch::bmm(gradients[0], saved[1]), torch::bmm(gradients[0].transpose(1, 2), saved[0])};
+  }
+};
 
 }  // namespace
 
@@ -32,14 +39,27 @@ void AttentionImpl::attach_products(std::shared_ptr<BlindedLayer> scores, std::s
   values_ = std::move(values);
 }
 
-torch::Tensor AttentionImpl::forward(const torch::Tensor& x, const torch::Tensor& residual) {
+// Both products are in the TEE unless a worker side is attached.
+Tensor AttentionImpl::scores(const Tensor& query, const Tensor& key) {
+  const Tensor transposed = key.transpose(1, 2);
+  Tensor c = scores_ ? offloaded_matmul(scores_, query, transposed) : ScoresFunction::apply(query, key);
+  report_call(*this, "scores", query, transposed, c);
+  return c;
+}
+
+Tensor AttentionImpl::values(const Tensor& weights, const Tensor& value) {
+  Tensor c = values_ ? offloaded_matmul(values_, weights, value) : torch::bmm(weights, value);
+  report_call(*this, "values", weights, value, c);
+  return c;
+}
+
+Tensor AttentionImpl::forward(const Tensor& x, const Tensor& residual) {
   const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2);
   const int64_t head_width = width / heads_;
   const auto [query, key, value] = split_heads(qkv->product(x), qkv->bias, heads_);
-  const torch::Tensor scores = product(*this, "scores", scores_, query, key.transpose(1, 2));
-  const torch::Tensor weights = softmax_(scores, 1.0 / std::sqrt(static_cast<double>(head_width)));
-  const torch::Tensor mixed = product(*this, "values", values_, weights, value);
-  const torch::Tensor joined = mixed.reshape({batch, heads_, tokens, head_width}).transpose(1, 2);
+  const Tensor weights = softmax_(scores(query, key), 1.0 / std::sqrt(static_cast<double>(head_width)));
+  const Tensor mixed = values(weights, value);
+  const Tensor joined = mixed.reshape({batch, heads_, tokens, head_width}).transpose(1, 2);
   return proj->forward(joined.reshape({batch, tokens, width}), residual);
 }
 

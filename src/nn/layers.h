@@ -99,6 +99,9 @@ class AttentionImpl : public torch::nn::Module {
   Linear qkv{nullptr}, proj{nullptr};
 
  private:
+  torch::Tensor scores(const torch::Tensor& query, const torch::Tensor& key);
+  torch::Tensor values(const torch::Tensor& weights, const torch::Tensor& value);
+
   int64_t heads_;
   std::shared_ptr<BlindedLayer> scores_, values_;  // nullptr: in the TEE
 };

@@ -190,7 +190,7 @@ std::vector<Field> make_fields() {
   t.integer("warmup-steps", TEMPO_MEMBER(warmup_steps), 0, kMany, "steps of linear warm-up");
   t.number("label-smoothing", TEMPO_MEMBER(label_smoothing), 0, 0.999, "share of the target given to all classes");
   t.number("clip-norm", TEMPO_MEMBER(clip_norm), 0, 1e9, "largest norm of the whole gradient; 0: no clipping");
-  t.integer("tee-threads", TEMPO_MEMBER(tee_threads), 0, 1024, "threads of the TEE; 0: all cores");
+  t.integer("tee-threads", TEMPO_MEMBER(tee_threads), 0, 1024, "threads of the TEE, kept to as many CPUs; 0: all");
   t.integer("checkpoint-interval", TEMPO_MEMBER(checkpoint_interval), 0, kMany,
             "steps between checkpoints; 0: at the end of every epoch");
   t.text("key", TEMPO_MEMBER(key), "sealing key file; default: ~/.config/tempo/checkpoint.key, made at first use");

@@ -8,6 +8,7 @@
 #include <map>
 #include <sstream>
 
+#include "base/cpu_budget.h"
 #include "base/file.h"
 #include "nn/layers.h"
 #include "seal/key_file.h"
@@ -87,6 +88,13 @@ void check_matches(const Checkpoint& checkpoint, const nn::ModelOptions& options
         fmt::format("{}: holds {}, expected {}", source, describe_model(checkpoint.model), describe_model(options)));
 }
 
+/// The TEE's threads, on CPUs of their own if their number was given; workers of this process need the others.
+void use_threads(const RunConfig& config) {
+  if (config.tee_threads > 0 && config.workers.find("inprocess:") == std::string::npos)
+    keep_to_cpus(config.tee_threads);
+  at::set_num_threads(tee_threads(config));
+}
+
 void warn_of_known_weights(const RunConfig& config, bool quiet) {
   if (config.workers == "local" || quiet) return;
   if (config.init.empty() && config.seed)
@@ -137,7 +145,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   const bool resuming = !config.resume.empty();
   if (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)) refuse_occupied(config.out);
 
-  at::set_num_threads(tee_threads(config));
+  use_threads(config);
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
   std::optional<SecretKey> sealing_key;
   if (resuming || !config.key.empty()) sealing_key = seal::load_key(key_path(config.key));
