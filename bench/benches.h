@@ -5,6 +5,8 @@ namespace tempo::bench {
 
 /// Blinding and un-blinding against memcpy of the same bytes.
 int run_kernels(int argc, char** argv);
+/// Registers, for `run_kernels`, the passes of what stays in the TEE.
+void add_layer_benches();
 /// Transports against memcpy and a raw TCP connection over loopback.
 int run_transport(int argc, char** argv);
 /// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.

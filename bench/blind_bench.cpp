@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <ctime>
 #include <numeric>
 #include <random>
 #include <string>
@@ -15,6 +14,7 @@
 
 #include "benches.h"
 #include "obfuscation/blind.h"
+#include "yardstick.h"
 
 namespace {
 
@@ -90,36 +90,6 @@ Bytes buffer(ElementType type, int64_t elements) {
   return bytes;
 }
 
-/// CPU time, like the benchmark's own, so that a busy machine disturbs less.
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-/// memcpy of a given size, timed between the runs of a kernel: the same noise and equally cold caches for both.
-class Yardstick {
- public:
-  explicit Yardstick(size_t bytes)
-      : from_(buffer(ElementType::kFloat32, static_cast<int64_t>(bytes / sizeof(float)))),
-        to_(buffer(ElementType::kFloat32, static_cast<int64_t>(bytes / sizeof(float)))) {}
-
-  void run() {
-    const double start = cpu_seconds();
-    std::memcpy(to_.data(), from_.data(), from_.bytes());
-    benchmark::DoNotOptimize(to_.data());
-    benchmark::ClobberMemory();
-    seconds_ += cpu_seconds() - start;
-    bytes_ += 2 * static_cast<double>(from_.bytes());
-  }
-  /// Read and written.
-  [[nodiscard]] double bytes_per_second() const { return bytes_ / seconds_; }
-
- private:
-  Bytes from_, to_;
-  double seconds_ = 0, bytes_ = 0;
-};
-
 /// Both directions of one case.
 class Fixture {
  public:
@@ -170,22 +140,7 @@ void measure(benchmark::State& state, Fixture& fixture, const Run& run, const Re
     state.SkipWithError("not what the reference computes: timing discarded");
     return;
   }
-  Yardstick yardstick(fixture.useful_bytes() / 2);
-  yardstick.run();
-  double seconds = 0;
-  for (auto _ : state) {
-    const double start = cpu_seconds();
-    run();
-    benchmark::ClobberMemory();
-    const double taken = cpu_seconds() - start;
-    state.SetIterationTime(taken);
-    seconds += taken;
-    yardstick.run();
-  }
-  const double speed = static_cast<double>(fixture.useful_bytes()) * static_cast<double>(state.iterations()) / seconds;
-  state.counters["GB/s"] = speed * 1e-9;
-  state.counters["memcpy_GB/s"] = yardstick.bytes_per_second() * 1e-9;
-  state.counters["of_memcpy"] = speed / yardstick.bytes_per_second();
+  bench::time_beside_memcpy(state, fixture.useful_bytes(), run);
 }
 
 void blind_bench(benchmark::State& state, const Case& c) {
@@ -218,6 +173,7 @@ int tempo::bench::run_kernels(int argc, char** argv) {
     add("rows_fully_channels_2_bf16" + suffix, narrow(rotated_case(rows, channels, kMixedFully, 2)));
     add("rows_4_of_16_channels_2" + suffix, rotated_case(rows, channels, rotation(4), 2));
   }
+  add("permute_scale/2080x3072", permuted_case(2080, 3072));  // of a ViT-Base: rows too long for the first cache
   for (const int64_t channels : {64, 256}) {
     const std::string suffix = "/" + std::to_string(channels) + "ch";
     for (const int64_t tile : {1, 4}) {
@@ -227,6 +183,9 @@ int tempo::bench::run_kernels(int argc, char** argv) {
       add(name + "_rows_fully_channels_2" + suffix, tile_case(channels, tile, kMixedFully, 2));
     }
   }
+#ifdef TEMPO_BENCH_TRAIN
+  add_layer_benches();
+#endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -54,6 +54,9 @@ HWY_INLINE void permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& 
   put<kPut>(d, hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c)), dst + c);
 }
 
+/// Rows of so many bytes are fetched ahead: far enough for memory to answer, and few enough to stay in the first cache.
+constexpr int64_t kFetchedBytes = 8192;
+
 /// Rows and channels of a group whose rounds both have blocks of one.
 template <typename In, typename Out, typename T>
 void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
@@ -61,15 +64,22 @@ void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
   const hn::CappedTag<T, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(In));
+  const auto row_bytes = pass.channels * static_cast<int64_t>(sizeof(In));
+  const auto rows_ahead = static_cast<int>(std::clamp<int64_t>(kFetchedBytes / row_bytes, 1, kGroup));
   with_put(pass.stream, pass.accumulate, [&](auto kind) HWY_ATTR {
     constexpr Put kPut = kind, kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
     for (int i = 0; i < pass.rows; ++i) {
       const In* const src = static_cast<const In*>(pass.src[i]);
-      const In* const ahead = static_cast<const In*>(pass.ahead[i]);
+      const int later = i + rows_ahead;
+      const In* const ahead = static_cast<const In*>(later < pass.rows ? pass.src[later] : pass.ahead[later % kGroup]);
       Out* const dst = static_cast<Out*>(pass.dst[i]);
-      for (int64_t c = 0; c < pass.channels; c += kLine) __builtin_prefetch(ahead + c);
       const auto row = hn::Set(d, pass.coefficient[i]);
       int64_t c = 0;
+      for (; c + kLine <= pass.channels; c += kLine) {
+        __builtin_prefetch(ahead + c);
+        for (int64_t at = c; at < c + kLine; at += lanes) permute_vector<kPut>(d, src, order, row, at, dst);
+      }
+      if (c < pass.channels) __builtin_prefetch(ahead + c);
       for (; c + lanes <= pass.channels; c += lanes) permute_vector<kPut>(d, src, order, row, c, dst);
       for (; c < pass.channels; ++c) permute_vector<kPutOne>(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst);
     }
