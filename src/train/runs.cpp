@@ -27,7 +27,10 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kSyntheticSeed = 1;  // generated images are no secret
 
-DataSplits load_data(const RunConfig& config) {
+/// @param key opens sealed data; null: the file `data-key`.
+DataSplits load_data(const RunConfig& config, const SecretKey* key) {
+  if (key != nullptr || !config.data_key.empty())
+    throw InputError("data-key: sealed data cannot be read yet, expected no key");
   if (config.data == "synthetic")
     return make_synthetic(config.train_size, config.test_size, kSyntheticSeed, config.image_size);
   return load_cifar10(config.data);
@@ -140,12 +143,15 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   at::set_num_threads(tee_threads(config));
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
   std::optional<SecretKey> sealing_key;
-  if (resuming || !config.key.empty()) sealing_key = seal::load_key(key_path(config.key));
+  if (hooks.sealing_key != nullptr)
+    sealing_key = hooks.sealing_key->duplicate();
+  else if (resuming || !config.key.empty())
+    sealing_key = seal::load_key(key_path(config.key));
   std::optional<Checkpoint> checkpoint;
   const fs::path resumed_file = checkpoint_path(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
-  const DataSplits data = load_data(config);
+  const DataSplits data = load_data(config, hooks.data_key);
   const nn::ModelOptions options = model_options(config, data.train);
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
                    : config.seed ? key_from_seed_insecure(*config.seed)
@@ -180,24 +186,34 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   return trainer.run(hooks);
 }
 
-RunConfig resumed_config(const fs::path& run, const std::string& key) {
+RunConfig resumed_config(const fs::path& run, const SecretKey& key) {
   const fs::path file = checkpoint_path(run);
-  RunConfig config = sealed_config(load_checkpoint(file, seal::load_key(key_path(key))), file.string());
+  RunConfig config = sealed_config(load_checkpoint(file, key), file.string());
   config.resume = config.out = run.string();
-  config.key = key;  // never from the run directory: whoever can write there could bring a checkpoint and its key
+  config.key = "";  // never from the run directory: whoever can write there could bring a checkpoint and its key
   return config;
 }
 
-Evaluation run_evaluation(const fs::path& run, const std::string& data, const std::string& key) {
+RunConfig resumed_config(const fs::path& run, const std::string& key) {
+  RunConfig config = resumed_config(run, seal::load_key(key_path(key)));
+  config.key = key;
+  return config;
+}
+
+Evaluation run_evaluation(const fs::path& run, const std::string& data, const std::string& key,
+                          const std::string& data_key) {
   LoadedRun loaded = load_run(run, key);
   if (!data.empty()) loaded.config.data = data;
-  const DataSplits splits = load_data(loaded.config);
+  if (!data.empty() || !data_key.empty()) loaded.config.data_key = data_key;
+  const DataSplits splits = load_data(loaded.config, nullptr);
   check_matches(loaded.checkpoint, model_options(loaded.config, splits.test), checkpoint_path(run).string());
   ThreadPool threads(tee_threads(loaded.config));
   return evaluate_model(loaded.deployment, splits.test, loaded.config.batch_size, 0, threads);
 }
 
-std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key) {
+std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key,
+                                       const std::string& data_key) {
+  if (!data_key.empty()) throw InputError("data-key: sealed data cannot be read yet, expected no key");
   constexpr size_t kMaxImageBytes = size_t{1} << 32;
   LoadedRun loaded = load_run(run, key);
   Dataset dataset = empty_cifar10(images.string());
