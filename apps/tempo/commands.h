@@ -11,5 +11,7 @@ void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_export(CLI::App& app);
 void add_keygen(CLI::App& app);
+void add_seal(CLI::App& app);
+void add_unseal(CLI::App& app);
 
 }  // namespace tempo::apps

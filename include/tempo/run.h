@@ -14,6 +14,8 @@
 
 namespace tempo {
 
+class SecretKey;  // base/secret.h
+
 enum class Optimizer { kSgd, kAdamW };
 enum class Schedule { kCosine, kConstant };
 /// Which products leave the TEE: those that the cost model finds worth it, or all that may (never the first and last).
@@ -22,7 +24,8 @@ enum class GradientSum { kMaster, kWorkers };
 
 struct RunConfig {
   std::string model = "resnet20";
-  std::string data = "synthetic";  ///< a CIFAR-10 folder, or "synthetic": generated images
+  std::string data = "synthetic";  ///< a CIFAR-10 folder, a sealed archive of one, or "synthetic": generated images
+  std::string data_key;            ///< key file that opens a sealed `data`; not a secret itself
   std::string out;                 ///< run directory; must not hold another run
   std::string resume;              ///< run directory to continue from
   std::string init;                ///< safetensors file of initial weights; "" draws secret ones
@@ -91,6 +94,9 @@ struct RunSummary {
 struct RunHooks {
   const std::atomic<bool>* stop = nullptr;  ///< set: finish the step, save, return with completed = false
   bool quiet = false;                       ///< no progress on stderr
+  /// Keys that are in memory only, borrowed for the call. Null: the files `data_key` and `key` of the configuration.
+  const SecretKey* data_key = nullptr;     ///< opens `data`, which must then be a sealed archive
+  const SecretKey* sealing_key = nullptr;  ///< opens and seals checkpoints
 };
 
 /// Trains, evaluates, writes the run directory. @throws InputError, RunError
@@ -99,13 +105,17 @@ RunSummary run_training(const RunConfig& config, const RunHooks& hooks = {});
 /// The configuration to go on with a run: the one sealed in its checkpoint, with `resume` and `out` set to `run`.
 /// Not config.toml, which anyone who can write the directory can change.
 RunConfig resumed_config(const std::filesystem::path& run, const std::string& key);
+/// The same with a key in memory; `run_training` is then to get it as `RunHooks::sealing_key`.
+RunConfig resumed_config(const std::filesystem::path& run, const SecretKey& key);
 
 struct Evaluation {
   int64_t images = 0;
   double accuracy = 0, loss = 0;
 };
 /// Accuracy of a run's last checkpoint on the test images of `data` ("" means the data it was trained on).
-Evaluation run_evaluation(const std::filesystem::path& run, const std::string& data, const std::string& key);
+/// @param key sealing key file. @param data_key key file that opens a sealed `data`, else "".
+Evaluation run_evaluation(const std::filesystem::path& run, const std::string& data, const std::string& key,
+                          const std::string& data_key = "");
 
 struct Prediction {
   int64_t image = 0;  ///< record number in the file
@@ -113,8 +123,9 @@ struct Prediction {
   double probability = 0;
 };
 /// Classes of the images in one CIFAR-10 binary file, by a run's last checkpoint.
+/// @param images the file, or a sealed archive that holds it alone, or a data set: then its test_batch.bin.
 std::vector<Prediction> run_prediction(const std::filesystem::path& run, const std::filesystem::path& images,
-                                       const std::string& key);
+                                       const std::string& key, const std::string& data_key = "");
 
 /// Rates for `plan`; 0 keeps the built-in figure.
 struct PlanRates {

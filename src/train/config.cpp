@@ -147,7 +147,8 @@ std::vector<Field> make_fields() {
   Table t;
   t.text("model", TEMPO_MEMBER(model),
          "network: resnet20, resnet18, resnet34, resnet50, vgg16, vit_tiny, vit_small, ...");
-  t.text("data", TEMPO_MEMBER(data), "folder of CIFAR-10 binaries, or synthetic");
+  t.text("data", TEMPO_MEMBER(data), "folder of CIFAR-10 binaries, a sealed archive of one, or synthetic");
+  t.text("data-key", TEMPO_MEMBER(data_key), "key file that opens sealed data");
   t.text("out", TEMPO_MEMBER(out), "run directory to make");
   t.text("init", TEMPO_MEMBER(init), "safetensors file of initial weights (public weights cannot be protected)");
   t.integer("epochs", TEMPO_MEMBER(epochs), 1, 1 << 24, "passes over the training images");
@@ -305,7 +306,7 @@ int tee_threads(const RunConfig& config) {
 
 std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
-  copy.out = copy.key = copy.workers = copy.tls = copy.integrity = copy.metrics = copy.log = "";
+  copy.out = copy.key = copy.data_key = copy.workers = copy.tls = copy.integrity = copy.metrics = copy.log = "";
   copy.tee_threads = 0;
   copy.worker_timeout = copy.worker_wait = 0;
   copy.gradient_sum = GradientSum::kMaster;

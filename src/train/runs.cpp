@@ -6,16 +6,19 @@
 
 #include <fstream>
 #include <map>
+#include <memory>
 #include <sstream>
 
 #include "base/cpu_budget.h"
 #include "base/file.h"
 #include "nn/layers.h"
 #include "seal/key_file.h"
+#include "seal/sealed_archive.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/data/cifar.h"
+#include "train/data/source.h"
 #include "train/data/synthetic.h"
 #include "train/deployment.h"
 #include "train/trainer.h"
@@ -28,10 +31,24 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kSyntheticSeed = 1;  // generated images are no secret
 
-DataSplits load_data(const RunConfig& config) {
-  if (config.data == "synthetic")
+/// A sealed archive if there is a key for it, else a folder. What is named with a key must be sealed: whoever can put a
+/// plain folder in the archive's place would choose what is trained on.
+/// @param key null: the key file `key_file`, "" if there is none.
+std::unique_ptr<DataSource> open_data(const fs::path& path, const SecretKey* key, const std::string& key_file) {
+  const bool is_sealed = seal::looks_like_archive(path);
+  if (key == nullptr && key_file.empty()) {
+    if (is_sealed)
+      throw InputError(fmt::format("{}: is a sealed archive, expected its key: --data-key", path.string()));
+    return open_folder(path);
+  }
+  if (!is_sealed) throw InputError(fmt::format("{}: got a key for it, expected a sealed archive", path.string()));
+  return key != nullptr ? open_sealed(path, *key) : open_sealed(path, seal::load_key(key_file));
+}
+
+DataSplits load_data(const RunConfig& config, const SecretKey* key) {
+  if (config.data == "synthetic" && key == nullptr && config.data_key.empty())
     return make_synthetic(config.train_size, config.test_size, kSyntheticSeed, config.image_size);
-  return load_cifar10(config.data);
+  return load_cifar10(*open_data(config.data, key, config.data_key));
 }
 
 fs::path key_path(const std::string& given) { return given.empty() ? seal::default_key_path() : fs::path(given); }
@@ -108,6 +125,18 @@ void warn_of_known_weights(const RunConfig& config, bool quiet) {
       "them: a worker that knows the start can solve for the keys.\n");
 }
 
+/// Records of a plain file, or of a sealed archive's only file, or else of its test images.
+void append_images(const fs::path& images, const std::string& data_key, Dataset& dataset) {
+  if (data_key.empty() && !seal::looks_like_archive(images)) {
+    append_cifar10_file(*open_folder(images.has_parent_path() ? images.parent_path() : "."), images.filename(),
+                        dataset);
+    return;
+  }
+  const auto source = open_data(images, nullptr, data_key);
+  const auto files = source->files();
+  append_cifar10_file(*source, files.size() == 1 ? files.front() : kCifar10TestFile, dataset);
+}
+
 /// The configuration under which a checkpoint was made: sealed with it, so nobody can weaken it from outside.
 RunConfig sealed_config(const Checkpoint& checkpoint, const std::string& source) {
   RunConfig config;
@@ -148,12 +177,15 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   use_threads(config);
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
   std::optional<SecretKey> sealing_key;
-  if (resuming || !config.key.empty()) sealing_key = seal::load_key(key_path(config.key));
+  if (hooks.sealing_key != nullptr)
+    sealing_key = hooks.sealing_key->duplicate();
+  else if (resuming || !config.key.empty())
+    sealing_key = seal::load_key(key_path(config.key));
   std::optional<Checkpoint> checkpoint;
   const fs::path resumed_file = checkpoint_path(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
-  const DataSplits data = load_data(config);
+  const DataSplits data = load_data(config, hooks.data_key);
   const nn::ModelOptions options = model_options(config, data.train);
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
                    : config.seed ? key_from_seed_insecure(*config.seed)
@@ -188,28 +220,36 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   return trainer.run(hooks);
 }
 
-RunConfig resumed_config(const fs::path& run, const std::string& key) {
+RunConfig resumed_config(const fs::path& run, const SecretKey& key) {
   const fs::path file = checkpoint_path(run);
-  RunConfig config = sealed_config(load_checkpoint(file, seal::load_key(key_path(key))), file.string());
+  RunConfig config = sealed_config(load_checkpoint(file, key), file.string());
   config.resume = config.out = run.string();
-  config.key = key;  // never from the run directory: whoever can write there could bring a checkpoint and its key
+  config.key = "";  // never from the run directory: whoever can write there could bring a checkpoint and its key
   return config;
 }
 
-Evaluation run_evaluation(const fs::path& run, const std::string& data, const std::string& key) {
+RunConfig resumed_config(const fs::path& run, const std::string& key) {
+  RunConfig config = resumed_config(run, seal::load_key(key_path(key)));
+  config.key = key;
+  return config;
+}
+
+Evaluation run_evaluation(const fs::path& run, const std::string& data, const std::string& key,
+                          const std::string& data_key) {
   LoadedRun loaded = load_run(run, key);
   if (!data.empty()) loaded.config.data = data;
-  const DataSplits splits = load_data(loaded.config);
+  if (!data.empty() || !data_key.empty()) loaded.config.data_key = data_key;
+  const DataSplits splits = load_data(loaded.config, nullptr);
   check_matches(loaded.checkpoint, model_options(loaded.config, splits.test), checkpoint_path(run).string());
   ThreadPool threads(tee_threads(loaded.config));
   return evaluate_model(loaded.deployment, splits.test, loaded.config.batch_size, 0, threads);
 }
 
-std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key) {
-  constexpr size_t kMaxImageBytes = size_t{1} << 32;
+std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key,
+                                       const std::string& data_key) {
   LoadedRun loaded = load_run(run, key);
   Dataset dataset = empty_cifar10(images.string());
-  append_cifar10_records(read_file(images, kMaxImageBytes), images.string(), dataset);
+  append_images(images, data_key, dataset);
   check_matches(loaded.checkpoint, model_options(loaded.config, dataset), checkpoint_path(run).string());
   std::vector<std::string> names;
   std::istringstream lines(loaded.checkpoint.class_names);
