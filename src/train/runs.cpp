@@ -136,19 +136,24 @@ LoadedRun load_run(const fs::path& run, const std::string& key) {
 RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   RunConfig config = given;
   resolve(config);
-  if (config.out.empty()) throw InputError("out: got nothing, expected a run directory to make");
-  const bool resuming = !config.resume.empty();
-  if (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)) refuse_occupied(config.out);
+  const bool is_kept = hooks.keeper != nullptr;
+  if (config.out.empty() && !is_kept) throw InputError("out: got nothing, expected a run directory to make");
+  const auto place = is_kept ? hooks.keeper->resumed() : std::nullopt;
+  const bool resuming = is_kept ? place.has_value() : !config.resume.empty();
+  if (!is_kept && (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)))
+    refuse_occupied(config.out);
 
   at::set_num_threads(tee_threads(config));
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
   std::optional<SecretKey> sealing_key;
-  if (hooks.sealing_key != nullptr)
+  if (is_kept)
+    sealing_key = place ? place->key->duplicate() : SecretKey();
+  else if (hooks.sealing_key != nullptr)
     sealing_key = hooks.sealing_key->duplicate();
   else if (resuming || !config.key.empty())
     sealing_key = seal::load_key(key_path(config.key));
   std::optional<Checkpoint> checkpoint;
-  const fs::path resumed_file = checkpoint_path(config.resume);
+  const fs::path resumed_file = place ? place->file : checkpoint_path(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
   const DataSplits data = load_data(config, hooks.data_key);
@@ -159,7 +164,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   // Keys are never a function of the seed, and never serve two sets of operands: they go on only from a clean stop,
   // once, and under settings that give the same operands.
   const bool same_keys =
-      checkpoint && checkpoint->numbers.contains(kCleanStop) && checkpoint->numbers.at(kCleanStop) == 1 &&
+      !is_kept && checkpoint && checkpoint->numbers.contains(kCleanStop) && checkpoint->numbers.at(kCleanStop) == 1 &&
       operand_settings(sealed_config(*checkpoint, resumed_file.string())) == operand_settings(config);
   SecretKey master = same_keys ? checkpoint->master.duplicate() : SecretKey::random();
   if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
@@ -176,9 +181,10 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
     deployment.model->initialise(random);
   }
   if (!sealing_key) sealing_key = own_sealing_key(hooks.quiet);
-  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate());
+  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate(),
+                  hooks.keeper);
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
-  make_run_directory(config.out, config);
+  if (!is_kept) make_run_directory(config.out, config);
   if (same_keys) {
     checkpoint->numbers[kCleanStop] = 0;
     save_checkpoint(*checkpoint, resumed_file, *sealing_key);
