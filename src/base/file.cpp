@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/descriptor.h"
 #include "tempo/error.h"
 
 namespace tempo {
@@ -15,14 +16,6 @@ namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* action) {
   throw RunError(fmt::format("{}: cannot be {}: {}", path.string(), action, std::strerror(errno)));
-}
-
-void sync_folder_of(const std::filesystem::path& path) {
-  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;  // the rename is done; only its durability is uncertain
-  ::fsync(descriptor);
-  ::close(descriptor);
 }
 
 template <typename Container>
@@ -71,6 +64,12 @@ void AtomicFile::commit() {
   ::close(descriptor_);
   descriptor_ = -1;
   sync_folder_of(path_);
+}
+
+void sync_folder_of(const std::filesystem::path& path) {
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const UniqueDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.get() >= 0) ::fsync(descriptor.get());  // else the rename is done; only its durability is uncertain
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& path, size_t max_bytes) {

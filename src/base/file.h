@@ -29,6 +29,9 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+/// Makes a rename in the folder of `path` last through a loss of power, where the file system can.
+void sync_folder_of(const std::filesystem::path& path);
+
 /// Reads a whole file. @throws InputError if it is missing, unreadable, or larger than `max_bytes`.
 std::vector<std::byte> read_file(const std::filesystem::path& path, size_t max_bytes);
 std::string read_text_file(const std::filesystem::path& path, size_t max_bytes);

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstddef>
 #include <span>
+#include <utility>
+#include <vector>
 
 namespace tempo {
 
@@ -51,6 +53,31 @@ class SecretKey {
   void wipe() noexcept { sodium_memzero(bytes_.data(), kBytes); }
 
   std::array<std::byte, kBytes> bytes_{};
+};
+
+/// Bytes of a size that is set once, wiped on destruction. Move-only; has no operator<< and no formatter on purpose.
+class SecretBytes {
+ public:
+  SecretBytes() = default;
+  /// All zero.
+  explicit SecretBytes(size_t size) : bytes_(size) {}
+  SecretBytes(SecretBytes&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  SecretBytes& operator=(SecretBytes&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  SecretBytes(const SecretBytes&) = delete;
+  SecretBytes& operator=(const SecretBytes&) = delete;
+  ~SecretBytes() {
+    if (!bytes_.empty()) sodium_memzero(bytes_.data(), bytes_.size());
+  }
+
+  [[nodiscard]] size_t size() const noexcept { return bytes_.size(); }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  [[nodiscard]] std::span<std::byte> writable() noexcept { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
 };
 
 /// Initialises libsodium, switches core dumps off and forbids other processes of this user to attach.

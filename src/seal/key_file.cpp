@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/csprng.h"
+#include "base/descriptor.h"
 #include "tempo/error.h"
 
 namespace tempo::seal {
@@ -20,20 +21,6 @@ namespace {
 constexpr std::string_view kPrefix = "tempo-key-v1 ";
 constexpr size_t kHexDigits = 2 * SecretKey::kBytes;
 constexpr size_t kLineBytes = kPrefix.size() + kHexDigits + 1;  // and the newline
-
-class UniqueDescriptor {
- public:
-  explicit UniqueDescriptor(int descriptor) : descriptor_(descriptor) {}
-  ~UniqueDescriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  UniqueDescriptor(const UniqueDescriptor&) = delete;
-  UniqueDescriptor& operator=(const UniqueDescriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 /// The text of a key file, and one byte more so that a longer file shows. Wiped when done with.
 struct LineBuffer {

@@ -1,17 +1,17 @@
 #include "seal/sealed_file.h"
 
 #include <fmt/format.h>
-#include <sodium.h>
 
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <optional>
 #include <utility>
 
 #include "base/byte_reader.h"
 #include "base/csprng.h"
 #include "base/file.h"
-#include "seal/key_file.h"
+#include "seal/secret_stream.h"
 #include "tempo/error.h"
 
 namespace tempo::seal {
@@ -19,35 +19,14 @@ namespace {
 
 constexpr std::string_view kMagic = "TEMPOSEA";
 constexpr uint32_t kVersion = 1;
-constexpr size_t kKeyIdBytes = 8;
-constexpr size_t kStreamHeaderBytes = crypto_secretstream_xchacha20poly1305_HEADERBYTES;
-constexpr size_t kTagBytes = crypto_secretstream_xchacha20poly1305_ABYTES;
-constexpr unsigned char kMessageTag = crypto_secretstream_xchacha20poly1305_TAG_MESSAGE;
-constexpr unsigned char kFinalTag = crypto_secretstream_xchacha20poly1305_TAG_FINAL;
 constexpr size_t kMaxHeaderBytes = kMagic.size() + 4 + 4 + kKeyIdBytes + 4 + kMaxKindBytes + kStreamHeaderBytes;
 
 using Bytes = std::vector<std::byte>;
-
-const unsigned char* as_sodium(std::span<const std::byte> bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-unsigned char* as_sodium_out(std::span<std::byte> bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
 
 void append(Bytes& out, std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
 void append(Bytes& out, std::string_view text) { append(out, std::as_bytes(std::span(text.data(), text.size()))); }
 
 SecretKey stream_key(const SecretKey& key, std::string_view kind) { return derive_key(key, "sealed-file", {kind}); }
-
-/// The secretstream state holds a key.
-struct Stream {
-  crypto_secretstream_xchacha20poly1305_state state{};
-  Stream() {
-    if (sodium_init() < 0) throw RunError("seal: libsodium could not be initialised");
-  }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  ~Stream() { sodium_memzero(&state, sizeof state); }
-};
 
 /// Plaintext that is wiped unless it was handed over.
 class Plaintext {
@@ -74,7 +53,8 @@ class Plaintext {
 
 /// Checks everything of the header that can be checked without the key. Leaves `reader` at the first chunk.
 /// @returns the secretstream header.
-std::span<const std::byte> read_header(ByteReader& reader, const SecretKey& key, std::string_view kind) {
+std::span<const std::byte, kStreamHeaderBytes> read_header(ByteReader& reader, const SecretKey& key,
+                                                           std::string_view kind) {
   const std::string& source = reader.source();
   if (reader.left() < kMagic.size() || reader.text(kMagic.size()) != kMagic)
     throw InputError(fmt::format("{}: not a sealed file; expected it to begin with {}", source, kMagic));
@@ -90,11 +70,8 @@ std::span<const std::byte> read_header(ByteReader& reader, const SecretKey& key,
   if (const std::string found = reader.text(kind_bytes); found != kind)
     throw InputError(
         fmt::format("{}: sealed as {}, expected {}", source, quote_untrusted(found), quote_untrusted(kind)));
-  std::array<char, 2 * kKeyIdBytes + 1> id_hex{};
-  sodium_bin2hex(id_hex.data(), id_hex.size(), as_sodium(id), id.size());
-  if (const std::string given = key_id(key); given != id_hex.data())
-    throw InputError(fmt::format("{}: sealed under key {}, the key given is {}", source, id_hex.data(), given));
-  return reader.bytes(kStreamHeaderBytes);
+  check_key_id(id, key, source);
+  return reader.bytes(kStreamHeaderBytes).first<kStreamHeaderBytes>();
 }
 
 /// The ciphertext of the next chunk.
@@ -120,7 +97,7 @@ std::span<const std::byte> read_chunk(ByteReader& reader, size_t number) {
 
 struct SealedWriter::State {
   AtomicFile file;
-  Stream stream;
+  std::optional<SecretStream> stream;
   Bytes header;   // additional data of the first chunk; empty once that is written
   Bytes pending;  // plaintext of the chunk being filled; never reallocated
   Bytes sealed = Bytes(kChunkBytes + kTagBytes);
@@ -130,15 +107,13 @@ struct SealedWriter::State {
   State& operator=(const State&) = delete;
   ~State() { sodium_memzero(pending.data(), pending.size()); }
 
-  void flush(unsigned char tag) {
-    unsigned long long length = 0;
-    if (crypto_secretstream_xchacha20poly1305_push(&stream.state, as_sodium_out(sealed), &length, as_sodium(pending),
-                                                   pending.size(), as_sodium(header), header.size(), tag) != 0)
-      throw RunError("seal: libsodium could not encrypt a chunk");
+  void flush(uint8_t tag) {
+    const auto chunk = std::span(sealed).first(pending.size() + kTagBytes);
+    stream->push(pending, header, tag, chunk);
     Bytes prefix;
-    append_u32(prefix, static_cast<uint32_t>(length));
+    append_u32(prefix, static_cast<uint32_t>(chunk.size()));
     file.write(prefix);
-    file.write(std::span(sealed).first(length));
+    file.write(chunk);
     sodium_memzero(pending.data(), pending.size());
     pending.clear();
     header.clear();
@@ -150,24 +125,18 @@ SealedWriter::SealedWriter(std::filesystem::path path, const SecretKey& key, std
     throw InputError(
         fmt::format("seal: kind {} has {} bytes, expected 1 to {}", quote_untrusted(kind), kind.size(), kMaxKindBytes));
   state_ = std::make_unique<State>(std::move(path));
-  std::array<unsigned char, kStreamHeaderBytes> stream_header{};
-  if (crypto_secretstream_xchacha20poly1305_init_push(&state_->stream.state, stream_header.data(),
-                                                      stream_key(key, kind).data()) != 0)
-    throw RunError("seal: libsodium could not start a stream");
-
-  std::array<unsigned char, kKeyIdBytes> id{};
-  const std::string id_hex = key_id(key);
-  sodium_hex2bin(id.data(), id.size(), id_hex.data(), id_hex.size(), nullptr, nullptr, nullptr);
+  std::array<std::byte, kStreamHeaderBytes> stream_header{};
+  state_->stream.emplace(stream_key(key, kind), std::span(stream_header));
 
   Bytes& header = state_->header;
   header.reserve(kMaxHeaderBytes);
   append(header, kMagic);
   append_u32(header, kVersion);
   append_u32(header, kChunkBytes);
-  append(header, std::as_bytes(std::span(id)));
+  append(header, key_id_bytes(key));
   append_u32(header, static_cast<uint32_t>(kind.size()));
   append(header, kind);
-  append(header, std::as_bytes(std::span(stream_header)));
+  append(header, stream_header);
   state_->file.write(header);
 }
 
@@ -193,10 +162,7 @@ std::vector<std::byte> unseal(std::span<const std::byte> sealed, const std::stri
   ByteReader reader(sealed, source);
   const auto stream_header = read_header(reader, key, kind);
   auto additional = sealed.first(reader.offset());
-  Stream stream;
-  if (crypto_secretstream_xchacha20poly1305_init_pull(&stream.state, as_sodium(stream_header),
-                                                      stream_key(key, kind).data()) != 0)
-    throw InputError(fmt::format("{}: the stream header in it was altered", source));
+  SecretStream stream(stream_key(key, kind), stream_header);
 
   Plaintext plain(std::min(reader.left(), max_bytes));
   for (size_t number = 1;; ++number) {
@@ -205,16 +171,13 @@ std::vector<std::byte> unseal(std::span<const std::byte> sealed, const std::stri
     if (length > max_bytes - plain.size())
       throw InputError(
           fmt::format("{}: more than {} bytes are sealed in it, expected at most that", source, max_bytes));
-    unsigned char tag = 0;
-    if (crypto_secretstream_xchacha20poly1305_pull(&stream.state, as_sodium_out(plain.extend(length)), nullptr, &tag,
-                                                   as_sodium(chunk), chunk.size(), as_sodium(additional),
-                                                   additional.size()) != 0)
-      throw InputError(fmt::format("{}: chunk {} was altered: it does not authenticate", source, number));
+    const std::optional<uint8_t> tag = stream.pull(chunk, additional, plain.extend(length));
+    if (!tag) throw InputError(fmt::format("{}: chunk {} was altered: it does not authenticate", source, number));
     additional = {};
-    if (tag == kFinalTag) break;
-    if (tag != kMessageTag || length != kChunkBytes)
+    if (*tag == kFinalTag) break;
+    if (*tag != kMessageTag || length != kChunkBytes)
       throw InputError(fmt::format("{}: chunk {} has tag {} and {} bytes, expected tag {} and {} bytes", source, number,
-                                   tag, length, kMessageTag, kChunkBytes));
+                                   *tag, length, kMessageTag, kChunkBytes));
   }
   if (reader.left() != 0)
     throw InputError(fmt::format("{}: {} bytes after the final chunk, expected none", source, reader.left()));
