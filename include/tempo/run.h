@@ -122,6 +122,7 @@ struct RunHooks {
   /// Keys that are in memory only, borrowed for the call. Null: the files `data_key` and `key` of the configuration.
   const SecretKey* data_key = nullptr;     ///< opens `data`, which must then be a sealed archive
   const SecretKey* sealing_key = nullptr;  ///< opens and seals checkpoints
+  std::string archive_id{};                ///< which archive `data` must be, not only one of that key; "": any
   RunKeeper* keeper = nullptr;             ///< instead of a run directory, and of `sealing_key`
 };
 

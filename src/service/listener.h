@@ -57,8 +57,8 @@ class Listener {
   const ListenerLimits limits_;
   observe::Log& log_;
   const Serve serve_;
+  uint16_t port_ = 0;  // set by what makes the socket
   wire::UniqueDescriptor socket_;
-  uint16_t port_ = 0;
   std::atomic<bool> stop_ = false;
   std::list<Connection> connections_;  // of the accepting thread alone
   std::thread thread_;

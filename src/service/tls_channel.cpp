@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sodium.h>
 #include <sys/socket.h>
 
@@ -69,6 +71,26 @@ bool wait_for(int descriptor, short events, Clock::time_point deadline) {
   pollfd entry{descriptor, events, 0};
   return left > 0 && ::poll(&entry, 1, static_cast<int>(left)) != 0;
 }
+
+/// OpenSSL writes to sockets in a way that kills a process whose peer is gone, unless this thread is deaf to it.
+class NoSigpipe {
+ public:
+  NoSigpipe() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &old_);
+  }
+  ~NoSigpipe() {
+    const timespec now = {};
+    if (sigismember(&old_, SIGPIPE) == 0) ::sigtimedwait(&set_, nullptr, &now);  // what came meanwhile
+    ::pthread_sigmask(SIG_SETMASK, &old_, nullptr);
+  }
+  NoSigpipe(const NoSigpipe&) = delete;
+  NoSigpipe& operator=(const NoSigpipe&) = delete;
+
+ private:
+  sigset_t set_{}, old_{};
+};
 
 /// Bytes on their way in one direction. They are what goes through TLS: wiped at the end.
 struct Lane {
@@ -213,6 +235,7 @@ TlsChannel::TlsChannel(wire::UniqueDescriptor socket, const TlsIdentity& identit
 TlsChannel::~TlsChannel() = default;
 
 void TlsChannel::handshake(milliseconds patience) {
+  const NoSigpipe deaf;
   const auto deadline = Clock::now() + patience;
   for (;;) {
     ERR_clear_error();
@@ -245,6 +268,7 @@ void TlsChannel::bind(const TlsIdentity& identity, Role role) {
 }
 
 void TlsChannel::pump(int local, milliseconds idle, const std::atomic<bool>& stop) {
+  const NoSigpipe deaf;
   Pump pump(ssl_.get(), socket_.get(), local);
   auto last = Clock::now();
   while (!stop && !pump.is_over() && Clock::now() - last < idle) {

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <vector>
 
 #include "service/tls_identity.h"
 #include "wire/descriptor.h"
@@ -19,9 +18,9 @@ inline constexpr const char* kExporterLabel = "EXPORTER-tempo-attestation";
 /// What the evidence and the transcript bind: both ends of one TLS connection see the same, and nobody between two
 /// connections does.
 struct ChannelBinding {
-  Digest exporter{};
-  std::vector<std::byte> service_spki;  ///< SubjectPublicKeyInfo of the service's certificate, DER
-  Digest client{};                      ///< SHA-256 of the client's: who owns its jobs
+  attest::Digest32 exporter{};
+  attest::Bytes service_spki;  ///< SubjectPublicKeyInfo of the service's certificate, DER
+  attest::Digest32 client{};                   ///< SHA-256 of the client's: who owns its jobs
 };
 
 /// One TLS connection. Both ends show a certificate and prove that they hold its key; nobody signs certificates, so a

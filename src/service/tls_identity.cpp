@@ -36,12 +36,12 @@ bool is_p256(const EVP_PKEY* key) {
          std::string_view(group.data(), length) == "prime256v1";
 }
 
-std::vector<std::byte> public_key_of(EVP_PKEY* key) {
+attest::Bytes public_key_of(EVP_PKEY* key) {
   unsigned char* der = nullptr;
   const int bytes = i2d_PUBKEY(key, &der);
   check(bytes > 0, "write a public key");
   const auto* begin = reinterpret_cast<const std::byte*>(der);
-  std::vector<std::byte> out(begin, begin + bytes);
+  attest::Bytes out(begin, begin + bytes);
   OPENSSL_free(der);
   return out;
 }
@@ -88,18 +88,12 @@ void write_key(const std::filesystem::path& path, EVP_PKEY* key) {
 
 }  // namespace
 
-Digest sha256(std::span<const std::byte> bytes) {
-  Digest digest{};
+attest::Digest32 sha256(attest::ByteView bytes) {
+  attest::Digest32 digest{};
   check(EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()), nullptr, EVP_sha256(),
                    nullptr) == 1,
         "hash");
   return digest;
-}
-
-std::string to_hex(std::span<const std::byte> bytes) {
-  std::string out;
-  for (const std::byte byte : bytes) out += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
-  return out;
 }
 
 TlsIdentity::TlsIdentity(UniqueKey key) : key_(std::move(key)), certificate_(certificate_for(key_.get())) {}
@@ -119,9 +113,9 @@ TlsIdentity TlsIdentity::load_or_create(const std::filesystem::path& path, bool*
   return identity;
 }
 
-std::vector<std::byte> TlsIdentity::spki() const { return public_key_of(key_.get()); }
+attest::Bytes TlsIdentity::spki() const { return public_key_of(key_.get()); }
 
-std::vector<std::byte> spki_of(X509* certificate) {
+attest::Bytes spki_of(X509* certificate) {
   EVP_PKEY* key = certificate != nullptr ? X509_get0_pubkey(certificate) : nullptr;
   if (!is_p256(key)) throw ProtocolError("tls: the peer has no key on P-256");
   return public_key_of(key);

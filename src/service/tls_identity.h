@@ -4,21 +4,15 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-#include <array>
-#include <cstddef>
 #include <filesystem>
 #include <memory>
-#include <span>
-#include <string>
-#include <vector>
+
+#include "attest/types.h"
 
 namespace tempo::service {
 
-using Digest = std::array<std::byte, 32>;
 /// SHA-256. @throws RunError if OpenSSL fails.
-Digest sha256(std::span<const std::byte> bytes);
-/// Lower-case hex digits.
-std::string to_hex(std::span<const std::byte> bytes);
+attest::Digest32 sha256(attest::ByteView bytes);
 
 template <auto kFree>
 struct OpensslFree {
@@ -43,7 +37,7 @@ class TlsIdentity {
   [[nodiscard]] EVP_PKEY* key() const { return key_.get(); }
   [[nodiscard]] X509* certificate() const { return certificate_.get(); }
   /// SubjectPublicKeyInfo, DER.
-  [[nodiscard]] std::vector<std::byte> spki() const;
+  [[nodiscard]] attest::Bytes spki() const;
 
  private:
   explicit TlsIdentity(UniqueKey key);
@@ -53,6 +47,6 @@ class TlsIdentity {
 };
 
 /// SubjectPublicKeyInfo of a certificate, DER. @throws ProtocolError if its key is not on P-256.
-std::vector<std::byte> spki_of(X509* certificate);
+attest::Bytes spki_of(X509* certificate);
 
 }  // namespace tempo::service
