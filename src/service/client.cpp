@@ -116,14 +116,14 @@ void Client::upload(const JobId& job, const std::filesystem::path& archive, uint
   in.seekg(static_cast<std::streamoff>(from));
   if (!in) throw InputError(fmt::format("{}: cannot be read from byte {} on", archive.string(), from));
   size_t unanswered = 0;
-  std::string failure;
+  std::optional<v1::Failure> failure;  // the first; what was sent after it is answered, too
   const auto take_answer = [&] {
     const v1::JobReply reply = caller_->receive();
     --unanswered;
-    if (reply.has_failure()) throw_failure(reply.failure());
+    if (reply.has_failure() && !failure) failure = reply.failure();
   };
   std::string piece(kPieceBytes, '\0');
-  while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0) {
+  while (!failure && (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0)) {
     const auto bytes = static_cast<size_t>(in.gcount());
     v1::JobRequest request;
     request.mutable_upload()->set_job(text_of(job));
@@ -136,6 +136,7 @@ void Client::upload(const JobId& job, const std::filesystem::path& archive, uint
     if (unanswered == kWindow) take_answer();
   }
   while (unanswered > 0) take_answer();
+  if (failure) throw_failure(*failure);
 }
 
 JobView Client::release(const Release& release) {

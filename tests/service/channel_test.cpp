@@ -36,7 +36,13 @@ class Bound : public ::testing::Test {
           ::poll(&entry, 1, -1);
           const ssize_t count = ::recv(end.get(), bytes.data(), bytes.size(), 0);
           if (count <= 0) return;
-          ::send(end.get(), bytes.data(), static_cast<size_t>(count), MSG_NOSIGNAL);
+          for (ssize_t sent = 0; sent < count;) {
+            pollfd room{end.get(), POLLOUT, 0};
+            ::poll(&room, 1, -1);
+            const ssize_t more = ::send(end.get(), bytes.data() + sent, static_cast<size_t>(count - sent), MSG_NOSIGNAL);
+            if (more < 0 && errno != EAGAIN) return;
+            sent += std::max<ssize_t>(more, 0);
+          }
         }
       });
     }
@@ -97,25 +103,24 @@ TEST_F(Bound, BytesGoBothWaysWhateverTheirNumber) {
   const auto channel = connect(client_);
   SocketPair pair;
   std::atomic<bool> stop = false;
-  std::thread pump([&] { channel->pump(pair.ours.get(), milliseconds(20'000), stop); });
+  std::jthread pump([&] { channel->pump(pair.ours.get(), milliseconds(20'000), stop); });
   std::string sent(3'000'017, 'x'), got;
   for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<char>(i * 131 + i / 251);
   size_t begun = 0;
   std::array<char, 50'000> piece{};
   while (got.size() < sent.size()) {
     pollfd entry{pair.grpcs.get(), static_cast<short>(POLLIN | (begun < sent.size() ? POLLOUT : 0)), 0};
-    ASSERT_GT(::poll(&entry, 1, 5'000), 0) << got.size();
+    if (::poll(&entry, 1, 5'000) <= 0) break;
     if (entry.revents & POLLOUT) {
       const ssize_t count = ::send(pair.grpcs.get(), sent.data() + begun, sent.size() - begun, MSG_NOSIGNAL);
       if (count > 0) begun += static_cast<size_t>(count);
     }
     const ssize_t count = ::recv(pair.grpcs.get(), piece.data(), piece.size(), 0);
-    ASSERT_NE(count, 0);
+    if (count == 0) break;
     if (count > 0) got.append(piece.data(), static_cast<size_t>(count));
   }
-  EXPECT_EQ(got, sent);
+  EXPECT_TRUE(got == sent) << got.size() << " of " << sent.size() << " bytes came back";
   pair.grpcs.reset();
-  pump.join();
 }
 
 TEST_F(Bound, WhoShowsNoCertificateIsRefusedAndLogged) {
