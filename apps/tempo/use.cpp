@@ -13,11 +13,14 @@ namespace tempo::apps {
 namespace {
 
 struct UseFlags {
-  std::string run, data, images, out, key, format = "safetensors";
+  std::string run, data, data_key, images, out, key, format = "safetensors";
 
   void add_common(CLI::App& command) {
     command.add_option("--run", run, "run directory")->required()->type_name("DIR");
     command.add_option("--key", key, "sealing key file; default: ~/.config/tempo/checkpoint.key")->type_name("FILE");
+  }
+  void add_data_key(CLI::App& command) {
+    command.add_option("--data-key", data_key, "key file that opens sealed data")->type_name("FILE");
   }
 };
 
@@ -32,9 +35,11 @@ void add_eval(CLI::App& app) {
   auto* command = app.add_subcommand("eval", "Test accuracy of a run's last checkpoint");
   auto flags = std::make_shared<UseFlags>();
   flags->add_common(*command);
-  command->add_option("--data", flags->data, "CIFAR-10 folder or synthetic; default: what it was trained on");
+  command->add_option("--data", flags->data,
+                      "CIFAR-10 folder, sealed archive of one, or synthetic; default: what it was trained on");
+  flags->add_data_key(*command);
   command->callback([flags] {
-    const Evaluation result = run_evaluation(flags->run, flags->data, flags->key);
+    const Evaluation result = run_evaluation(flags->run, flags->data, flags->key, flags->data_key);
     fmt::print("{} images, accuracy {:.2f}%, loss {:.4f}\n", result.images, 100 * result.accuracy, result.loss);
   });
 }
@@ -43,9 +48,14 @@ void add_predict(CLI::App& app) {
   auto* command = app.add_subcommand("predict", "Class and probability of every image in a CIFAR-10 binary file");
   auto flags = std::make_shared<UseFlags>();
   flags->add_common(*command);
-  command->add_option("--images", flags->images, "CIFAR-10 binary file")->required()->type_name("FILE");
+  command
+      ->add_option("--images", flags->images,
+                   "CIFAR-10 binary file, or a sealed archive that holds one or a data set: then its test images")
+      ->required()
+      ->type_name("FILE");
+  flags->add_data_key(*command);
   command->callback([flags] {
-    for (const Prediction& p : run_prediction(flags->run, flags->images, flags->key))
+    for (const Prediction& p : run_prediction(flags->run, flags->images, flags->key, flags->data_key))
       fmt::print("{}\t{}\t{:.4f}\n", p.image, p.label, p.probability);
   });
 }

@@ -30,7 +30,7 @@ template <size_t kBytes>
 std::array<std::byte, kBytes> array_of(std::span<const std::byte> bytes) {
   std::array<std::byte, kBytes> out{};
   assert(bytes.size() == kBytes);
-  std::copy(bytes.begin(), bytes.end(), out.begin());
+  std::copy_n(bytes.begin(), kBytes, out.begin());
   return out;
 }
 
@@ -111,6 +111,7 @@ ArchiveHeader ArchiveHeader::fresh(const SecretKey& key, uint64_t chunks) {
 
 std::array<std::byte, kArchiveHeaderBytes> ArchiveHeader::encode() const {
   Bytes out;
+  out.reserve(kArchiveHeaderBytes);
   append(out, kArchiveMagic);
   append_u32(out, kVersion);
   append_u32(out, kArchiveChunkBytes);

@@ -6,15 +6,18 @@
 
 #include <fstream>
 #include <map>
+#include <memory>
 #include <sstream>
 
 #include "base/file.h"
 #include "nn/layers.h"
 #include "seal/key_file.h"
+#include "seal/sealed_archive.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/data/cifar.h"
+#include "train/data/source.h"
 #include "train/data/synthetic.h"
 #include "train/deployment.h"
 #include "train/trainer.h"
@@ -27,13 +30,27 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kSyntheticSeed = 1;  // generated images are no secret
 
-/// @param key opens sealed data; null: the file `data-key`.
-DataSplits load_data(const RunConfig& config, const SecretKey* key) {
-  if (key != nullptr || !config.data_key.empty())
-    throw InputError("data-key: sealed data cannot be read yet, expected no key");
-  if (config.data == "synthetic")
+/// A sealed archive if there is a key for it, else a folder. What is named with a key must be sealed: whoever can put a
+/// plain folder in the archive's place would choose what is trained on.
+/// @param key null: the key file `key_file`, "" if there is none.
+std::unique_ptr<DataSource> open_data(const fs::path& path, const SecretKey* key, const std::string& key_file,
+                                      const std::string& archive_id) {
+  const bool is_sealed = seal::looks_like_archive(path);
+  if (key == nullptr && key_file.empty()) {
+    if (is_sealed)
+      throw InputError(fmt::format("{}: is a sealed archive, expected its key: --data-key", path.string()));
+    return open_folder(path);
+  }
+  if (!is_sealed) throw InputError(fmt::format("{}: got a key for it, expected a sealed archive", path.string()));
+  return key != nullptr ? open_sealed(path, *key, archive_id)
+                        : open_sealed(path, seal::load_key(key_file), archive_id);
+}
+
+/// @param archive_id of the archive that it must be; "": any.
+DataSplits load_data(const RunConfig& config, const SecretKey* key, const std::string& archive_id = "") {
+  if (config.data == "synthetic" && key == nullptr && config.data_key.empty())
     return make_synthetic(config.train_size, config.test_size, kSyntheticSeed, config.image_size);
-  return load_cifar10(config.data);
+  return load_cifar10(*open_data(config.data, key, config.data_key, archive_id));
 }
 
 fs::path key_path(const std::string& given) { return given.empty() ? seal::default_key_path() : fs::path(given); }
@@ -103,6 +120,18 @@ void warn_of_known_weights(const RunConfig& config, bool quiet) {
       "them: a worker that knows the start can solve for the keys.\n");
 }
 
+/// Records of a plain file, or of a sealed archive's only file, or else of its test images.
+void append_images(const fs::path& images, const std::string& data_key, Dataset& dataset) {
+  if (data_key.empty() && !seal::looks_like_archive(images)) {
+    append_cifar10_file(*open_folder(images.has_parent_path() ? images.parent_path() : "."), images.filename(),
+                        dataset);
+    return;
+  }
+  const auto source = open_data(images, nullptr, data_key, "");
+  const auto files = source->files();
+  append_cifar10_file(*source, files.size() == 1 ? files.front() : kCifar10TestFile, dataset);
+}
+
 /// The configuration under which a checkpoint was made: sealed with it, so nobody can weaken it from outside.
 RunConfig sealed_config(const Checkpoint& checkpoint, const std::string& source) {
   RunConfig config;
@@ -156,7 +185,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   const fs::path resumed_file = place ? place->file : checkpoint_path(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
-  const DataSplits data = load_data(config, hooks.data_key);
+  const DataSplits data = load_data(config, hooks.data_key, hooks.archive_id);
   const nn::ModelOptions options = model_options(config, data.train);
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
                    : config.seed ? key_from_seed_insecure(*config.seed)
@@ -219,11 +248,9 @@ Evaluation run_evaluation(const fs::path& run, const std::string& data, const st
 
 std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key,
                                        const std::string& data_key) {
-  if (!data_key.empty()) throw InputError("data-key: sealed data cannot be read yet, expected no key");
-  constexpr size_t kMaxImageBytes = size_t{1} << 32;
   LoadedRun loaded = load_run(run, key);
   Dataset dataset = empty_cifar10(images.string());
-  append_cifar10_records(read_file(images, kMaxImageBytes), images.string(), dataset);
+  append_images(images, data_key, dataset);
   check_matches(loaded.checkpoint, model_options(loaded.config, dataset), checkpoint_path(run).string());
   std::vector<std::string> names;
   std::istringstream lines(loaded.checkpoint.class_names);

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/csprng.h"
+#include "seal/archive_folder.h"
 #include "support/temp_folder.h"
 #include "tempo/error.h"
 #include "train/data/batches.h"
@@ -113,6 +114,41 @@ TEST(Cifar, RefusesLabelsAboveNine) {
   Dataset untouched;
   EXPECT_THROW(append_cifar10_records(cifar_records({0, 255}), "memory", untouched), InputError);
   EXPECT_TRUE(untouched.images.empty() && untouched.labels.empty());
+}
+
+TEST(Cifar, IsReadStraightFromASealedArchive) {
+  const CifarFolder folder;
+  write_bytes(folder / "data_batch_10.bin", cifar_records({5}));
+  write_bytes(folder / "data_batch_2.bin", cifar_records({4, 0}));
+  write_text(folder / "batches.meta.txt", "zero\none\ntwo\nthree\n4\n5\n6\n7\n8\nnine\n");
+  const TempFolder elsewhere;
+  const SecretKey key = key_from_seed_insecure(kSeed);
+  seal::seal_path(folder.path(), elsewhere / "x.sealed", key);
+  const DataSplits plain = load_cifar10(folder.path());
+  const DataSplits sealed = load_cifar10(*open_sealed(elsewhere / "x.sealed", key));
+  EXPECT_EQ(sealed.train.images, plain.train.images);
+  EXPECT_EQ(sealed.train.labels, plain.train.labels);
+  EXPECT_EQ(sealed.test.images, plain.test.images);
+  EXPECT_EQ(sealed.test.class_names, plain.test.class_names);
+  EXPECT_THAT(elsewhere.names(), ::testing::ElementsAre("x.sealed"));
+}
+
+TEST(Cifar, RefusesArchivesThatAreNotCifar) {
+  const CifarFolder folder;
+  const TempFolder elsewhere;
+  const SecretKey key = key_from_seed_insecure(kSeed);
+  const auto refusal = [&](const std::string& name) {
+    seal::seal_path(folder.path(), elsewhere / name, key);
+    return message_of<InputError>([&] { load_cifar10(*open_sealed(elsewhere / name, key)); });
+  };
+  std::filesystem::remove(folder / "test_batch.bin");
+  EXPECT_THAT(refusal("a"), HasSubstr("a: \"test_batch.bin\": no such file in the archive"));
+  write_bytes(folder / "test_batch.bin", cifar_records({11}));
+  EXPECT_THAT(refusal("b"), HasSubstr("b: \"test_batch.bin\": record 1 has label 11, expected 0 to 9"));
+  std::filesystem::create_directory(folder / "below");
+  for (const char* name : {"data_batch_1.bin", "test_batch.bin"})
+    std::filesystem::rename(folder / name, folder.path() / "below" / name);
+  EXPECT_THAT(refusal("c"), HasSubstr("c: holds no data_batch_N.bin"));
 }
 
 TEST(Cifar, RealImages) {

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "nn/blinding_cases.h"
+#include "seal/archive_writer.h"
 #include "seal/key_file.h"
 #include "support/temp_folder.h"
 #include "tempo/error.h"
@@ -338,6 +339,40 @@ TEST_F(Runs, EvaluationAndPredictionUseTheCheckpoint) {
   ASSERT_EQ(predictions.size(), 2U);
   EXPECT_EQ(predictions[0].label, predictions[1].label);  // both images are black
   EXPECT_GT(predictions[0].probability, 0.1);
+}
+
+/// As a service runs that keeps keys in memory only: no key file is named, none is made.
+TEST_F(Runs, KeysInMemoryDoForTrainingAndResuming) {
+  std::vector<std::byte> records;
+  for (int i = 0; i < 40; ++i) {
+    records.push_back(static_cast<std::byte>(i % 10));
+    records.insert(records.end(), 3072, static_cast<std::byte>(6 * i));
+  }
+  const SecretKey data_key = SecretKey::random(), sealing_key = SecretKey::random();
+  seal::seal_files(folder_ / "data.sealed", data_key, {{"data_batch_1.bin", records}, {"test_batch.bin", records}});
+  RunConfig c = config("run", "lenet");
+  c.key = "";
+  c.data = (folder_ / "data.sealed").string();
+  c.steps = 3;
+  const RunHooks hooks{.quiet = true, .data_key = &data_key, .sealing_key = &sealing_key};
+  const std::string home = folder_.path().string();
+  ::setenv("XDG_CONFIG_HOME", home.c_str(), 1);  // where the user's own key would be made
+  EXPECT_EQ(run_training(c, hooks).steps, 3);
+  EXPECT_EQ(load_checkpoint(checkpoint_path(c.out), sealing_key).step, 3);
+  EXPECT_THROW(load_checkpoint(checkpoint_path(c.out), data_key), InputError);
+
+  RunConfig next = resumed_config(c.out, sealing_key);
+  EXPECT_EQ(next.key, "");
+  EXPECT_EQ(next.data, c.data);
+  next.steps = 5;
+  EXPECT_EQ(run_training(next, hooks).steps, 5);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "tempo"));
+  ::unsetenv("XDG_CONFIG_HOME");
+
+  EXPECT_THAT(message_of<InputError>([&] { run_training(next, {.quiet = true, .sealing_key = &sealing_key}); }),
+              HasSubstr("is a sealed archive, expected its key"));
+  next.data = "synthetic";
+  EXPECT_THAT(message_of<InputError>([&] { run_training(next, hooks); }), HasSubstr("expected a sealed archive"));
 }
 
 TEST(Optimiser, IsTorchsOwn) {

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/byte_reader.h"
-#include "base/file.h"
 #include "tempo/error.h"
 
 namespace tempo::train {
@@ -20,6 +19,7 @@ constexpr size_t kClasses = 10;
 constexpr size_t kMaxNameBytes = 64;
 constexpr size_t kMaxFileBytes = kRecordBytes * 1'000'000;
 constexpr size_t kMaxNamesFileBytes = 4096;
+constexpr const char* kNamesFile = "batches.meta.txt";
 constexpr std::string_view kBatchPrefix = "data_batch_", kBatchSuffix = ".bin";
 
 /// Means and standard deviations over the 50,000 training images, of values scaled to 0..1.
@@ -28,14 +28,13 @@ constexpr std::array<float, 3> kStddev = {0.2470F, 0.2435F, 0.2616F};
 
 struct NumberedFile {
   uint64_t number;
-  std::filesystem::path path;
+  std::string name;
   auto operator<=>(const NumberedFile&) const = default;
 };
 
-std::vector<NumberedFile> data_batches(const std::filesystem::path& folder) {
+std::vector<NumberedFile> data_batches(const DataSource& source) {
   std::vector<NumberedFile> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : source.files()) {
     if (!name.starts_with(kBatchPrefix) || !name.ends_with(kBatchSuffix)) continue;
     const char* begin = name.data() + kBatchPrefix.size();
     const char* end = name.data() + std::max(name.size() - kBatchSuffix.size(), kBatchPrefix.size());
@@ -43,8 +42,8 @@ std::vector<NumberedFile> data_batches(const std::filesystem::path& folder) {
     const auto [stop, error] = std::from_chars(begin, end, number);
     if (error != std::errc() || stop != end)
       throw InputError(
-          fmt::format("{}: {} has no number, expected data_batch_N.bin", folder.string(), quote_untrusted(name)));
-    found.push_back({number, entry.path()});
+          fmt::format("{}: {} has no number, expected data_batch_N.bin", source.name(), quote_untrusted(name)));
+    found.push_back({number, name});
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -59,10 +58,6 @@ Dataset empty_split(const std::string& name, const std::vector<std::string>& cla
   split.mean = kMean;
   split.stddev = kStddev;
   return split;
-}
-
-void append_file(const std::filesystem::path& path, Dataset& into) {
-  append_cifar10_records(read_file(path, kMaxFileBytes), path.string(), into);
 }
 
 std::vector<std::string> standard_class_names() {
@@ -114,24 +109,31 @@ std::vector<std::string> parse_cifar10_class_names(std::string_view text, const 
   return names;
 }
 
-DataSplits load_cifar10(const std::filesystem::path& folder) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error))
-    throw InputError(fmt::format("{}: no such folder, expected one with CIFAR-10's data_batch_N.bin and test_batch.bin",
-                                 folder.string()));
-  const auto batches = data_batches(folder);
+void append_cifar10_file(const DataSource& source, const std::string& file, Dataset& into) {
+  source.read(file, kMaxFileBytes, [&](std::span<const std::byte> bytes, const std::string& name) {
+    append_cifar10_records(bytes, name, into);
+  });
+}
+
+DataSplits load_cifar10(const DataSource& source) {
+  const auto batches = data_batches(source);
   if (batches.empty())
     throw InputError(
-        fmt::format("{}: holds no data_batch_N.bin, expected CIFAR-10 in its binary layout", folder.string()));
+        fmt::format("{}: holds no data_batch_N.bin, expected CIFAR-10 in its binary layout", source.name()));
 
   std::vector<std::string> names = standard_class_names();
-  if (const auto path = folder / "batches.meta.txt"; std::filesystem::exists(path, error))
-    names = parse_cifar10_class_names(read_text_file(path, kMaxNamesFileBytes), path.string());
+  const auto files = source.files();
+  if (std::find(files.begin(), files.end(), kNamesFile) != files.end())
+    source.read(kNamesFile, kMaxNamesFileBytes, [&](std::span<const std::byte> bytes, const std::string& name) {
+      names = parse_cifar10_class_names({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name);
+    });
 
   DataSplits splits{empty_split("cifar10/train", names), empty_split("cifar10/test", names)};
-  for (const auto& batch : batches) append_file(batch.path, splits.train);
-  append_file(folder / "test_batch.bin", splits.test);
+  for (const auto& batch : batches) append_cifar10_file(source, batch.name, splits.train);
+  append_cifar10_file(source, kCifar10TestFile, splits.test);
   return splits;
 }
+
+DataSplits load_cifar10(const std::filesystem::path& folder) { return load_cifar10(*open_folder(folder)); }
 
 }  // namespace tempo::train
