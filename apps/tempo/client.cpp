@@ -34,12 +34,16 @@ struct ClientFlags {
 
   void add_to(CLI::App& command, bool is_job_required) {
     command.add_option("--server", server, "HOST:PORT of the service")->required();
-    command.add_option("--policy", policy, "JSON: which code and which machines to trust")->required()->type_name("FILE");
+    command.add_option("--policy", policy, "JSON: which code and which machines to trust")
+        ->required()
+        ->type_name("FILE");
     command.add_option("--collateral", collateral, "vendors' certificates, revocation lists and TCB info; may repeat")
         ->type_name("FILE");
-    command.add_option("--identity", identity, "this client's key, made at first use; default: ~/.config/tempo/client.pem")
+    command
+        .add_option("--identity", identity, "this client's key, made at first use; default: ~/.config/tempo/client.pem")
         ->type_name("FILE");
-    command.add_option("--client-state", state, "what is remembered of jobs; default: ~/.config/tempo")->type_name("DIR");
+    command.add_option("--client-state", state, "what is remembered of jobs; default: ~/.config/tempo")
+        ->type_name("DIR");
     if (is_job_required) command.add_option("job", job, "its id, 32 hex digits")->required();
   }
 
@@ -200,13 +204,15 @@ void submit(SubmitFlags& flags) {
 void add_submit_flags(CLI::App& command, SubmitFlags& flags) {
   flags.add_to(command, false);
   command.add_option("--key", flags.key, "key file that sealed the data")->required()->type_name("FILE");
-  command.add_option("--data", flags.data, "sealed archive to train on; without it, generated images")->type_name("FILE");
+  command.add_option("--data", flags.data, "sealed archive to train on; without it, generated images")
+      ->type_name("FILE");
   command.add_option("--config", flags.config, "TOML file of training settings; flags after -- override it")
       ->type_name("FILE");
   command.add_option("--resume", flags.resume, "go on with this job: finish its upload, or release its key again")
       ->type_name("JOB");
   command.add_flag("--wait", flags.is_waiting, "until the job is over");
-  command.add_option("training", flags.training, "after --: flags of tempo train, e.g. -- --model resnet18 --epochs 10");
+  command.add_option("training", flags.training,
+                     "after --: flags of tempo train, e.g. -- --model resnet18 --epochs 10");
 }
 
 struct LogsFlags : ClientFlags {

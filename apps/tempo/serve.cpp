@@ -31,7 +31,9 @@ struct ServeFlags {
   void add_to(CLI::App& command) {
     RunConfig& base = options.base;
     command.add_option("--listen", listen, "HOST:PORT to serve at (port 0: a free one)")->capture_default_str();
-    command.add_option("--state", state, "folder of the jobs: sealed states and checkpoints")->required()->type_name("DIR");
+    command.add_option("--state", state, "folder of the jobs: sealed states and checkpoints")
+        ->required()
+        ->type_name("DIR");
     command.add_option("--tee", tee, "where evidence comes from: auto, configfs-tsm, gramine, insecure-simulated")
         ->capture_default_str();
     command.add_option("--evidence", evidence, "write a piece of evidence at the start, for tempo policy init")
@@ -49,7 +51,8 @@ struct ServeFlags {
     command.add_option("--max-jobs", options.store.jobs, "of all clients together")->capture_default_str();
     command.add_option("--max-jobs-per-client", options.store.jobs_per_client, "of one client")->capture_default_str();
     command.add_option("--max-connections", options.listener.connections, "at once")->capture_default_str();
-    command.add_option("--log", log, "append log lines, JSON objects, to FILE; -: to standard error")->type_name("FILE");
+    command.add_option("--log", log, "append log lines, JSON objects, to FILE; -: to standard error")
+        ->type_name("FILE");
   }
 };
 
@@ -63,9 +66,10 @@ void serve(ServeFlags& flags) {
   const auto log = flags.log.empty() ? std::make_unique<observe::Log>() : std::make_unique<observe::Log>(flags.log);
   const auto evidence = attest::make_evidence_source(flags.tee);
   if (evidence->tee() == attest::Tee::kInsecureSimulated)
-    fmt::print(stderr,
-               "WARNING: --tee insecure-simulated: this is NO trusted execution environment. Whoever runs this machine can "
-               "read every data set, key and model. For tests only.\n");
+    fmt::print(
+        stderr,
+        "WARNING: --tee insecure-simulated: this is NO trusted execution environment. Whoever runs this machine can "
+        "read every data set, key and model. For tests only.\n");
   // Once before anybody asks: a platform that gives none is found out now.
   const std::string sample = attest::to_json(evidence->collect(attest::ReportData{}));
   if (!flags.evidence.empty()) {

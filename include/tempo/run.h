@@ -90,9 +90,9 @@ struct RunSummary {
   std::vector<double> losses;  ///< of every step of this process; in metrics.jsonl, not in summary.json
 };
 
-/// Keeps what a run leaves behind, for a caller that may have nothing in plain on a disk and must know which checkpoint is
-/// the newest. With it the run writes checkpoints and nothing else: no metrics.jsonl, no summary.json, no config.toml.
-/// Called by the thread that runs; what it throws ends the run.
+/// Keeps what a run leaves behind, for a caller that may have nothing in plain on a disk and must know which checkpoint
+/// is the newest. With it the run writes checkpoints and nothing else: no metrics.jsonl, no summary.json, no
+/// config.toml. Called by the thread that runs; what it throws ends the run.
 class RunKeeper {
  public:
   /// Where a checkpoint lies and what it is sealed under. The key is borrowed until the next call.

@@ -18,8 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kConnectPatience{10'000}, kHandshakePatience{10'000};
-constexpr milliseconds kIdle{600'000};     // the service's limit is shorter
-constexpr size_t kWindow = 8;              // pieces of an upload that are not yet answered
+constexpr milliseconds kIdle{600'000};  // the service's limit is shorter
+constexpr size_t kWindow = 8;           // pieces of an upload that are not yet answered
 constexpr size_t kMaxStateFileBytes = size_t{80} << 20;
 constexpr size_t kMaxCheckpointBytes = size_t{64} << 30;
 constexpr const char* kCheckpointKind = "checkpoint";  // as src/train/checkpoint.cpp seals it
@@ -64,12 +64,11 @@ void Client::attest() {
     throw ProtocolError("service: got no attestation, or one with too long a configuration");
   release_key_ = fixed<32>(got.release_key(), "attestation: key-release key");
   const attest::Digest32 config_hash = sha256(bytes_of(got.configuration()));
-  const attest::ReportData expected =
-      attest::bind_report_data({.nonce = random.bytes(),
-                                .spki = channel_.binding().service_spki,
-                                .release_public_key = release_key_,
-                                .tls_exporter = channel_.binding().exporter,
-                                .config_hash = config_hash});
+  const attest::ReportData expected = attest::bind_report_data({.nonce = random.bytes(),
+                                                                .spki = channel_.binding().service_spki,
+                                                                .release_public_key = release_key_,
+                                                                .tls_exporter = channel_.binding().exporter,
+                                                                .config_hash = config_hash});
   attest::Evidence evidence;
   try {
     evidence = attest::parse_evidence(bytes_of(got.evidence()), "the service's evidence");
@@ -78,8 +77,9 @@ void Client::attest() {
   }
   attest::SeenCollateral remembered = seen();
   const auto before = remembered.items();
-  appraisal_ = attest::appraise(evidence, options_.collateral, options_.policy,
-                                {.report_data = expected, .config_hash = config_hash, .now = options_.now}, &remembered);
+  appraisal_ =
+      attest::appraise(evidence, options_.collateral, options_.policy,
+                       {.report_data = expected, .config_hash = config_hash, .now = options_.now}, &remembered);
   attest::require_accepted(appraisal_);
   if (remembered.items() != before) remembered.save(options_.state / kSeenFile);
   configuration_ = got.configuration();
@@ -98,7 +98,8 @@ v1::JobReply Client::call(const v1::JobRequest& request) {
 }
 
 JobView Client::one_view(const v1::JobReply& reply) {
-  if (!reply.has_jobs() || reply.jobs().jobs_size() != 1) throw ProtocolError("service: expected the status of one job");
+  if (!reply.has_jobs() || reply.jobs().jobs_size() != 1)
+    throw ProtocolError("service: expected the status of one job");
   JobView view = view_of(reply.jobs().jobs(0));
   jobs_.heard(view.job, view.counter);
   return view;

@@ -23,8 +23,8 @@ struct ClientOptions {
   wire::HostPort server;
   attest::Policy policy;
   attest::Collateral collateral;
-  std::filesystem::path state;      ///< folder: jobs/, and what collateral was seen
-  attest::UtcTime now{};            ///< expiry dates are compared with it
+  std::filesystem::path state;  ///< folder: jobs/, and what collateral was seen
+  attest::UtcTime now{};        ///< expiry dates are compared with it
 };
 
 /// A finished job, opened.
@@ -63,8 +63,8 @@ class Client {
   };
   Lines logs(const JobId& job, uint64_t from);
   JobView cancel(const JobId& job, bool remove);
-  /// The sealed state and its checkpoint, opened with the data set's key. @throws AttestationError if the state is older than
-  /// what was heard of, or of another job or client.
+  /// The sealed state and its checkpoint, opened with the data set's key. @throws AttestationError if the state is
+  /// older than what was heard of, or of another job or client.
   FetchedJob fetch(const JobId& job, const SecretKey& data_key);
 
  private:

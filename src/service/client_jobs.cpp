@@ -22,7 +22,8 @@ std::filesystem::path ClientJobs::file(const JobId& job) const { return folder_ 
 RememberedJob ClientJobs::load(const JobId& job) const {
   const auto path = file(job);
   if (!std::filesystem::exists(path))
-    throw InputError(fmt::format("{}: not there; expected a job that was submitted with this --client-state", path.string()));
+    throw InputError(
+        fmt::format("{}: not there; expected a job that was submitted with this --client-state", path.string()));
   try {
     const Json json = Json::parse(read_text_file(path, kMaxFileBytes));
     return {.job = parse_job_id(json.at("job").get<std::string>()),
@@ -40,8 +41,9 @@ void ClientJobs::save(const RememberedJob& job) const {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   if (error) throw RunError(fmt::format("{}: cannot be made: {}", folder_.string(), error.message()));
-  const Json json{{"job", to_string(job.job)}, {"server", job.server},   {"counter", job.counter},
-                  {"config", job.config},      {"archive", job.archive}, {"archive_id", attest::to_hex(job.archive_id)}};
+  const Json json{{"job", to_string(job.job)}, {"server", job.server},
+                  {"counter", job.counter},    {"config", job.config},
+                  {"archive", job.archive},    {"archive_id", attest::to_hex(job.archive_id)}};
   AtomicFile out(file(job.job), 0600);
   out.write(json.dump(2) + "\n");
   out.commit();

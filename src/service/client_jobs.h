@@ -1,5 +1,6 @@
-/// What a client remembers of its jobs: above all the newest state that it has heard of, so that nobody can put an older one
-/// back unnoticed. One JSON file a job; nothing in it is secret, but whoever can change it can hide a roll-back.
+/// What a client remembers of its jobs: above all the newest state that it has heard of, so that nobody can put an
+/// older one back unnoticed. One JSON file a job; nothing in it is secret, but whoever can change it can hide a
+/// roll-back.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ class ClientJobs {
   [[nodiscard]] RememberedJob load(const JobId& job) const;
   /// @throws RunError
   void save(const RememberedJob& job) const;
-  /// The service says that the state of this job is `counter`; 0: it does not know. Raises what is remembered, if anything
-  /// is. @throws AttestationError if it is lower than what was heard before.
+  /// The service says that the state of this job is `counter`; 0: it does not know. Raises what is remembered, if
+  /// anything is. @throws AttestationError if it is lower than what was heard before.
   void heard(const JobId& job, uint64_t counter) const;
   void forget(const JobId& job) const;
 

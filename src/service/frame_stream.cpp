@@ -124,7 +124,8 @@ class ServedSession final : public Served, private grpc::CallbackGenericService 
 
   void begin(const std::shared_ptr<ServiceStream>& stream) try {
     const std::lock_guard lock(mutex_);
-    if (is_stopping_ || stream_) return stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED, "one session a connection");
+    if (is_stopping_ || stream_)
+      return stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED, "one session a connection");
     stream_ = stream;
     thread_ = std::thread([this] { answer_all(); });
   } catch (const std::exception&) {
@@ -149,7 +150,8 @@ class ServedSession final : public Served, private grpc::CallbackGenericService 
   std::unique_ptr<grpc::Server> server_;  // last: it calls the rest
 };
 
-class CallerStream final : public wire::GrpcStream, private grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+class CallerStream final : public wire::GrpcStream,
+                           private grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit CallerStream(const std::shared_ptr<grpc::Channel>& channel) : stub_(channel) {
     stub_.PrepareBidiStreamingCall(&context_, kMethod, {}, this);

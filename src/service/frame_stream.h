@@ -16,8 +16,8 @@ constexpr size_t kMaxMessageBytes = 2 << 20;
 /// Of an archive or a checkpoint in one message.
 constexpr size_t kPieceBytes = 1 << 20;
 
-/// The service's end. A gRPC server of its own, so that what comes over one connection can never be taken for another's:
-/// gRPC's names of connections are numbers of descriptors, which are used again.
+/// The service's end. A gRPC server of its own, so that what comes over one connection can never be taken for
+/// another's: gRPC's names of connections are numbers of descriptors, which are used again.
 /// @param answer called for one request after the other, on a thread of the connection.
 using Answer = std::function<v1::JobReply(const v1::JobRequest&)>;
 std::unique_ptr<Served> serve_session(wire::UniqueDescriptor socket, Answer answer);

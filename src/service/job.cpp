@@ -77,7 +77,8 @@ std::shared_ptr<Job> Job::load(const fs::path& folder) {
   const bool is_whole = size_of(job->file(kArchiveFile)) == record.archive_bytes;
   job->uploaded_ = is_whole ? record.archive_bytes : size_of(job->file(kPartialFile));
   job->phase_ = is_whole ? Phase::kWaitingForKey : Phase::kUploading;
-  if (job->uploaded_ > record.archive_bytes) throw InputError(fmt::format("{}: more than was announced", folder.string()));
+  if (job->uploaded_ > record.archive_bytes)
+    throw InputError(fmt::format("{}: more than was announced", folder.string()));
   return job;
 }
 
@@ -98,7 +99,8 @@ void Job::upload(uint64_t offset, attest::ByteView bytes) {
   if (offset != uploaded_)
     throw InputError(fmt::format("upload: got bytes from {} on, expected those from {} on", offset, uploaded_));
   if (bytes.empty() || bytes.size() > record_.archive_bytes - uploaded_)
-    throw InputError(fmt::format("upload: got {} bytes, expected 1 to {}", bytes.size(), record_.archive_bytes - uploaded_));
+    throw InputError(
+        fmt::format("upload: got {} bytes, expected 1 to {}", bytes.size(), record_.archive_bytes - uploaded_));
   append_to(file(kPartialFile), offset, bytes);
   uploaded_ += bytes.size();
   if (uploaded_ < record_.archive_bytes) return;
@@ -148,9 +150,10 @@ void Job::open_state(const Release& release, const attest::Digest32& owner) {
   if (state.job != record_.job || state.owner != owner)
     throw AttestationError("job: its state is of another job or another client");
   if (state.counter < release.counter)
-    throw AttestationError(fmt::format("job: its state on the disk is {}, the client has seen {}: somebody put an older "
-                                    "one back",
-                                    state.counter, release.counter));
+    throw AttestationError(
+        fmt::format("job: its state on the disk is {}, the client has seen {}: somebody put an older "
+                    "one back",
+                    state.counter, release.counter));
   if (state.checkpoint && !fs::exists(checkpoint_file(state.checkpoint->number)))
     throw AttestationError(fmt::format("job: checkpoint {} of its state is gone", state.checkpoint->number));
   state_ = std::move(state);
@@ -193,7 +196,8 @@ std::vector<std::string> Job::lines(uint64_t from, uint64_t& first) const {
 void Job::cancel() {
   const std::lock_guard lock(mutex_);
   if (is_over(phase_)) return;
-  if (!keys_) throw InputError(fmt::format("cancel: the job is {}; expected --remove, which deletes it", to_string(phase_)));
+  if (!keys_)
+    throw InputError(fmt::format("cancel: the job is {}; expected --remove, which deletes it", to_string(phase_)));
   is_cancelled_ = true;
   stop_ = true;
   if (phase_ == Phase::kQueued) finish(Phase::kCancelled, "", "");

@@ -49,7 +49,8 @@ class Job {
 
   /// Lines from number `from` on, and the number of the first of them. @throws InputError while the state is sealed.
   std::vector<std::string> lines(uint64_t from, uint64_t& first) const;
-  /// Asks a run to stop after its step; what only waits is over at once. @throws InputError if its key was not released.
+  /// Asks a run to stop after its step; what only waits is over at once. @throws InputError if its key was not
+  /// released.
   void cancel();
   [[nodiscard]] const std::atomic<bool>& stop_flag() const { return stop_; }
   /// The service stops: the run does, too, and goes on another time.
@@ -60,8 +61,8 @@ class Job {
   attest::Bytes read_state(uint64_t offset, size_t most, uint64_t& total) const;
   attest::Bytes read_checkpoint(uint64_t number, uint64_t offset, size_t most, uint64_t& total) const;
 
-  /// Trains. @param base the service's own settings. @param train runs it: `run_training`. Never throws: a failure is the
-  /// job's.
+  /// Trains. @param base the service's own settings. @param train runs it: `run_training`. Never throws: a failure is
+  /// the job's.
   using Train = RunSummary (*)(const RunConfig&, const RunHooks&);
   void run(const RunConfig& base, Train train) noexcept;
 

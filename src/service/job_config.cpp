@@ -11,13 +11,14 @@
 namespace tempo::service {
 namespace {
 
-const std::set<std::string, std::less<>> kOfTheService = {
-    "data-key", "out", "init",    "workers", "tls",        "worker-timeout",
-    "key",      "log", "metrics", "resume",  "worker-wait", "tee-threads"};
+const std::set<std::string, std::less<>> kOfTheService = {"data-key",       "out",        "init", "workers", "tls",
+                                                          "worker-timeout", "key",        "log",  "metrics", "resume",
+                                                          "worker-wait",    "tee-threads"};
 
 train::Settings settings_of(const std::string& toml) {
   if (toml.size() > kMaxJobConfigBytes)
-    throw InputError(fmt::format("job: {} bytes of configuration, expected at most {}", toml.size(), kMaxJobConfigBytes));
+    throw InputError(
+        fmt::format("job: {} bytes of configuration, expected at most {}", toml.size(), kMaxJobConfigBytes));
   train::Settings settings = train::parse_settings(toml, "job");
   for (const auto& [name, value] : settings)
     if (kOfTheService.contains(name))

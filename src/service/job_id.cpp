@@ -16,9 +16,7 @@ JobId random_job_id() {
 
 std::string to_string(const JobId& id) { return attest::to_hex(id); }
 
-JobId parse_job_id(const std::string& text) {
-  return attest::digest_from_hex<std::tuple_size_v<JobId>>(text, "job");
-}
+JobId parse_job_id(const std::string& text) { return attest::digest_from_hex<std::tuple_size_v<JobId>>(text, "job"); }
 
 SecretKey job_key(const SecretKey& data_key, const JobId& id) {
   return derive_key(data_key, "service-job", {std::string_view(to_string(id))});

@@ -111,8 +111,7 @@ class Reader {
   }
   std::string text(size_t most, const char* what) { return reader_.text(count(most, what)); }
   void end() {
-    if (reader_.left() != 0)
-      throw InputError(fmt::format("{}: {} bytes too many", reader_.source(), reader_.left()));
+    if (reader_.left() != 0) throw InputError(fmt::format("{}: {} bytes too many", reader_.source(), reader_.left()));
   }
 
  private:

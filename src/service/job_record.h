@@ -1,4 +1,5 @@
-/// What the service keeps of a job on disk: a record that anyone may read, and the state, sealed. Layout: docs/service.md.
+/// What the service keeps of a job on disk: a record that anyone may read, and the state, sealed. Layout:
+/// docs/service.md.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +44,8 @@ constexpr size_t kMaxLogBytes = 16 << 20;  ///< of a job; then its oldest lines 
 constexpr size_t kMaxNoteBytes = 1024;
 constexpr size_t kMaxSummaryBytes = 64 << 10;
 
-/// The one checkpoint that belongs to a state. Its key is fresh for each, and nowhere but in the state: so no other file
-/// can take its place, not even an older one of the same job.
+/// The one checkpoint that belongs to a state. Its key is fresh for each, and nowhere but in the state: so no other
+/// file can take its place, not even an older one of the same job.
 struct CheckpointEntry {
   uint64_t number = 0;
   SecretKey key;

@@ -12,8 +12,9 @@
 
 namespace tempo::service {
 
-/// A checkpoint is written under a new name and a new key; then the state that holds both replaces the old one, atomically;
-/// then the old checkpoint goes. Whenever the process dies, the state on disk names a checkpoint that is whole.
+/// A checkpoint is written under a new name and a new key; then the state that holds both replaces the old one,
+/// atomically; then the old checkpoint goes. Whenever the process dies, the state on disk names a checkpoint that is
+/// whole.
 class Job::Keeper final : public RunKeeper {
  public:
   explicit Keeper(Job& job) : job_(job) {}

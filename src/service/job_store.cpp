@@ -42,12 +42,14 @@ JobStore::JobStore(const fs::path& folder, const StoreLimits& limits, observe::L
 
 std::shared_ptr<Job> JobStore::create(const attest::Digest32& owner, uint64_t archive_bytes) {
   const std::lock_guard lock(mutex_);
-  const auto own = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& j) { return j.second->record().owner == owner; });
+  const auto own =
+      std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& j) { return j.second->record().owner == owner; });
   if (static_cast<size_t>(own) >= limits_.jobs_per_client)
     throw InputError(fmt::format("job: this client has {} jobs here, expected that one is removed first", own));
   if (jobs_.size() >= limits_.jobs) throw InputError("job: the service holds as many jobs as it may");
   if (archive_bytes > limits_.archive_bytes)
-    throw InputError(fmt::format("job: an archive of {} bytes, expected at most {}", archive_bytes, limits_.archive_bytes));
+    throw InputError(
+        fmt::format("job: an archive of {} bytes, expected at most {}", archive_bytes, limits_.archive_bytes));
   const JobId id = random_job_id();
   auto job = Job::create(folder_ / to_string(id), {.job = id, .owner = owner, .archive_bytes = archive_bytes});
   jobs_[id] = job;

@@ -25,8 +25,8 @@ struct StoreLimits {
 /// Jobs by client. Thread-safe.
 class JobStore {
  public:
-  /// Takes in what an earlier run left in `folder`; what is none of its jobs is logged and left alone. One service a folder:
-  /// a second is refused. @throws InputError
+  /// Takes in what an earlier run left in `folder`; what is none of its jobs is logged and left alone. One service a
+  /// folder: a second is refused. @throws InputError
   JobStore(const std::filesystem::path& folder, const StoreLimits& limits, observe::Log& log);
 
   /// @throws InputError if the client has too many jobs, or the archive is too large

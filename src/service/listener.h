@@ -16,7 +16,7 @@
 namespace tempo::service {
 
 struct ListenerLimits {
-  size_t connections = 64;                     ///< at once, those in a handshake included
+  size_t connections = 64;  ///< at once, those in a handshake included
   std::chrono::milliseconds handshake{10'000};
   std::chrono::milliseconds idle{120'000};  ///< without a byte either way
 };

@@ -46,8 +46,8 @@ struct Transcript {
 };
 attest::Digest32 hash_of(const Transcript& transcript);
 
-/// What a client hands over. The first release of a job says what it is to do; later ones, after a restart of the service,
-/// repeat nothing but the key.
+/// What a client hands over. The first release of a job says what it is to do; later ones, after a restart of the
+/// service, repeat nothing but the key.
 struct Release {
   JobId job{};
   SecretKey data_key;

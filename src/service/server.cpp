@@ -49,7 +49,8 @@ Server::Server(const ServerOptions& options, attest::EvidenceSource& evidence, J
   const ServiceParts parts{evidence, release_key_, configuration_, jobs_, queue_, log};
   const auto serve = [parts](const ChannelBinding& binding, wire::UniqueDescriptor socket) {
     const auto session = std::make_shared<Session>(parts, binding);
-    return serve_session(std::move(socket), [session](const v1::JobRequest& request) { return session->answer(request); });
+    return serve_session(std::move(socket),
+                         [session](const v1::JobRequest& request) { return session->answer(request); });
   };
   listener_ = std::make_unique<Listener>(options.listen, identity_, options.listener, log, serve);
 }

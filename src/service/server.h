@@ -20,8 +20,9 @@ struct ServerOptions {
   ListenerLimits listener;
 };
 
-/// What the evidence's config hash is over, as JSON: all that an operator can set and a client may care about. Addresses of
-/// workers are not in it, since workers are not trusted; the certificate authority that vouches for them is.
+/// What the evidence's config hash is over, as JSON: all that an operator can set and a client may care about.
+/// Addresses of workers are not in it, since workers are not trusted; the certificate authority that vouches for them
+/// is.
 std::string configuration_of(const ServerOptions& options, attest::Tee tee);
 
 /// Serves until destroyed. Its TLS key and its key-release key are made here and live in memory alone: after a restart

@@ -198,9 +198,9 @@ v1::JobReply Session::status_of(const Job& job) const {
 
 void Session::log_refusal(const char* request, const v1::Failure& failure) {
   if (++logged_ > kMaxLogged) return;
-  parts_.log.warning("request_refused", {{"request", request},
-                                         {"client", attest::to_hex(binding_.client)},
-                                         {"reason", failure.message()}});
+  parts_.log.warning(
+      "request_refused",
+      {{"request", request}, {"client", attest::to_hex(binding_.client)}, {"reason", failure.message()}});
 }
 
 }  // namespace tempo::service

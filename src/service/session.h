@@ -24,8 +24,8 @@ struct ServiceParts {
   observe::Log& log;
 };
 
-/// Answers one request after the other. Nothing but a challenge is answered before the first attestation. Every refusal is
-/// logged, up to a bound. Not thread-safe: one a connection.
+/// Answers one request after the other. Nothing but a challenge is answered before the first attestation. Every refusal
+/// is logged, up to a bound. Not thread-safe: one a connection.
 class Session {
  public:
   Session(const ServiceParts& parts, const ChannelBinding& binding) : parts_(parts), binding_(binding) {}

@@ -20,16 +20,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr size_t kBufferBytes = 32768;        // each way
-constexpr milliseconds kTick{200};            // how soon `stop` is noticed
-constexpr long kMaxCertificateBytes = 8192;   // of what the peer shows
+constexpr size_t kBufferBytes = 32768;       // each way
+constexpr milliseconds kTick{200};           // how soon `stop` is noticed
+constexpr long kMaxCertificateBytes = 8192;  // of what the peer shows
 constexpr unsigned char kAlpn[] = {7, 't', 'e', 'm', 'p', 'o', '/', '1'};
 
 void check(bool is_done, const char* what) {
   if (!is_done) throw RunError(std::string("tls: OpenSSL cannot ") + what);
 }
 
-/// Takes whoever holds the key it shows; evidence, or an earlier meeting, says whose it is. TLS itself proves possession.
+/// Takes whoever holds the key it shows; evidence, or an earlier meeting, says whose it is. TLS itself proves
+/// possession.
 int accept_any_certificate(X509_STORE_CTX* store, void*) {
   X509_STORE_CTX_set_error(store, X509_V_OK);
   return 1;
@@ -119,10 +120,18 @@ class Pump {
   bool move() {
     bool is_moved = false;
     tls_events_ = 0;
-    is_moved = step(inbound_.wants_bytes(), [this] { return read_tls(); }, inbound_) || is_moved;
-    is_moved = step(inbound_.has_bytes(), [this] { return write_local(); }, inbound_) || is_moved;
-    is_moved = step(outbound_.wants_bytes(), [this] { return read_local(); }, outbound_) || is_moved;
-    is_moved = step(outbound_.has_bytes(), [this] { return write_tls(); }, outbound_) || is_moved;
+    is_moved = step(
+                   inbound_.wants_bytes(), [this] { return read_tls(); }, inbound_) ||
+               is_moved;
+    is_moved = step(
+                   inbound_.has_bytes(), [this] { return write_local(); }, inbound_) ||
+               is_moved;
+    is_moved = step(
+                   outbound_.wants_bytes(), [this] { return read_local(); }, outbound_) ||
+               is_moved;
+    is_moved = step(
+                   outbound_.has_bytes(), [this] { return write_tls(); }, outbound_) ||
+               is_moved;
     return is_moved;
   }
   /// Either end is through: what the other still says has nobody to hear it.
@@ -188,8 +197,7 @@ class Pump {
   Moved write_local() {
     const ssize_t count =
         ::send(local_, inbound_.bytes.data() + inbound_.begin, inbound_.end - inbound_.begin, MSG_NOSIGNAL);
-    if (count < 0)
-      return errno == EAGAIN || errno == EINTR ? Moved::kNothing : broken_if_closed(Moved::kClosed);
+    if (count < 0) return errno == EAGAIN || errno == EINTR ? Moved::kNothing : broken_if_closed(Moved::kClosed);
     inbound_.begin += static_cast<size_t>(count);
     return Moved::kSome;
   }
@@ -221,7 +229,9 @@ SocketPair::SocketPair() {
 }
 
 TlsChannel::TlsChannel(wire::UniqueDescriptor socket, const TlsIdentity& identity, Role role, milliseconds patience)
-    : socket_(std::move(socket)), context_(new_context(identity, role == Role::kService)), ssl_(SSL_new(context_.get())) {
+    : socket_(std::move(socket)),
+      context_(new_context(identity, role == Role::kService)),
+      ssl_(SSL_new(context_.get())) {
   set_not_blocking(socket_.get());
   check(ssl_ != nullptr && SSL_set_fd(ssl_.get(), socket_.get()) == 1, "make a connection");
   if (role == Role::kService)

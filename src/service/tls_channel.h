@@ -20,7 +20,7 @@ inline constexpr const char* kExporterLabel = "EXPORTER-tempo-attestation";
 struct ChannelBinding {
   attest::Digest32 exporter{};
   attest::Bytes service_spki;  ///< SubjectPublicKeyInfo of the service's certificate, DER
-  attest::Digest32 client{};                   ///< SHA-256 of the client's: who owns its jobs
+  attest::Digest32 client{};   ///< SHA-256 of the client's: who owns its jobs
 };
 
 /// One TLS connection. Both ends show a certificate and prove that they hold its key; nobody signs certificates, so a

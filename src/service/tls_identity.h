@@ -24,8 +24,8 @@ struct OpensslFree {
 using UniqueKey = std::unique_ptr<EVP_PKEY, OpensslFree<EVP_PKEY_free>>;
 using UniqueCertificate = std::unique_ptr<X509, OpensslFree<X509_free>>;
 
-/// The certificate says nothing but the key: nobody signs it, and its dates are not looked at. Whom the key belongs to is
-/// known by evidence (the service) or by having met it before (a client).
+/// The certificate says nothing but the key: nobody signs it, and its dates are not looked at. Whom the key belongs to
+/// is known by evidence (the service) or by having met it before (a client).
 class TlsIdentity {
  public:
   /// A key in memory alone. @throws RunError if OpenSSL fails.

@@ -42,8 +42,7 @@ std::unique_ptr<DataSource> open_data(const fs::path& path, const SecretKey* key
     return open_folder(path);
   }
   if (!is_sealed) throw InputError(fmt::format("{}: got a key for it, expected a sealed archive", path.string()));
-  return key != nullptr ? open_sealed(path, *key, archive_id)
-                        : open_sealed(path, seal::load_key(key_file), archive_id);
+  return key != nullptr ? open_sealed(path, *key, archive_id) : open_sealed(path, seal::load_key(key_file), archive_id);
 }
 
 /// @param archive_id of the archive that it must be; "": any.
@@ -210,8 +209,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
     deployment.model->initialise(random);
   }
   if (!sealing_key) sealing_key = own_sealing_key(hooks.quiet);
-  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate(),
-                  hooks.keeper);
+  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate(), hooks.keeper);
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
   if (!is_kept) make_run_directory(config.out, config);
   if (same_keys) {

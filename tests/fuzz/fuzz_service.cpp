@@ -1,5 +1,5 @@
-// What reaches the job service, or lies on its disk: releases, records, states, and the fields of messages. The first byte says
-// which. What is taken must survive being written and read again.
+// What reaches the job service, or lies on its disk: releases, records, states, and the fields of messages. The first
+// byte says which. What is taken must survive being written and read again.
 #include <algorithm>
 #include <cstdlib>
 

@@ -1,7 +1,7 @@
 // TLS and what it binds: the same on both ends, another on every connection, another behind whoever stands between.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -17,8 +17,8 @@
 namespace tempo::service {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::milliseconds;
+using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TempFolder;
 
@@ -39,7 +39,8 @@ class Bound : public ::testing::Test {
           for (ssize_t sent = 0; sent < count;) {
             pollfd room{end.get(), POLLOUT, 0};
             ::poll(&room, 1, -1);
-            const ssize_t more = ::send(end.get(), bytes.data() + sent, static_cast<size_t>(count - sent), MSG_NOSIGNAL);
+            const ssize_t more =
+                ::send(end.get(), bytes.data() + sent, static_cast<size_t>(count - sent), MSG_NOSIGNAL);
             if (more < 0 && errno != EAGAIN) return;
             sent += std::max<ssize_t>(more, 0);
           }
@@ -193,14 +194,16 @@ TEST(TlsIdentity, IsMadeOnceAndReadBack) {
   EXPECT_EQ(TlsIdentity::load_or_create(path, &created).spki(), made.spki());
   EXPECT_FALSE(created);
   std::filesystem::permissions(path, std::filesystem::perms(0644));
-  EXPECT_THAT(message_of<InputError>([&] { TlsIdentity::load_or_create(path, nullptr); }), HasSubstr("group or others"));
+  EXPECT_THAT(message_of<InputError>([&] { TlsIdentity::load_or_create(path, nullptr); }),
+              HasSubstr("group or others"));
 }
 
 TEST(TlsIdentity, WhatIsNoKeyOnP256IsRefused) {
   const TempFolder folder;
   std::ofstream(folder / "bad") << "-----BEGIN PRIVATE KEY-----\nnonsense\n-----END PRIVATE KEY-----\n";
   std::filesystem::permissions(folder / "bad", std::filesystem::perms(0600));
-  EXPECT_THAT(message_of<InputError>([&] { TlsIdentity::load_or_create(folder / "bad", nullptr); }), HasSubstr("P-256"));
+  EXPECT_THAT(message_of<InputError>([&] { TlsIdentity::load_or_create(folder / "bad", nullptr); }),
+              HasSubstr("P-256"));
 }
 
 }  // namespace

@@ -66,7 +66,8 @@ TEST(JobState, IsUnreadableOnDiskWithoutItsKey) {
   save_job_state(state, folder / "state", key);
   EXPECT_EQ(load_job_state(folder / "state", key).counter, 12U);
   const SecretKey of_another_job = job_key(data_key, random_job_id());
-  EXPECT_THAT(message_of<InputError>([&] { load_job_state(folder / "state", of_another_job); }), HasSubstr("sealed under key"));
+  EXPECT_THAT(message_of<InputError>([&] { load_job_state(folder / "state", of_another_job); }),
+              HasSubstr("sealed under key"));
   const auto bytes = read_file(folder / "state", 1 << 20);
   const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   EXPECT_EQ(text.find("lenet"), std::string::npos);

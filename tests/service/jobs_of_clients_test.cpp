@@ -103,13 +103,16 @@ TEST_F(Clients, NobodyFillsTheServiceAlone) {
 }
 
 TEST_F(Clients, WhatIsTheServicesIsNotForAClientToSay) {
-  for (const char* key : {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "tee-threads"}) {
+  for (const char* key :
+       {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "tee-threads"}) {
     const std::string value = std::string(key) == "tee-threads" ? " = 3\n" : " = '/etc/passwd'\n";
     EXPECT_THROW(check_job_settings(key + value, 0), InputError) << key;
   }
   EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = '/etc'\n", 0); }), HasSubstr("names a place"));
-  EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = 'synthetic'\n", 10); }), HasSubstr("expected the uploaded archive"));
-  EXPECT_THAT(message_of<InputError>([] { check_job_settings("protection = 'none'\n", 0); }), HasSubstr("--allow-unprotected"));
+  EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = 'synthetic'\n", 10); }),
+              HasSubstr("expected the uploaded archive"));
+  EXPECT_THAT(message_of<InputError>([] { check_job_settings("protection = 'none'\n", 0); }),
+              HasSubstr("--allow-unprotected"));
   EXPECT_THAT(message_of<InputError>([] { check_job_settings("train-size = 10000000\nimage-size = 256\n", 0); }),
               HasSubstr("more generated images"));
   EXPECT_THROW(check_job_settings("model = \n", 0), InputError);

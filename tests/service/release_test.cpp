@@ -41,13 +41,15 @@ TEST_F(ReleaseBox, OpensWithItsKeyOnItsTranscript) {
 
 TEST_F(ReleaseBox, AnotherServiceCannotOpenIt) {
   const ReleaseKey other;
-  EXPECT_THAT(message_of<InputError>([&] { open_release(sealed(), other, transcript); }), HasSubstr("not sealed to this service's key"));
+  EXPECT_THAT(message_of<InputError>([&] { open_release(sealed(), other, transcript); }),
+              HasSubstr("not sealed to this service's key"));
 }
 
 TEST_F(ReleaseBox, DoesNotServeAnotherConnection) {
   attest::Digest32 other = transcript;
   other[31] ^= std::byte{1};
-  EXPECT_THAT(message_of<InputError>([&] { open_release(sealed(), key, other); }), HasSubstr("made for another attestation"));
+  EXPECT_THAT(message_of<InputError>([&] { open_release(sealed(), key, other); }),
+              HasSubstr("made for another attestation"));
 }
 
 TEST_F(ReleaseBox, EveryAlteredOrMissingByteIsRefused) {

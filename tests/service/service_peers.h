@@ -43,7 +43,8 @@ inline attest::Policy policy_of_this_machine() {
   return attest::policy_from(source->collect(any), {}, attest::utc_now());
 }
 
-/// "Trains" 20 steps: a checkpoint every 5, each sealed under the key it is to have. Stops where `pause_at` says, until told.
+/// "Trains" 20 steps: a checkpoint every 5, each sealed under the key it is to have. Stops where `pause_at` says, until
+/// told.
 struct FakeTraining {
   static inline std::atomic<int64_t> pause_at = -1;
   static inline std::atomic<int64_t> last_start = -1;

@@ -65,8 +65,8 @@ std::unique_ptr<DataSource> open_sealed(const std::filesystem::path& archive, co
                                         const std::string& id) {
   auto sealed = std::make_unique<Sealed>(archive, key);
   if (!id.empty() && sealed->id() != id)
-    throw InputError(
-        fmt::format("{}: is archive {}, expected {}: another was put in its place", archive.string(), sealed->id(), id));
+    throw InputError(fmt::format("{}: is archive {}, expected {}: another was put in its place", archive.string(),
+                                 sealed->id(), id));
   return sealed;
 }
 
