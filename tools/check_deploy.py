@@ -99,8 +99,33 @@ def check_flags(kinds):
         expect(re.search(rf"^{variable}=", settings, re.M), f"worker.env.example: {variable} is not set")
 
 
+def check_service():
+    """The job service: flags that `tempo serve` has, and what must never be otherwise in an enclave."""
+    known = set(re.findall(r'"(--[a-z-]+)"', (TOP / "apps/tempo/serve.cpp").read_text()))
+    manifest = (TOP / "deploy/gramine/tempo.manifest.template").read_text()
+    manifest = "\n".join(line for line in manifest.splitlines() if not line.startswith("#"))
+    arguments = re.search(r"loader\.argv = \[(.*?)\]", manifest, re.S)
+    expect(arguments is not None, "tempo.manifest.template: loader.argv is not fixed")
+    used = set(re.findall(r'"(--[a-z-]+)"', arguments.group(1))) if arguments else set()
+    unit = (TOP / "deploy/cvm/mkosi.extra/etc/systemd/system/tempo.service").read_text().replace("\\\n", " ")
+    command = re.search(r"^ExecStart=(.*)$", unit, re.M).group(1)
+    used |= set(re.findall(r"(?<!\S)(--[a-z-]+)", command))
+    for flag in sorted(used - known):
+        problems.append(f"{flag}: tempo serve has no such flag")
+    settings = (TOP / "deploy/cvm/mkosi.extra/etc/tempo/serve.env").read_text()
+    for variable in sorted(set(re.findall(r"\$\{?(TEMPO_\w+)", command))):
+        expect(re.search(rf"^{variable}=", settings, re.M), f"serve.env: {variable} is not set")
+    for line in ("sgx.debug = false", 'sgx.remote_attestation = "dcap"'):
+        expect(line in manifest.splitlines(), f"tempo.manifest.template: expected {line}")
+    for key in ("use_cmdline_argv", "use_host_env", "passthrough", "file_check_policy", "insecure__"):
+        expect(key not in manifest, f"tempo.manifest.template: {key} lets the host decide")
+    for text in (manifest, command, settings):
+        expect("insecure-simulated" not in text, "insecure-simulated is for tests only")
+
+
 def main():
     kinds = load()
+    check_service()
     if not problems:
         check_names(kinds)
         check_ports(kinds)

@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "nn": {"base", "obfuscation", "offload", "nn", "tempo", "hwy"},
     "train": {"base", "observe", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo", "hwy"},
     "attest": {"base", "seal", "attest", "tempo"},
-    "service": {"base", "observe", "seal", "attest", "train", "service", "tempo"},
+    "service": {"base", "wire", "observe", "seal", "attest", "train", "service", "tempo"},
     "audit": {"base", "obfuscation", "integrity", "offload", "nn", "train", "worker", "audit", "tempo"},
 }
 # The one file of offload/ that may touch the worker's code is the embedded transport, and the factory that names it.

@@ -13,5 +13,13 @@ void add_export(CLI::App& app);
 void add_keygen(CLI::App& app);
 void add_seal(CLI::App& app);
 void add_unseal(CLI::App& app);
+#ifdef TEMPO_HAS_SERVICE
+void add_serve(CLI::App& app);
+void add_submit(CLI::App& app);
+void add_status(CLI::App& app);
+void add_logs(CLI::App& app);
+void add_fetch(CLI::App& app);
+void add_cancel(CLI::App& app);
+#endif
 
 }  // namespace tempo::apps

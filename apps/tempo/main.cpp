@@ -16,5 +16,13 @@ int main(int argc, char** argv) {
   tempo::apps::add_keygen(app);
   tempo::apps::add_seal(app);
   tempo::apps::add_unseal(app);
+#ifdef TEMPO_HAS_SERVICE
+  tempo::apps::add_serve(app);
+  tempo::apps::add_submit(app);
+  tempo::apps::add_status(app);
+  tempo::apps::add_logs(app);
+  tempo::apps::add_fetch(app);
+  tempo::apps::add_cancel(app);
+#endif
   return tempo::apps::run_program(app, argc, argv, tempo::protect_process_memory);
 }

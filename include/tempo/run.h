@@ -90,6 +90,31 @@ struct RunSummary {
   std::vector<double> losses;  ///< of every step of this process; in metrics.jsonl, not in summary.json
 };
 
+/// Keeps what a run leaves behind, for a caller that may have nothing in plain on a disk and must know which checkpoint
+/// is the newest. With it the run writes checkpoints and nothing else: no metrics.jsonl, no summary.json, no
+/// config.toml. Called by the thread that runs; what it throws ends the run.
+class RunKeeper {
+ public:
+  /// Where a checkpoint lies and what it is sealed under. The key is borrowed until the next call.
+  struct Place {
+    std::filesystem::path file;
+    const SecretKey* key = nullptr;
+  };
+  virtual ~RunKeeper() = default;
+  /// What to go on from; nothing: the run starts. A run that goes on draws new blinding keys, always: whether an older
+  /// checkpoint was gone on from before cannot be told here.
+  virtual std::optional<Place> resumed() = 0;
+  /// Where the checkpoint of `step` goes.
+  virtual Place next(int64_t step) = 0;
+  /// The checkpoint last asked for is whole and on disk.
+  /// @param is_last the run has done all its steps
+  virtual void saved(int64_t step, bool is_last) = 0;
+  /// A line of what metrics.jsonl would hold, without its end.
+  virtual void line(int64_t step, const std::string& json) = 0;
+  /// Lines of later steps are void: those steps are done again.
+  virtual void went_back(int64_t step) = 0;
+};
+
 /// How a caller watches and stops a run.
 struct RunHooks {
   const std::atomic<bool>* stop = nullptr;  ///< set: finish the step, save, return with completed = false
@@ -97,6 +122,8 @@ struct RunHooks {
   /// Keys that are in memory only, borrowed for the call. Null: the files `data_key` and `key` of the configuration.
   const SecretKey* data_key = nullptr;     ///< opens `data`, which must then be a sealed archive
   const SecretKey* sealing_key = nullptr;  ///< opens and seals checkpoints
+  std::string archive_id{};                ///< which archive `data` must be, not only one of that key; "": any
+  RunKeeper* keeper = nullptr;             ///< instead of a run directory, and of `sealing_key`
 };
 
 /// Trains, evaluates, writes the run directory. @throws InputError, RunError

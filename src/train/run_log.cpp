@@ -39,8 +39,13 @@ RunLog::RunLog(const std::filesystem::path& run, int64_t first_step)
   if (!file_) throw RunError(path_.string() + ": cannot be opened for appending");
 }
 
-void RunLog::line(const std::string& text) {
+void RunLog::line(int64_t step, const std::string& text) {
+  if (keeper_ != nullptr) return keeper_->line(step, text);
   if (std::fputs((text + "\n").c_str(), file_.get()) < 0) throw RunError(path_.string() + ": cannot be written");
+}
+
+void RunLog::event(const char* name, double value, int64_t step) {
+  if (events_) events_->scalar(name, value, step);
 }
 
 void RunLog::step(const StepMetrics& m) {
@@ -52,27 +57,28 @@ void RunLog::step(const StepMetrics& m) {
                   {"seconds", m.seconds},
                   {"tee_cpu_seconds", m.tee_cpu_seconds},
                   {"samples_per_second", m.samples_per_second}};
-  line(json.dump());
-  events_.scalar("train/loss", m.loss, m.step);
-  events_.scalar("train/learning_rate", m.learning_rate, m.step);
-  events_.scalar("train/gradient_norm", m.gradient_norm, m.step);
-  events_.scalar("speed/samples_per_second", m.samples_per_second, m.step);
+  line(m.step, json.dump());
+  event("train/loss", m.loss, m.step);
+  event("train/learning_rate", m.learning_rate, m.step);
+  event("train/gradient_norm", m.gradient_norm, m.step);
+  event("speed/samples_per_second", m.samples_per_second, m.step);
 }
 
 void RunLog::evaluation(int64_t step, int64_t epoch, double accuracy, double loss) {
   const Json json{{"step", step}, {"epoch", epoch}, {"test_accuracy", accuracy}, {"test_loss", loss}};
-  line(json.dump());
-  events_.scalar("test/accuracy", accuracy, step);
-  events_.scalar("test/loss", loss, step);
+  line(step, json.dump());
+  event("test/accuracy", accuracy, step);
+  event("test/loss", loss, step);
   flush();
 }
 
 void RunLog::flush() {
+  if (keeper_ != nullptr) return;
   if (std::fflush(file_.get()) != 0) throw RunError(path_.string() + ": cannot be written");
-  events_.flush();
+  events_->flush();
 }
 
-void write_summary(const RunSummary& s, const std::filesystem::path& run) {
+std::string to_json(const RunSummary& s) {
   const Json json{{"model", s.model},
                   {"protection", s.protection},
                   {"reuse", s.reuse},
@@ -105,8 +111,12 @@ void write_summary(const RunSummary& s, const std::filesystem::path& run) {
                     {"wait_for_workers", s.wait_seconds}}},
                   {"final_train_loss", s.final_train_loss},
                   {"test_accuracy", s.test_accuracy}};
+  return json.dump(2) + "\n";
+}
+
+void write_summary(const RunSummary& summary, const std::filesystem::path& run) {
   AtomicFile out(run / "summary.json");
-  out.write(json.dump(2) + "\n");
+  out.write(to_json(summary));
   out.commit();
 }
 

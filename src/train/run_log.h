@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "tempo/run.h"
 #include "train/formats/tensorboard.h"
@@ -22,6 +24,8 @@ class RunLog {
  public:
   /// @param first_step steps already done: later lines of an older metrics.jsonl are cut off. @throws RunError
   RunLog(const std::filesystem::path& run, int64_t first_step);
+  /// Lines go to `keeper`, which is borrowed; no file is written.
+  explicit RunLog(RunKeeper& keeper) : keeper_(&keeper) {}
   void step(const StepMetrics& metrics);
   void evaluation(int64_t step, int64_t epoch, double accuracy, double loss);
   void flush();
@@ -30,13 +34,17 @@ class RunLog {
   struct Closer {
     void operator()(std::FILE* file) const noexcept { std::fclose(file); }
   };
-  void line(const std::string& text);
+  void line(int64_t step, const std::string& text);
+  void event(const char* name, double value, int64_t step);
 
+  RunKeeper* keeper_ = nullptr;  ///< nullptr: the files
   std::filesystem::path path_;
   std::unique_ptr<std::FILE, Closer> file_;
-  TensorBoardWriter events_;
+  std::optional<TensorBoardWriter> events_;
 };
 
+/// What summary.json holds.
+std::string to_json(const RunSummary& summary);
 void write_summary(const RunSummary& summary, const std::filesystem::path& run);
 /// The few lines that end a run on the terminal.
 std::string to_text(const RunSummary& summary);

@@ -34,7 +34,8 @@ constexpr uint64_t kSyntheticSeed = 1;  // generated images are no secret
 /// A sealed archive if there is a key for it, else a folder. What is named with a key must be sealed: whoever can put a
 /// plain folder in the archive's place would choose what is trained on.
 /// @param key null: the key file `key_file`, "" if there is none.
-std::unique_ptr<DataSource> open_data(const fs::path& path, const SecretKey* key, const std::string& key_file) {
+std::unique_ptr<DataSource> open_data(const fs::path& path, const SecretKey* key, const std::string& key_file,
+                                      const std::string& archive_id) {
   const bool is_sealed = seal::looks_like_archive(path);
   if (key == nullptr && key_file.empty()) {
     if (is_sealed)
@@ -42,13 +43,14 @@ std::unique_ptr<DataSource> open_data(const fs::path& path, const SecretKey* key
     return open_folder(path);
   }
   if (!is_sealed) throw InputError(fmt::format("{}: got a key for it, expected a sealed archive", path.string()));
-  return key != nullptr ? open_sealed(path, *key) : open_sealed(path, seal::load_key(key_file));
+  return key != nullptr ? open_sealed(path, *key, archive_id) : open_sealed(path, seal::load_key(key_file), archive_id);
 }
 
-DataSplits load_data(const RunConfig& config, const SecretKey* key) {
+/// @param archive_id of the archive that it must be; "": any.
+DataSplits load_data(const RunConfig& config, const SecretKey* key, const std::string& archive_id = "") {
   if (config.data == "synthetic" && key == nullptr && config.data_key.empty())
     return make_synthetic(config.train_size, config.test_size, kSyntheticSeed, config.image_size);
-  return load_cifar10(*open_data(config.data, key, config.data_key));
+  return load_cifar10(*open_data(config.data, key, config.data_key, archive_id));
 }
 
 fs::path key_path(const std::string& given) { return given.empty() ? seal::default_key_path() : fs::path(given); }
@@ -132,7 +134,7 @@ void append_images(const fs::path& images, const std::string& data_key, Dataset&
                         dataset);
     return;
   }
-  const auto source = open_data(images, nullptr, data_key);
+  const auto source = open_data(images, nullptr, data_key, "");
   const auto files = source->files();
   append_cifar10_file(*source, files.size() == 1 ? files.front() : kCifar10TestFile, dataset);
 }
@@ -170,22 +172,27 @@ LoadedRun load_run(const fs::path& run, const std::string& key) {
 RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   RunConfig config = given;
   resolve(config);
-  if (config.out.empty()) throw InputError("out: got nothing, expected a run directory to make");
-  const bool resuming = !config.resume.empty();
-  if (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)) refuse_occupied(config.out);
+  const bool is_kept = hooks.keeper != nullptr;
+  if (config.out.empty() && !is_kept) throw InputError("out: got nothing, expected a run directory to make");
+  const auto place = is_kept ? hooks.keeper->resumed() : std::nullopt;
+  const bool resuming = is_kept ? place.has_value() : !config.resume.empty();
+  if (!is_kept && (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)))
+    refuse_occupied(config.out);
 
   use_threads(config);
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
   std::optional<SecretKey> sealing_key;
-  if (hooks.sealing_key != nullptr)
+  if (is_kept)
+    sealing_key = place ? place->key->duplicate() : SecretKey();
+  else if (hooks.sealing_key != nullptr)
     sealing_key = hooks.sealing_key->duplicate();
   else if (resuming || !config.key.empty())
     sealing_key = seal::load_key(key_path(config.key));
   std::optional<Checkpoint> checkpoint;
-  const fs::path resumed_file = checkpoint_path(config.resume);
+  const fs::path resumed_file = place ? place->file : checkpoint_path(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
-  const DataSplits data = load_data(config, hooks.data_key);
+  const DataSplits data = load_data(config, hooks.data_key, hooks.archive_id);
   const nn::ModelOptions options = model_options(config, data.train);
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
                    : config.seed ? key_from_seed_insecure(*config.seed)
@@ -193,7 +200,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   // Keys are never a function of the seed, and never serve two sets of operands: they go on only from a clean stop,
   // once, and under settings that give the same operands.
   const bool same_keys =
-      checkpoint && checkpoint->numbers.contains(kCleanStop) && checkpoint->numbers.at(kCleanStop) == 1 &&
+      !is_kept && checkpoint && checkpoint->numbers.contains(kCleanStop) && checkpoint->numbers.at(kCleanStop) == 1 &&
       operand_settings(sealed_config(*checkpoint, resumed_file.string())) == operand_settings(config);
   SecretKey master = same_keys ? checkpoint->master.duplicate() : SecretKey::random();
   if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
@@ -210,9 +217,9 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
     deployment.model->initialise(random);
   }
   if (!sealing_key) sealing_key = own_sealing_key(hooks.quiet);
-  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate());
+  Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate(), hooks.keeper);
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
-  make_run_directory(config.out, config);
+  if (!is_kept) make_run_directory(config.out, config);
   if (same_keys) {
     checkpoint->numbers[kCleanStop] = 0;
     save_checkpoint(*checkpoint, resumed_file, *sealing_key);

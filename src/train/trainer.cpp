@@ -90,13 +90,14 @@ Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_
 }
 
 Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSplits& data, SecretKey root,
-                 SecretKey master, SecretKey sealing_key)
+                 SecretKey master, SecretKey sealing_key, RunKeeper* keeper)
     : config_(config),
       deployment_(deployment),
       data_(data),
       root_(std::move(root)),
       master_(std::move(master)),
       sealing_key_(std::move(sealing_key)),
+      keeper_(keeper),
       threads_(tee_threads(config)),
       telemetry_(config.metrics, config.log) {
   for (const auto& item : deployment.model->named_parameters())
@@ -111,7 +112,7 @@ Trainer::~Trainer() {
 }
 
 RunSummary Trainer::run(const RunHooks& hooks) {
-  log_ = std::make_unique<RunLog>(config_.out, first_step_);
+  log_ = new_log(first_step_);
   deployment_.model->train();
   if (!hooks.quiet) {
     progress_.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
@@ -142,7 +143,7 @@ RunSummary Trainer::run(const RunHooks& hooks) {
   summary_.steps = step;
   fill_summary();
   log_->flush();
-  write_summary(summary_, config_.out);
+  if (keeper_ == nullptr) write_summary(summary_, config_.out);
   return summary_;
 }
 

@@ -38,8 +38,9 @@ Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_
 class Trainer {
  public:
   /// Borrows everything. @param resume the checkpoint to go on from, or nullptr.
+  /// @param keeper gets all that would go to the run directory, or nullptr; then `sealing_key` seals checkpoints.
   Trainer(const RunConfig& config, Deployment& deployment, const DataSplits& data, SecretKey root, SecretKey master,
-          SecretKey sealing_key);
+          SecretKey sealing_key, RunKeeper* keeper = nullptr);
   ~Trainer();
 
   /// Takes over step, optimiser and resident weights; the model's own weights are restored by the caller.
@@ -72,6 +73,9 @@ class Trainer {
   [[noreturn]] void stop_not_finite(const BatchTensors& batch, int64_t step);
   void evaluate_and_log(int64_t step, int64_t epoch);
   void save(int64_t step, bool stopping);
+  /// Where the run keeps them.
+  void store(const Checkpoint& checkpoint);
+  std::unique_ptr<RunLog> new_log(int64_t first_step);
   /// Keeps a copy to go back to.
   void remember(const Checkpoint& checkpoint);
   Checkpoint capture(int64_t step, bool stopping);
@@ -83,6 +87,7 @@ class Trainer {
   Deployment& deployment_;
   const DataSplits& data_;
   SecretKey root_, master_, sealing_key_;
+  RunKeeper* keeper_;
   ThreadPool threads_;
   std::vector<NamedParameter> tee_parameters_;
   std::unique_ptr<TeeOptimiser> optimiser_;

@@ -51,7 +51,7 @@ int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
 }
 
 void Trainer::stop_without_workers(const std::exception_ptr& error, bool is_stuck) {
-  save_checkpoint(last_good_, checkpoint_path(config_.out), sealing_key_);
+  store(last_good_);
   try {
     std::rethrow_exception(error);
   } catch (const WorkerLostError& lost) {
@@ -73,7 +73,8 @@ void Trainer::go_on_from(const Checkpoint& checkpoint) {
   restore_resident(checkpoint, false);
   batches_.reset();
   log_.reset();
-  log_ = std::make_unique<RunLog>(config_.out, checkpoint.step);
+  if (keeper_ != nullptr) keeper_->went_back(checkpoint.step);
+  log_ = new_log(checkpoint.step);
   summary_.losses.resize(static_cast<size_t>(checkpoint.step - first_step_));
 }
 
@@ -108,6 +109,18 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
   return checkpoint;
 }
 
+void Trainer::store(const Checkpoint& checkpoint) {
+  if (keeper_ == nullptr) return save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
+  const RunKeeper::Place place = keeper_->next(checkpoint.step);
+  save_checkpoint(checkpoint, place.file, *place.key);
+  keeper_->saved(checkpoint.step, checkpoint.step >= total_steps_);
+}
+
+std::unique_ptr<RunLog> Trainer::new_log(int64_t first_step) {
+  if (keeper_ != nullptr) return std::make_unique<RunLog>(*keeper_);
+  return std::make_unique<RunLog>(config_.out, first_step);
+}
+
 void Trainer::save(int64_t step, bool stopping) {
   log_->flush();  // metrics.jsonl must never lag behind what a resume goes on from
   const Checkpoint checkpoint = capture(step, stopping);
@@ -116,7 +129,7 @@ void Trainer::save(int64_t step, bool stopping) {
       throw RunError(fmt::format(
           "step {}: {} is not finite; nothing was saved, the last checkpoint stands: try a lower --lr or --clip-norm",
           step, name));
-  save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
+  store(checkpoint);
   telemetry_.saved(step);
   if (deployment_.is_offloaded()) remember(checkpoint);
 }

@@ -8,6 +8,8 @@
 #include "base/csprng.h"
 #include "base/file.h"
 #include "seal/sealed_file.h"
+#include "service/job_record.h"
+#include "service/messages.h"
 #include "train/formats/safetensors.h"
 #include "wire/frame.h"
 #include "wire/messages.h"
@@ -131,6 +133,36 @@ void make_frames(const std::filesystem::path& folder) {
   save(folder / "long_message", std::string("\6\0\xff\xff\xff\xff\1\2", 8));
 }
 
+std::string service_seed(char kind, std::span<const std::byte> bytes) {
+  return kind + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+void make_service(const std::filesystem::path& folder) {
+  using namespace tempo::service;
+  JobState state;
+  save(folder / "state_new", service_seed(0, encode(state).bytes()));
+  state.checkpoint = CheckpointEntry{3, tempo::key_from_seed_insecure(1)};
+  state.config = "model = 'lenet'\n";
+  state.note = "note";
+  state.summary = "{}";
+  state.lines = {{1, "{\"step\":1}"}, {2, "{\"step\":2}"}};
+  save(folder / "state", service_seed(0, encode(state).bytes()));
+  save(folder / "record", service_seed(1, encode(JobRecord{.job = {}, .owner = {}, .archive_bytes = 99})));
+  Release release;
+  save(folder / "release_again", service_seed(2, encode_release(release, {}).bytes()));
+  release.is_first = true;
+  release.config = state.config;
+  save(folder / "release", service_seed(2, encode_release(release, {}).bytes()));
+  tempo::v1::JobRequest challenge;
+  challenge.mutable_challenge()->set_version(kProtocolVersion);
+  challenge.mutable_challenge()->set_nonce(std::string(kNonceBytes, 'n'));
+  save(folder / "challenge", "\3" + challenge.SerializeAsString());
+  tempo::v1::JobReply jobs;
+  fill({.job = {}, .phase = Phase::kRunning, .counter = 2, .note = "note"}, *jobs.mutable_jobs()->add_jobs());
+  save(folder / "jobs", "\3" + jobs.SerializeAsString());
+  save(folder / "failure", "\3" + no_such_job().SerializeAsString());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -145,5 +177,6 @@ int main(int argc, char** argv) {
   make_shm(folder / "shm");
   make_messages(folder / "messages");
   make_frames(folder / "frames");
+  make_service(folder / "service");
   return 0;
 }

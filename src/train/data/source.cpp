@@ -49,6 +49,8 @@ class Sealed : public DataSource {
     use(archive_.read_all(*entry, max_bytes).bytes(), source);
   }
 
+  [[nodiscard]] std::string id() const { return archive_.id(); }
+
  private:
   std::string name_;
   seal::SealedArchive archive_;
@@ -59,8 +61,13 @@ class Sealed : public DataSource {
 std::unique_ptr<DataSource> open_folder(const std::filesystem::path& folder) {
   return std::make_unique<Folder>(folder);
 }
-std::unique_ptr<DataSource> open_sealed(const std::filesystem::path& archive, const SecretKey& key) {
-  return std::make_unique<Sealed>(archive, key);
+std::unique_ptr<DataSource> open_sealed(const std::filesystem::path& archive, const SecretKey& key,
+                                        const std::string& id) {
+  auto sealed = std::make_unique<Sealed>(archive, key);
+  if (!id.empty() && sealed->id() != id)
+    throw InputError(fmt::format("{}: is archive {}, expected {}: another was put in its place", archive.string(),
+                                 sealed->id(), id));
+  return sealed;
 }
 
 }  // namespace tempo::train

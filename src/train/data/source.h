@@ -29,7 +29,10 @@ class DataSource {
 
 /// @throws InputError if there is no such folder.
 std::unique_ptr<DataSource> open_folder(const std::filesystem::path& folder);
-/// Reads straight from the archive: nothing of it is written anywhere. @throws as seal::SealedArchive
-std::unique_ptr<DataSource> open_sealed(const std::filesystem::path& archive, const SecretKey& key);
+/// Reads straight from the archive: nothing of it is written anywhere.
+/// @param id which archive it must be, as `SealedArchive::id`; "": any of that key.
+/// @throws as seal::SealedArchive, and InputError for another archive.
+std::unique_ptr<DataSource> open_sealed(const std::filesystem::path& archive, const SecretKey& key,
+                                        const std::string& id = "");
 
 }  // namespace tempo::train

@@ -1,0 +1,90 @@
+/// The data owner's end of the job service.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "attest/appraisal.h"
+#include "service/client_jobs.h"
+#include "service/frame_stream.h"
+#include "service/job.h"
+#include "service/tls_channel.h"
+#include "wire/host_port.h"
+
+namespace tempo::service {
+
+struct ClientOptions {
+  wire::HostPort server;
+  attest::Policy policy;
+  attest::Collateral collateral;
+  std::filesystem::path state;  ///< folder: jobs/, and what collateral was seen
+  attest::UtcTime now{};        ///< expiry dates are compared with it
+};
+
+/// A finished job, opened.
+struct FetchedJob {
+  JobState state;
+  std::vector<std::byte> checkpoint;  ///< plain, to be wiped; empty if there is none
+};
+
+/// One attested connection. Nothing is asked, and nothing sent, before evidence over this very connection was accepted.
+/// What the service says of a job's state is compared with what was remembered. Not thread-safe.
+class Client {
+ public:
+  /// Connects and attests. @param identity outlives it: who owns the jobs.
+  /// @throws AttestationError if the evidence is refused; InputError, RunError.
+  Client(const ClientOptions& options, const TlsIdentity& identity);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  [[nodiscard]] const attest::Appraisal& appraisal() const { return appraisal_; }
+  /// What the service was started with, as JSON: covered by the evidence.
+  [[nodiscard]] const std::string& configuration() const { return configuration_; }
+  [[nodiscard]] const ClientJobs& jobs() const { return jobs_; }
+
+  JobView create(uint64_t archive_bytes);
+  /// Sends a file's bytes from `from` on. @param progress called with bytes sent
+  void upload(const JobId& job, const std::filesystem::path& archive, uint64_t from,
+              const std::function<void(uint64_t)>& progress);
+  /// Hands the keys over, to the attested service alone; attests once more if this attestation has served already.
+  JobView release(const Release& release);
+  std::vector<JobView> status(const std::optional<JobId>& job);
+  struct Lines {
+    std::vector<std::string> lines;
+    uint64_t first = 0;
+    bool is_over = false;
+  };
+  Lines logs(const JobId& job, uint64_t from);
+  JobView cancel(const JobId& job, bool remove);
+  /// The sealed state and its checkpoint, opened with the data set's key. @throws AttestationError if the state is
+  /// older than what was heard of, or of another job or client.
+  FetchedJob fetch(const JobId& job, const SecretKey& data_key);
+
+ private:
+  void attest();
+  v1::JobReply call(const v1::JobRequest& request);
+  JobView one_view(const v1::JobReply& reply);
+  std::vector<std::byte> fetch_file(v1::FetchQuery query);
+  [[nodiscard]] attest::SeenCollateral seen() const;
+
+  const ClientOptions options_;
+  const ClientJobs jobs_;
+  TlsChannel channel_;
+  SocketPair pair_;
+  std::atomic<bool> stop_ = false;
+  std::thread pump_;
+  std::unique_ptr<SessionCaller> caller_;
+  attest::Appraisal appraisal_;
+  std::string configuration_;
+  std::optional<attest::Digest32> transcript_;
+  ReleasePublicKey release_key_{};
+};
+
+}  // namespace tempo::service

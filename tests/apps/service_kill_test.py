@@ -1,0 +1,71 @@
+"""The job service is killed at random moments while it trains; the client releases its key again each time. The job must end
+with the weights of an unbroken run.
+
+usage: service_kill_test.py PATH_TO_TEMPO
+TEMPO_SERVICE_KILLS: how often, 20 if unset.
+"""
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from service_peers import Case, relative_difference  # noqa: E402
+
+Case.tempo = sys.argv[1]
+KILLS = int(os.environ.get("TEMPO_SERVICE_KILLS", "20"))
+SEED = 20260
+STEPS = 400
+TRAINING = ["--model", "resnet20", "--image-size", "16", "--train-size", "320", "--test-size", "16", "--batch-size", "16",
+            "--steps", str(STEPS), "--checkpoint-interval", "2", "--seed", "5", "--schedule", "constant", "--offload", "all"]
+
+
+class Killed(Case):
+    def kill_and_resume(self, job, kills):
+        rng, done = random.Random(SEED), 0
+        while done < kills:
+            phase, _ = self.status(job)
+            if phase == "done":
+                break
+            time.sleep(rng.random() * 0.8)
+            self.stop_service(signal.SIGKILL)
+            done += 1
+            self.start_service(*self.service_flags)
+            self.assertEqual(self.status(job)[0], "waiting-for-key")
+            self.client("submit", "--key", self.key, "--resume", job)
+        return done
+
+    def compare(self, kills, *more):
+        self.start_service(*self.service_flags)
+        calm = self.submit(*TRAINING, *more)
+        self.wait_for(calm, "done")
+        expected = self.fetch(calm, "calm")
+        torn = self.submit(*TRAINING, *more)
+        killed = self.kill_and_resume(torn, kills)
+        self.assertEqual(self.wait_for(torn, "done"), STEPS)
+        print(f"service killed {killed} times, seed {SEED}", file=sys.stderr)
+        self.assertGreaterEqual(killed, kills, "the job ended before all kills")
+        return self.fetch(torn, "torn"), expected
+
+    def test_bitwise_where_nothing_is_blinded(self):
+        """With --workers local nothing is under keys: every bit must be that of the unbroken run."""
+        self.service_flags = ["--workers", "local"]
+        got, expected = self.compare(KILLS, "--lr", "0.01")
+        self.assertEqual(sorted(got), sorted(expected))
+        for name, value in expected.items():
+            self.assertEqual(got[name], value, name)
+        steps = [line for line in (self.path / "torn/metrics.jsonl").read_text().splitlines() if '"loss"' in line]
+        self.assertEqual(len(steps), STEPS, "steps are missing in the log, or are there twice")
+
+    def test_within_rounding_where_products_are_blinded(self):
+        """Every life has keys of its own, under which products round otherwise: as far apart as two calm runs may be."""
+        self.service_flags = ["--workers", "inprocess:"]
+        got, expected = self.compare(max(1, KILLS // 5), "--lr", "0.000003")
+        self.assertLess(relative_difference(got, expected), 1e-5)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -1,0 +1,200 @@
+"""The job service end to end, as a data owner meets it: seal, serve, submit, watch, fetch, eval. While a job runs, everything
+that an outsider can get hold of is searched for what must not be there.
+
+usage: service_test.py PATH_TO_TEMPO PATH_TO_TEMPO_WORKER
+TEMPO_CIFAR10: a folder with CIFAR-10's binary files; without it the test makes files of the same layout.
+"""
+import os
+import pathlib
+import random
+import shutil
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from service_peers import Case, Relay, weights  # noqa: E402
+
+Case.tempo, Case.worker = sys.argv[1:3]
+RECORD = 3073
+TRAIN, TEST = 96, 32
+# At a rate of 0 the weights are at every moment what they were at the start: what to search for is known exactly.
+TRAINING = ["--model", "resnet20", "--batch-size", "16", "--steps", "12", "--checkpoint-interval", "2", "--seed", "5",
+            "--offload", "all", "--lr", "0", "--weight-decay", "0"]
+
+
+def make_cifar(folder):
+    """Few records in CIFAR-10's layout: real ones where they are, else random ones."""
+    folder.mkdir()
+    real = os.environ.get("TEMPO_CIFAR10")
+    rng = random.Random(7)
+    for name, count in (("data_batch_1.bin", TRAIN), ("test_batch.bin", TEST)):
+        if real:
+            content = (pathlib.Path(real) / name).read_bytes()[:RECORD * count]
+        else:
+            content = b"".join(bytes([rng.randrange(10)]) + rng.randbytes(RECORD - 1) for _ in range(count))
+        (folder / name).write_bytes(content)
+    print("service_test: images are", f"CIFAR-10's, from {real}" if real else "made up: TEMPO_CIFAR10 is not set",
+          file=sys.stderr)
+
+
+def memory_of(pid):
+    """All readable memory of a process."""
+    found = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            where, rights = line.split()[:2]
+            if not rights.startswith("r") or "[v" in line:
+                continue
+            begin, end = (int(x, 16) for x in where.split("-"))
+            try:
+                memory.seek(begin)
+                while begin < end:
+                    piece = memory.read(min(end - begin, 1 << 26))
+                    if not piece:
+                        break
+                    found.append(piece)
+                    begin += len(piece)
+            except OSError:
+                continue
+    return b"".join(found)
+
+
+class Markers:
+    """What must not be found, by name: byte strings that do not come about by chance."""
+
+    def __init__(self, cifar, key_file, plain_weights):
+        train = (cifar / "data_batch_1.bin").read_bytes()
+        self.of_images = [train[RECORD * i + 1 + 500:RECORD * i + 1 + 500 + 48] for i in range(TRAIN)]
+        self.of_images = [m for m in self.of_images if len(set(m)) > 8]
+        labels = bytes(train[RECORD * i] for i in range(TRAIN))
+        self.of_labels = [labels[:48], labels[-48:]]
+        line = key_file.read_text().strip()
+        secret = bytes.fromhex(line.split()[-1])
+        self.of_keys = [secret, secret[:16], secret.hex().encode(), line.encode()]
+        # One filter tap after the other lies in a row: eight of them are 32 bytes.
+        self.of_weights = [value[i:i + 32] for name, value in plain_weights.items()
+                           if name.startswith("layer") and "conv" in name for i in range(0, len(value) - 32, len(value) // 5)]
+
+    def found_in(self, content):
+        return {name for name, markers in vars(self).items() if any(marker in content for marker in markers)}
+
+
+class EndToEnd(Case):
+    def setUp(self):
+        super().setUp()
+        self.cifar = self.path / "cifar"
+        make_cifar(self.cifar)
+        self.sealed = self.path / "cifar.sealed"
+        self.run_program(self.tempo, "seal", "--in", self.cifar, "--out", self.sealed, "--key", self.key)
+        self.run_program(self.tempo, "train", *TRAINING, "--steps", "1", "--workers", "local", "--data", self.cifar, "--out",
+                         self.path / "plain", "--key", self.key, "--tee-threads", "1")
+        self.run_program(self.tempo, "export", "--run", self.path / "plain", "--key", self.key, "--out", self.path / "plain.st")
+        self.markers = Markers(self.cifar, self.key, weights(self.path / "plain.st"))
+        uri = f"shm://tempo-service-{os.getpid()}-{abs(hash(self._testMethodName)) % 1_000_000}"
+        self.worker_process = self.start_worker(uri)
+        self.start_service("--workers", uri)
+
+    def files_of_the_service(self):
+        return b"".join(path.read_bytes() for path in [*(self.path / "state").rglob("*"), self.path / "service.log"]
+                        if path.is_file())
+
+    def watch(self, job):
+        """@returns what was found in files, in the worker and in the service itself while the job ran."""
+        files, worker, service, dumps = set(), set(), set(), 0
+        while dumps < 3:
+            phase, step = self.status(job)
+            if phase == "running" and step >= 2:
+                try:
+                    worker |= self.markers.found_in(memory_of(self.worker_process.pid))
+                except PermissionError:
+                    self.skipTest("THE WORKER'S MEMORY CANNOT BE READ HERE: run this test as root")
+                try:
+                    service |= self.markers.found_in(memory_of(self.service.pid))
+                except PermissionError:
+                    print("service_test: THE SERVICE'S MEMORY CANNOT BE READ: not root", file=sys.stderr)
+                    service = None
+                dumps += 1
+            elif phase == "done":
+                break
+            files |= self.markers.found_in(self.files_of_the_service())
+            time.sleep(0.05)
+        self.assertGreater(dumps, 0, "the job was over before anything was looked at")
+        return files, worker, service
+
+    def test_seal_serve_submit_watch_fetch_eval(self):
+        relay = Relay(self.port)
+        self.addCleanup(relay.close)
+        job = self.submit(*TRAINING, data=self.sealed, port=relay.port)
+        files, worker, service = self.watch(job)
+        follow = self.client("logs", job, "--follow", port=relay.port).stdout
+        self.assertEqual(self.wait_for(job, "done"), 12)
+        self.client("fetch", job, "--key", self.key, "--out", self.path / "model", port=relay.port)
+        files |= self.markers.found_in(self.files_of_the_service())
+        self.assertEqual(files, set(), "in the service's files")
+        self.assertGreater(len(relay.seen), self.sealed.stat().st_size)
+        self.assertEqual(self.markers.found_in(bytes(relay.seen)), set(), "on the network")
+        self.assertEqual(worker, set(), "in the worker's memory")
+        # The search can find: all of it is in the memory that a TEE is for, and in the plain files.
+        if service is not None:
+            self.assertEqual(service, set(vars(self.markers)), "the service's own memory should hold it all")
+        self.assertIn("of_images", self.markers.found_in((self.cifar / "data_batch_1.bin").read_bytes()))
+        self.assertIn("of_weights", self.markers.found_in((self.path / "plain.st").read_bytes()))
+
+        self.assertEqual(follow.count('"loss"'), 12)
+        names = {path.name for path in (self.path / "state").rglob("*") if path.is_file()}
+        self.assertTrue(names <= {"lock", "job", "data.sealed", "state.sealed", "checkpoint-6.sealed"}, names)
+        self.assertEqual(self.markers.found_in((self.path / "model/checkpoint.tempo").read_bytes()), set())
+        done = self.run_program(self.tempo, "eval", "--run", self.path / "model", "--key", self.key, "--data", self.sealed,
+                                "--data-key", self.key)
+        self.assertIn(f"{TEST} images, accuracy", done.stdout)
+        other = self.path / "other.key"
+        self.run_program(self.tempo, "keygen", "--out", other)
+        refused = self.client("fetch", job, "--key", other, "--out", self.path / "stolen", code=2)
+        self.assertIn("sealed under key", refused.stderr)
+
+    def test_the_search_finds_weights_in_a_worker_that_is_not_blinded(self):
+        job = self.submit(*TRAINING, "--protection", "none", "--allow-unprotected", data=self.sealed)
+        _, worker, _ = self.watch(job)
+        self.assertIn("of_weights", worker)
+
+    def test_what_a_stranger_is_told(self):
+        job = self.submit(*TRAINING, data=self.sealed)
+        stranger = ["--identity", self.path / "stranger.pem", "--client-state", self.path / "stranger"]
+        for command in (["status", job], ["logs", job], ["cancel", job], ["cancel", job, "--remove"],
+                        ["fetch", job, "--key", self.key, "--out", self.path / "x"]):
+            refused = self.client(*command, *stranger, code=2)
+            self.assertIn("permission denied: this client has no such job", refused.stderr)
+        self.assertEqual(self.client("status", *stranger).stdout, "")
+        self.assertIn("permission denied", (self.path / "service.log").read_text())
+
+    def test_what_is_refused_with_exit_code_4(self):
+        policy = (self.path / "policy.json").read_text()
+        measured = next(word for word in policy.split('"') if len(word) == 64)
+        flipped = ("0" if measured[0] != "0" else "1") + measured[1:]
+        (self.path / "other.json").write_text(policy.replace(measured, flipped))
+        refused = self.client("status", code=4, policy="other.json")
+        self.assertIn("measurement", refused.stderr)
+        # A state that was put back: the client remembers.
+        job = self.submit(*TRAINING, "--checkpoint-interval", "1", data=self.sealed)
+        while self.status(job)[1] < 2:
+            time.sleep(0.05)
+        self.stop_service(signal.SIGKILL)
+        folder = self.path / "state" / job
+        shutil.copytree(folder, self.path / "old")
+        uri = self.worker_process.args[2]
+        self.start_service("--workers", uri)
+        self.client("submit", "--key", self.key, "--resume", job, "--wait")
+        self.stop_service()
+        shutil.rmtree(folder)
+        shutil.copytree(self.path / "old", folder)
+        self.start_service("--workers", uri)
+        refused = self.client("submit", "--key", self.key, "--resume", job, code=4)
+        self.assertIn("somebody put an older one back", refused.stderr)
+        self.assertIn("somebody put an older one back", (self.path / "service.log").read_text())
+        self.client("fetch", job, "--key", self.key, "--out", self.path / "stale", code=4)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)

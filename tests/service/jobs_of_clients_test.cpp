@@ -1,0 +1,127 @@
+// Several clients: each has its own jobs, in one queue, and can neither see nor touch another's.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "service/job_config.h"
+#include "service_peers.h"
+
+namespace tempo::service {
+namespace {
+
+using namespace testing_peers;  // NOLINT: the cast of every test here
+using ::testing::HasSubstr;
+using testing::message_of;
+
+class Clients : public ::testing::Test {
+ protected:
+  void TearDown() override { FakeTraining::pause_at = -1; }
+  Service service;
+  Owner alice, bob;
+};
+
+TEST_F(Clients, AnotherClientsJobIsAsIfItWereNot) {
+  const auto a = alice.connect(service), b = bob.connect(service);
+  const JobId id = alice.submit(*a);
+  Owner::wait_for(*a, id, Phase::kDone);
+  const JobId nobodys = random_job_id();
+  const auto refusals_of = [&](const JobId& job) {
+    std::vector<std::string> all;
+    Release release;
+    release.job = job;
+    release.data_key = bob.key.duplicate();
+    all.push_back(message_of<InputError>([&] { b->status(job); }));
+    all.push_back(message_of<InputError>([&] { b->logs(job, 0); }));
+    all.push_back(message_of<InputError>([&] { b->fetch(job, bob.key); }));
+    all.push_back(message_of<InputError>([&] { b->cancel(job, false); }));
+    all.push_back(message_of<InputError>([&] { b->cancel(job, true); }));
+    all.push_back(message_of<InputError>([&] { b->release(release); }));
+    return all;
+  };
+  const auto others = refusals_of(id);
+  EXPECT_EQ(others, refusals_of(nobodys)) << "whether there is such a job shows";
+  for (const std::string& refusal : others) EXPECT_THAT(refusal, HasSubstr("permission denied"));
+  EXPECT_TRUE(b->status({}).empty());
+  EXPECT_EQ(a->status({}).size(), 1U);
+  EXPECT_THAT(service.logged(), HasSubstr("permission denied"));
+}
+
+TEST_F(Clients, AForgedOwnerOnDiskGetsNothingButCiphertext) {
+  JobId id{};
+  {
+    const auto a = alice.connect(service);
+    id = alice.submit(*a);
+    Owner::wait_for(*a, id, Phase::kDone);
+  }
+  service.server.reset();
+  const auto file = service.folder / ("state/" + to_string(id) + "/job");
+  JobRecord record = parse_job_record(read_file(file, 1000), "job");
+  record.owner = sha256(bob.identity.spki());
+  AtomicFile out(file);
+  out.write(encode(record));
+  out.commit();
+  service.start();
+  const auto b = bob.connect(service);
+  EXPECT_EQ(b->status(id).front().phase, Phase::kWaitingForKey);
+  EXPECT_THAT(message_of<InputError>([&] { b->fetch(id, bob.key); }), HasSubstr("sealed under key"));
+  RememberedJob remembered;
+  remembered.job = id;
+  b->jobs().save(remembered);
+  EXPECT_THAT(message_of<InputError>([&] { bob.release(*b, id); }), HasSubstr("sealed under key"));
+  Release release;  // the right key, but not the client that the state belongs to
+  release.job = id;
+  release.data_key = alice.key.duplicate();
+  EXPECT_THROW(b->release(release), AttestationError) << "the owner is sealed in the state, too";
+}
+
+TEST_F(Clients, JobsQueueAndRunInOrder) {
+  FakeTraining::pause_at = 3;
+  const auto a = alice.connect(service), b = bob.connect(service);
+  const JobId first = alice.submit(*a);
+  Owner::wait_for(*a, first, Phase::kRunning);
+  const JobId second = bob.submit(*b);
+  const JobId third = alice.submit(*a);
+  EXPECT_EQ(b->status(second).front().ahead, 1U);
+  EXPECT_EQ(a->status(third).front().ahead, 2U);
+  a->cancel(third, false);
+  EXPECT_EQ(a->status(third).front().phase, Phase::kCancelled);
+  FakeTraining::pause_at = -1;
+  Owner::wait_for(*a, first, Phase::kDone);
+  Owner::wait_for(*b, second, Phase::kDone);
+  EXPECT_EQ(a->status(third).front().phase, Phase::kCancelled);
+}
+
+TEST_F(Clients, NobodyFillsTheServiceAlone) {
+  service.server.reset();
+  service.start({.jobs_per_client = 2, .jobs = 3, .archive_bytes = 1000});
+  const auto a = alice.connect(service), b = bob.connect(service);
+  EXPECT_THAT(message_of<InputError>([&] { a->create(1001); }), HasSubstr("expected at most 1000"));
+  a->create(10);
+  a->create(10);
+  EXPECT_THAT(message_of<InputError>([&] { a->create(10); }), HasSubstr("this client has 2 jobs"));
+  b->create(10);
+  EXPECT_THAT(message_of<InputError>([&] { b->create(10); }), HasSubstr("as many jobs as it may"));
+}
+
+TEST_F(Clients, WhatIsTheServicesIsNotForAClientToSay) {
+  for (const char* key :
+       {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "tee-threads"}) {
+    const std::string value = std::string(key) == "tee-threads" ? " = 3\n" : " = '/etc/passwd'\n";
+    EXPECT_THROW(check_job_settings(key + value, 0), InputError) << key;
+  }
+  EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = '/etc'\n", 0); }), HasSubstr("names a place"));
+  EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = 'synthetic'\n", 10); }),
+              HasSubstr("expected the uploaded archive"));
+  EXPECT_THAT(message_of<InputError>([] { check_job_settings("protection = 'none'\n", 0); }),
+              HasSubstr("--allow-unprotected"));
+  EXPECT_THAT(message_of<InputError>([] { check_job_settings("train-size = 10000000\nimage-size = 256\n", 0); }),
+              HasSubstr("more generated images"));
+  EXPECT_THROW(check_job_settings("model = \n", 0), InputError);
+  EXPECT_THROW(check_job_settings(std::string(kMaxJobConfigBytes + 1, '#'), 0), InputError);
+  check_job_settings("model = 'lenet'\nepochs = 2\n", 10);
+  RunConfig base;
+  base.workers = "local";
+  EXPECT_EQ(job_run_config("model = 'lenet'\n", base).workers, "local");
+}
+
+}  // namespace
+}  // namespace tempo::service
