@@ -19,7 +19,7 @@ install -D -m 0755 "$program" "$work/tree/usr/local/bin/tempo"
 mkosi --directory "$here" --output-dir "$out" --extra-tree "$work/tree" --force build
 
 for part in linux initrd cmdline; do
-  objcopy --dump-section ".$part=$out/$part" "$out/tempo-master.efi" /dev/null
+  objcopy --dump-section ".$part=$out/$part" "$out/tempo-master.efi" "$work/copy"
 done
 grep -q 'roothash=[0-9a-f]\{64\}' "$out/cmdline" || { echo "build: no root hash on the command line"; exit 1; }
 (cd "$out" && sha256sum tempo-master.raw tempo-master.efi linux initrd cmdline)

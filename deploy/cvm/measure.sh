@@ -9,6 +9,8 @@ set -euo pipefail
 usage() { sed -n '4,7s/^# \{0,1\}//p' "$0"; exit 2; }
 [ $# -eq 6 ] || usage
 kind=$1 out=$(realpath "$2") ovmf=$(realpath "$3") cpus=$4
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 snp() {
   # The UKI is the kernel; its own initrd and command line are inside. QEMU is started without -initrd and -append, and
@@ -22,10 +24,8 @@ snp() {
 
 tdx() {
   # The parts of the UKI, as -kernel, -initrd and -append: the chain that tdx-measure knows.
-  local acpi work
+  local acpi
   acpi=$(realpath "$2")
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
   jq -n --argjson cpus "$cpus" --arg memory "$1" --arg bios "$ovmf" --arg acpi "$acpi" --arg out "$out" \
     --arg cmdline "$(tr -d '\0\n' <"$out/cmdline")" '{
       boot_config: {cpus: $cpus, memory: $memory, bios: $bios, acpi_tables: "\($acpi)/acpi_tables.bin",
