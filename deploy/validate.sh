@@ -28,24 +28,25 @@ kubernetes_tools() {
 # kubernetes FOLDER: every manifest of it, strictly.
 kubernetes() { node "$here/validate_kubernetes.mjs" "$tools" "$1"/*.yaml; }
 
-# unit FILE [DROP-IN]: as systemd reads it, in a root of its own with stand-ins for the programs it names.
+# unit NAME FILE [DROP-IN]: FILE as systemd reads it as NAME, in a root of its own with stand-ins for the programs it names.
 unit() {
-  local root=$scratch/root
+  local name=$1 root=$scratch/root
   rm -rf "$root"
-  mkdir -p "$root/etc/systemd/system/tempo-worker.service.d" "$root/usr/local/bin" "$root/usr/bin"
+  mkdir -p "$root/etc/systemd/system/$name.d" "$root/usr/local/bin" "$root/usr/bin"
   cp -r /usr/lib/systemd/system "$root/etc/systemd/" 2>/dev/null || true
   install -m 0755 /dev/null "$root/usr/local/bin/tempo-worker"
+  install -m 0755 /dev/null "$root/usr/local/bin/tempo"
   install -m 0755 /dev/null "$root/usr/bin/install"
-  cp "$1" "$root/etc/systemd/system/tempo-worker.service"
-  [ $# -lt 2 ] || cp "$2" "$root/etc/systemd/system/tempo-worker.service.d/gpu.conf"
+  cp "$2" "$root/etc/systemd/system/$name"
+  [ $# -lt 3 ] || cp "$3" "$root/etc/systemd/system/$name.d/drop-in.conf"
   local said
   # It exits 0 after a warning about an unknown setting: any word about our unit counts.
-  said=$(systemd-analyze verify --man=no --recursive-errors=no --root="$root" tempo-worker.service 2>&1) || {
+  said=$(systemd-analyze verify --man=no --recursive-errors=no --root="$root" "$name" 2>&1) || {
     echo "$said"
     return 1
   }
-  if grep -q "tempo-worker" <<<"$said"; then
-    grep "tempo-worker" <<<"$said"
+  if grep -q "${name%.service}" <<<"$said"; then
+    grep "${name%.service}" <<<"$said"
     return 1
   fi
 }
@@ -87,12 +88,30 @@ fi
 if command -v systemd-analyze >/dev/null; then
   systemd-analyze --version | head -n 1
   service=$here/systemd/tempo-worker.service
-  if unit "$service"; then echo "unit: ok"; else fail "tempo-worker.service"; fi
-  if unit "$service" "$service.d/gpu.conf.example"; then echo "unit with gpu.conf: ok"; else fail "gpu.conf.example"; fi
-  systemd-analyze security --offline=true --threshold=20 "$here/systemd/tempo-worker.service" | tail -n 1 ||
-    fail "systemd-analyze security: exposure above 2.0"
+  master=$here/cvm/mkosi.extra/etc/systemd/system/tempo-serve.service
+  if unit tempo-worker.service "$service"; then echo "unit: ok"; else fail "tempo-worker.service"; fi
+  if unit tempo-worker.service "$service" "$service.d/gpu.conf.example"; then
+    echo "unit with gpu.conf: ok"
+  else
+    fail "gpu.conf.example"
+  fi
+  if unit tempo-serve.service "$master"; then echo "unit of the master: ok"; else fail "tempo-serve.service"; fi
+  for file in "$service" "$master"; do
+    systemd-analyze security --offline=true --threshold=20 "$file" | tail -n 1 ||
+      fail "systemd-analyze security: exposure above 2.0"
+  done
 else
   fail "units: not validated: systemd-analyze is needed"
+fi
+
+if command -v shellcheck >/dev/null; then
+  if shellcheck "$here"/cvm/{build.sh,measure.sh,mkosi.postinst.chroot,mkosi.finalize}; then
+    echo "scripts of the image: ok"
+  else
+    fail "shellcheck"
+  fi
+else
+  echo "scripts of the image: not checked: no shellcheck"
 fi
 
 if [ "${1:-}" = --self-test ]; then
@@ -110,9 +129,9 @@ if [ "${1:-}" = --self-test ]; then
   echo '  ports: [{name: grpc}]' >>"$scratch/broken/service.yaml"
   refused "a missing field (ports[0].port)" kubernetes "$scratch/broken"
   sed 's/^NoNewPrivileges/NoNewPriviliges/' "$here/systemd/tempo-worker.service" >"$scratch/typo.service"
-  refused "an unknown setting of a unit" unit "$scratch/typo.service"
+  refused "an unknown setting of a unit" unit tempo-worker.service "$scratch/typo.service"
   sed 's/^RestartSec=2/RestartSec=soon/' "$here/systemd/tempo-worker.service" >"$scratch/value.service"
-  refused "a bad value in a unit" unit "$scratch/value.service"
+  refused "a bad value in a unit" unit tempo-worker.service "$scratch/value.service"
 fi
 
 if [ "$failures" -gt 0 ]; then

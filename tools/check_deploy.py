@@ -3,17 +3,19 @@
 
 Parses every manifest (a key given twice is refused), and checks what no schema says: selectors, names, ports and
 namespaces that must match; kustomization.yaml naming every file; flags that tempo-worker has. Fields and their types are
-deploy/validate.sh's.
+deploy/validate.sh's. What runs the master (deploy/gramine, deploy/cvm) is check_master.py's, which tries its own checks on
+broken copies as well.
 """
 import pathlib
 import re
 import sys
 
+import check_master
+
 try:
     import yaml
 except ImportError:
-    print("deploy: skipped: no PyYAML")
-    sys.exit(0)
+    yaml = None
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 MANIFESTS = TOP / "deploy/kubernetes"
@@ -21,7 +23,7 @@ WORKER = TOP / "apps/tempo-worker"
 problems = []
 
 
-class StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader if yaml else object):
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in {k for k in keys if keys.count(k) > 1}:
@@ -99,42 +101,36 @@ def check_flags(kinds):
         expect(re.search(rf"^{variable}=", settings, re.M), f"worker.env.example: {variable} is not set")
 
 
-def check_service():
-    """The job service: flags that `tempo serve` has, and what must never be otherwise in an enclave."""
-    known = set(re.findall(r'"(--[a-z-]+)"', (TOP / "apps/tempo/serve.cpp").read_text()))
-    manifest = (TOP / "deploy/gramine/tempo.manifest.template").read_text()
-    manifest = "\n".join(line for line in manifest.splitlines() if not line.startswith("#"))
-    arguments = re.search(r"loader\.argv = \[(.*?)\]", manifest, re.S)
-    expect(arguments is not None, "tempo.manifest.template: loader.argv is not fixed")
-    used = set(re.findall(r'"(--[a-z-]+)"', arguments.group(1))) if arguments else set()
-    unit = (TOP / "deploy/cvm/mkosi.extra/etc/systemd/system/tempo.service").read_text().replace("\\\n", " ")
-    command = re.search(r"^ExecStart=(.*)$", unit, re.M).group(1)
-    used |= set(re.findall(r"(?<!\S)(--[a-z-]+)", command))
-    for flag in sorted(used - known):
-        problems.append(f"{flag}: tempo serve has no such flag")
-    settings = (TOP / "deploy/cvm/mkosi.extra/etc/tempo/serve.env").read_text()
-    for variable in sorted(set(re.findall(r"\$\{?(TEMPO_\w+)", command))):
-        expect(re.search(rf"^{variable}=", settings, re.M), f"serve.env: {variable} is not set")
-    for line in ("sgx.debug = false", 'sgx.remote_attestation = "dcap"'):
-        expect(line in manifest.splitlines(), f"tempo.manifest.template: expected {line}")
-    for key in ("use_cmdline_argv", "use_host_env", "passthrough", "file_check_policy", "insecure__"):
-        expect(key not in manifest, f"tempo.manifest.template: {key} lets the host decide")
-    for text in (manifest, command, settings):
-        expect("insecure-simulated" not in text, "insecure-simulated is for tests only")
-
-
-def main():
+def check_workers():
+    if yaml is None:
+        return "manifests of workers skipped: no PyYAML"
     kinds = load()
-    check_service()
     if not problems:
         check_names(kinds)
         check_ports(kinds)
         check_flags(kinds)
+    return f"{len(kinds)} manifests agree"
+
+
+def check_masters():
+    texts = check_master.read_texts()
+    problems.extend(check_master.check(texts))
+    if not problems:
+        problems.extend(check_master.broken_copies(texts))
+    tried = f"what runs the master agrees, {len(check_master.BREAKS)} broken copies are refused"
+    if check_master.SERVE not in texts:
+        tried += f"; flags of tempo serve skipped: there is no {check_master.SERVE}"
+    return tried
+
+
+def main():
+    done = [check_workers(), check_masters()]
     for problem in problems:
         print(f"deploy: {problem}")
     if problems:
         sys.exit(1)
-    print(f"deploy: {len(kinds)} manifests agree")
+    for line in done:
+        print(f"deploy: {line}")
 
 
 if __name__ == "__main__":
