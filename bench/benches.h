@@ -7,6 +7,8 @@ namespace tempo::bench {
 int run_kernels(int argc, char** argv);
 /// Registers, for `run_kernels`, the passes of what stays in the TEE.
 void add_layer_benches();
+/// Sealed archives against libsodium alone and memcpy.
+int run_seal(int argc, char** argv);
 /// Transports against memcpy and a raw TCP connection over loopback.
 int run_transport(int argc, char** argv);
 /// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.

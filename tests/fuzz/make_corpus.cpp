@@ -7,6 +7,7 @@
 #include "base/byte_reader.h"
 #include "base/csprng.h"
 #include "base/file.h"
+#include "seal/archive_format.h"
 #include "seal/sealed_file.h"
 #include "service/job_record.h"
 #include "service/messages.h"
@@ -60,6 +61,26 @@ void make_sealed_file(const std::filesystem::path& folder) {
   }
   tempo::seal::SealedWriter other_kind(folder / "other_kind", key, "dataset");
   other_kind.commit();
+}
+
+/// As tests/fuzz/fuzz_sealed_archive.cpp reads them.
+void make_sealed_archive(const std::filesystem::path& folder) {
+  using namespace tempo::seal;
+  const auto text = [](std::span<const std::byte> bytes) {
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  const std::string empty = text(encode_table(make_table({})));
+  const std::string tree = text(encode_table(
+      make_table({{.path = "a", .bytes = 5}, {.path = "b/c", .bytes = 2}, {.path = "empty", .is_folder = true}})));
+  save(folder / "table_empty", std::string(1, '\0') + empty);
+  save(folder / "table_tree", std::string(1, '\0') + tree);
+  const auto header = ArchiveHeader::fresh(tempo::key_from_seed_insecure(1), 1).encode();
+  save(folder / "header_alone", '\1' + text(header));
+  save(folder / "plain_empty", '\2' + empty);
+  save(folder / "plain_tree", '\2' + tree + "12345ab");
+  for (const char what : {0, 1, 2, 3, 4})
+    save(folder / ("change_" + std::to_string(what)), std::string({'\3', what, '\1', '\2', '\0', '\2'}));
+  save(folder / "change_nothing", "\3");
 }
 
 void make_cifar(const std::filesystem::path& folder) {
@@ -173,6 +194,7 @@ int main(int argc, char** argv) {
   const std::filesystem::path folder = argv[1];
   make_safetensors(folder / "safetensors");
   make_sealed_file(folder / "sealed_file");
+  make_sealed_archive(folder / "sealed_archive");
   make_cifar(folder / "cifar");
   make_shm(folder / "shm");
   make_messages(folder / "messages");
