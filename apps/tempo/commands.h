@@ -11,5 +11,7 @@ void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_export(CLI::App& app);
 void add_keygen(CLI::App& app);
+void add_verify_evidence(CLI::App& app);
+void add_policy(CLI::App& app);
 
 }  // namespace tempo::apps

@@ -14,5 +14,7 @@ int main(int argc, char** argv) {
   tempo::apps::add_predict(app);
   tempo::apps::add_export(app);
   tempo::apps::add_keygen(app);
+  tempo::apps::add_verify_evidence(app);
+  tempo::apps::add_policy(app);
   return tempo::apps::run_program(app, argc, argv, tempo::protect_process_memory);
 }
