@@ -40,12 +40,13 @@ def make_cifar(folder):
 
 
 def memory_of(pid):
-    """All readable memory of a process."""
+    """All memory of a process that it can have written to: not the pages of programs and libraries."""
     found = []
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in maps:
             where, rights = line.split()[:2]
-            if not rights.startswith("r") or "[v" in line:
+            is_file = "/usr/" in line or line.rstrip().endswith(("/tempo", "/tempo-worker"))
+            if not rights.startswith("r") or "[v" in line or (is_file and "w" not in rights):
                 continue
             begin, end = (int(x, 16) for x in where.split("-"))
             try:
@@ -66,16 +67,16 @@ class Markers:
 
     def __init__(self, cifar, key_file, plain_weights):
         train = (cifar / "data_batch_1.bin").read_bytes()
-        self.of_images = [train[RECORD * i + 1 + 500:RECORD * i + 1 + 500 + 48] for i in range(TRAIN)]
-        self.of_images = [m for m in self.of_images if len(set(m)) > 8]
+        images = [train[RECORD * i + 1 + 500:RECORD * i + 1 + 500 + 48] for i in range(TRAIN)]
+        self.of_images = [marker for marker in images if len(set(marker)) > 8][:8]
         labels = bytes(train[RECORD * i] for i in range(TRAIN))
         self.of_labels = [labels[:48], labels[-48:]]
         line = key_file.read_text().strip()
         secret = bytes.fromhex(line.split()[-1])
         self.of_keys = [secret, secret[:16], secret.hex().encode(), line.encode()]
-        # One filter tap after the other lies in a row: eight of them are 32 bytes.
-        self.of_weights = [value[i:i + 32] for name, value in plain_weights.items()
-                           if name.startswith("layer") and "conv" in name for i in range(0, len(value) - 32, len(value) // 5)]
+        # A 3x3 filter of one channel lies in a row.
+        convolutions = [value for name, value in sorted(plain_weights.items()) if name.startswith("layer") and "conv" in name]
+        self.of_weights = [value[len(value) // 2 // 36 * 36:][:36] for value in convolutions]
 
     def found_in(self, content):
         return {name for name, markers in vars(self).items() if any(marker in content for marker in markers)}
@@ -88,7 +89,7 @@ class EndToEnd(Case):
         make_cifar(self.cifar)
         self.sealed = self.path / "cifar.sealed"
         self.run_program(self.tempo, "seal", "--in", self.cifar, "--out", self.sealed, "--key", self.key)
-        self.run_program(self.tempo, "train", *TRAINING, "--steps", "1", "--workers", "local", "--data", self.cifar, "--out",
+        self.run_program(self.tempo, "train", *TRAINING, "--workers", "local", "--data", self.cifar, "--out",
                          self.path / "plain", "--key", self.key, "--tee-threads", "1")
         self.run_program(self.tempo, "export", "--run", self.path / "plain", "--key", self.key, "--out", self.path / "plain.st")
         self.markers = Markers(self.cifar, self.key, weights(self.path / "plain.st"))
@@ -103,7 +104,7 @@ class EndToEnd(Case):
     def watch(self, job):
         """@returns what was found in files, in the worker and in the service itself while the job ran."""
         files, worker, service, dumps = set(), set(), set(), 0
-        while dumps < 3:
+        while dumps < 2:
             phase, step = self.status(job)
             if phase == "running" and step >= 2:
                 try:
@@ -197,4 +198,4 @@ class EndToEnd(Case):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
