@@ -11,6 +11,8 @@ void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_export(CLI::App& app);
 void add_keygen(CLI::App& app);
+void add_verify_evidence(CLI::App& app);
+void add_policy(CLI::App& app);
 void add_seal(CLI::App& app);
 void add_unseal(CLI::App& app);
 #ifdef TEMPO_HAS_SERVICE

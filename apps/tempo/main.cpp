@@ -14,6 +14,8 @@ int main(int argc, char** argv) {
   tempo::apps::add_predict(app);
   tempo::apps::add_export(app);
   tempo::apps::add_keygen(app);
+  tempo::apps::add_verify_evidence(app);
+  tempo::apps::add_policy(app);
   tempo::apps::add_seal(app);
   tempo::apps::add_unseal(app);
 #ifdef TEMPO_HAS_SERVICE

@@ -62,6 +62,15 @@ def memory_of(pid):
     return b"".join(found)
 
 
+def both_layouts(content, shape):
+    """Nine weights of one filter of the middle, as they lie in a row channels first, and channels last."""
+    outputs, inputs, height, width = shape
+    filter_values, at = inputs * height * width, outputs // 2 * inputs * height * width
+    values = [content[4 * i:4 * i + 4] for i in range(at, at + filter_values)]
+    last = [values[c * height * width + position] for position in range(height * width) for c in range(inputs)]
+    return [b"".join(values[:9]), b"".join(last[:9])]
+
+
 class Markers:
     """What must not be found, by name: byte strings that do not come about by chance."""
 
@@ -74,9 +83,8 @@ class Markers:
         line = key_file.read_text().strip()
         secret = bytes.fromhex(line.split()[-1])
         self.of_keys = [secret, secret[:16], secret.hex().encode(), line.encode()]
-        # A 3x3 filter of one channel lies in a row.
-        convolutions = [value for name, value in sorted(plain_weights.items()) if name.startswith("layer") and "conv" in name]
-        self.of_weights = [value[len(value) // 2 // 36 * 36:][:36] for value in convolutions]
+        self.of_weights = [marker for name, value in sorted(plain_weights.items())[:40]
+                           if name.startswith("layer") and "conv" in name for marker in both_layouts(*value)]
 
     def found_in(self, content):
         return {name for name, markers in vars(self).items() if any(marker in content for marker in markers)}
@@ -101,21 +109,36 @@ class EndToEnd(Case):
         return b"".join(path.read_bytes() for path in [*(self.path / "state").rglob("*"), self.path / "service.log"]
                         if path.is_file())
 
+    def frozen_memories(self):
+        """Of the worker and, where this user may, of the service, at one moment of the job."""
+        processes = (self.service, self.worker_process)
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            worker = memory_of(self.worker_process.pid)
+            try:
+                return worker, memory_of(self.service.pid)
+            except PermissionError:
+                print("service_test: THE SERVICE'S MEMORY CANNOT BE READ: not root", file=sys.stderr)
+                return worker, None
+        except PermissionError:
+            self.skipTest("THE WORKER'S MEMORY CANNOT BE READ HERE: run this test as root")
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+
     def watch(self, job):
         """@returns what was found in files, in the worker and in the service itself while the job ran."""
         files, worker, service, dumps = set(), set(), set(), 0
         while dumps < 2:
             phase, step = self.status(job)
             if phase == "running" and step >= 2:
-                try:
-                    worker |= self.markers.found_in(memory_of(self.worker_process.pid))
-                except PermissionError:
-                    self.skipTest("THE WORKER'S MEMORY CANNOT BE READ HERE: run this test as root")
-                try:
-                    service |= self.markers.found_in(memory_of(self.service.pid))
-                except PermissionError:
-                    print("service_test: THE SERVICE'S MEMORY CANNOT BE READ: not root", file=sys.stderr)
+                worker_memory, service_memory = self.frozen_memories()
+                worker |= self.markers.found_in(worker_memory)
+                if service_memory is None:
                     service = None
+                elif service is not None:
+                    service |= self.markers.found_in(service_memory)
                 dumps += 1
             elif phase == "done":
                 break
