@@ -15,7 +15,7 @@ import unittest
 
 
 def weights(path):
-    """Every float32 tensor of a safetensors file, by name."""
+    """Every float32 tensor of a safetensors file, by name: its bytes, and its shape."""
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8:8 + size])
@@ -23,12 +23,12 @@ def weights(path):
     for name, entry in header.items():
         if name != "__metadata__" and entry["dtype"] == "F32":
             begin, end = entry["data_offsets"]
-            found[name] = content[8 + size + begin:8 + size + end]
+            found[name] = content[8 + size + begin:8 + size + end], entry["shape"]
     return found
 
 
 def relative_difference(got, expected):
-    a, b = (array.array("f", b"".join(w[name] for name in sorted(w))) for w in (got, expected))
+    a, b = (array.array("f", b"".join(w[name][0] for name in sorted(w))) for w in (got, expected))
     return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y ** 2 for y in b)) ** 0.5
 
 
@@ -36,7 +36,7 @@ class Relay:
     """Passes TCP connections on and keeps what went by: the network between client and service."""
 
     def __init__(self, port):
-        self.target, self.seen, self.lock = port, bytearray(), threading.Lock()
+        self.target, self.seen, self.lock, self.ends = port, bytearray(), threading.Lock(), []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -52,6 +52,7 @@ class Relay:
             except OSError:
                 near.close()
                 continue
+            self.ends += [near, far]
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
 
@@ -70,7 +71,8 @@ class Relay:
                 pass
 
     def close(self):
-        self.listener.close()
+        for end in [self.listener, *self.ends]:
+            end.close()
 
 
 class Case(unittest.TestCase):
