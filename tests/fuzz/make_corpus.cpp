@@ -7,6 +7,7 @@
 #include "base/byte_reader.h"
 #include "base/csprng.h"
 #include "base/file.h"
+#include "make_attest_corpus.h"
 #include "seal/sealed_file.h"
 #include "train/formats/safetensors.h"
 #include "wire/frame.h"
@@ -145,5 +146,6 @@ int main(int argc, char** argv) {
   make_shm(folder / "shm");
   make_messages(folder / "messages");
   make_frames(folder / "frames");
+  tempo::fuzz::make_attest_corpus(folder);
   return 0;
 }
