@@ -7,6 +7,7 @@
 #include "base/byte_reader.h"
 #include "base/csprng.h"
 #include "base/file.h"
+#include "make_attest_corpus.h"
 #include "seal/archive_format.h"
 #include "seal/sealed_file.h"
 #include "service/job_record.h"
@@ -200,5 +201,6 @@ int main(int argc, char** argv) {
   make_messages(folder / "messages");
   make_frames(folder / "frames");
   make_service(folder / "service");
+  tempo::fuzz::make_attest_corpus(folder);
   return 0;
 }
