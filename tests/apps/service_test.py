@@ -4,6 +4,7 @@ that an outsider can get hold of is searched for what must not be there.
 usage: service_test.py PATH_TO_TEMPO PATH_TO_TEMPO_WORKER
 TEMPO_CIFAR10: a folder with CIFAR-10's binary files; without it the test makes files of the same layout.
 """
+import array
 import os
 import pathlib
 import random
@@ -17,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from service_peers import Case, Relay, weights  # noqa: E402
 
 Case.tempo, Case.worker = sys.argv[1:3]
-RECORD = 3073
+RECORD, PAGE = 3073, 4096
 TRAIN, TEST = 96, 32
 # At a rate of 0 the weights are at every moment what they were at the start: what to search for is known exactly.
 TRAINING = ["--model", "resnet20", "--batch-size", "16", "--steps", "12", "--checkpoint-interval", "2", "--seed", "5",
@@ -39,27 +40,38 @@ def make_cifar(folder):
           file=sys.stderr)
 
 
+def resident_runs(pagemap, begin, end):
+    """Where pages are in memory or swapped out: the rest has never been written to."""
+    pagemap.seek(begin // PAGE * 8)
+    pages = array.array("Q", pagemap.read((end - begin) // PAGE * 8))
+    start = None
+    for number, entry in enumerate([*pages, 0]):
+        is_there = entry >> 62 != 0
+        if is_there and start is None:
+            start = number
+        elif not is_there and start is not None:
+            yield begin + start * PAGE, begin + number * PAGE
+            start = None
+
+
 def memory_of(pid):
-    """All memory of a process that it can have written to: not the pages of programs and libraries."""
-    found = []
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+    """All memory that a process can have written to, in pieces: not the pages of programs and libraries."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory, \
+            open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
         for line in maps:
             where, rights = line.split()[:2]
             is_file = "/usr/" in line or line.rstrip().endswith(("/tempo", "/tempo-worker"))
             if not rights.startswith("r") or "[v" in line or (is_file and "w" not in rights):
                 continue
-            begin, end = (int(x, 16) for x in where.split("-"))
-            try:
-                memory.seek(begin)
-                while begin < end:
-                    piece = memory.read(min(end - begin, 1 << 26))
-                    if not piece:
-                        break
-                    found.append(piece)
-                    begin += len(piece)
-            except OSError:
-                continue
-    return b"".join(found)
+            for begin, end in resident_runs(pagemap, *(int(x, 16) for x in where.split("-"))):
+                try:
+                    memory.seek(begin)
+                    content = bytearray()
+                    while len(content) < end - begin and (piece := memory.read(end - begin - len(content))):
+                        content += piece
+                    yield content
+                except OSError:
+                    continue
 
 
 def both_layouts(content, shape):
@@ -87,7 +99,12 @@ class Markers:
                            if name.startswith("layer") and "conv" in name for marker in both_layouts(*value)]
 
     def found_in(self, content):
-        return {name for name, markers in vars(self).items() if any(marker in content for marker in markers)}
+        """@param content bytes, or pieces of them"""
+        pieces, found = [content] if isinstance(content, (bytes, bytearray)) else content, set()
+        for piece in pieces:
+            found |= {name for name, markers in vars(self).items()
+                      if name not in found and any(marker in piece for marker in markers)}
+        return found
 
 
 class EndToEnd(Case):
@@ -109,15 +126,15 @@ class EndToEnd(Case):
         return b"".join(path.read_bytes() for path in [*(self.path / "state").rglob("*"), self.path / "service.log"]
                         if path.is_file())
 
-    def frozen_memories(self):
-        """Of the worker and, where this user may, of the service, at one moment of the job."""
+    def search_memories(self):
+        """The worker's and, where this user may, the service's, at one moment of the job."""
         processes = (self.service, self.worker_process)
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         try:
-            worker = memory_of(self.worker_process.pid)
+            worker = self.markers.found_in(memory_of(self.worker_process.pid))
             try:
-                return worker, memory_of(self.service.pid)
+                return worker, self.markers.found_in(memory_of(self.service.pid))
             except PermissionError:
                 print("service_test: THE SERVICE'S MEMORY CANNOT BE READ: not root", file=sys.stderr)
                 return worker, None
@@ -133,12 +150,9 @@ class EndToEnd(Case):
         while dumps < 2:
             phase, step = self.status(job)
             if phase == "running" and step >= 2:
-                worker_memory, service_memory = self.frozen_memories()
-                worker |= self.markers.found_in(worker_memory)
-                if service_memory is None:
-                    service = None
-                elif service is not None:
-                    service |= self.markers.found_in(service_memory)
+                in_worker, in_service = self.search_memories()
+                worker |= in_worker
+                service = None if in_service is None else service | in_service
                 dumps += 1
             elif phase == "done":
                 break
@@ -160,9 +174,10 @@ class EndToEnd(Case):
         self.assertGreater(len(relay.seen), self.sealed.stat().st_size)
         self.assertEqual(self.markers.found_in(bytes(relay.seen)), set(), "on the network")
         self.assertEqual(worker, set(), "in the worker's memory")
-        # The search can find: all of it is in the memory that a TEE is for, and in the plain files.
+        # The search can find: in the memory that a TEE is for, and in plain files. (Weights that were blinded and fetched back
+        # are rounded otherwise, so for them another test looks into a worker without blinding.)
         if service is not None:
-            self.assertEqual(service, set(vars(self.markers)), "the service's own memory should hold it all")
+            self.assertLessEqual({"of_images", "of_labels", "of_keys"}, service, "not even in the service's own memory")
         self.assertIn("of_images", self.markers.found_in((self.cifar / "data_batch_1.bin").read_bytes()))
         self.assertIn("of_weights", self.markers.found_in((self.path / "plain.st").read_bytes()))
 
