@@ -5,6 +5,8 @@ namespace tempo::bench {
 
 /// Blinding and un-blinding against memcpy of the same bytes.
 int run_kernels(int argc, char** argv);
+/// Verification of evidence, in milliseconds.
+int run_attest(int argc, char** argv);
 /// Transports against memcpy and a raw TCP connection over loopback.
 int run_transport(int argc, char** argv);
 /// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.

@@ -15,6 +15,7 @@ int main(int argc, char** argv) try {
 #endif
   const std::string command = argc > 1 ? argv[1] : "";
   if (command == "kernels") return tempo::bench::run_kernels(argc - 1, argv + 1);
+  if (command == "attest") return tempo::bench::run_attest(argc - 1, argv + 1);
 #ifdef TEMPO_BENCH_TRANSPORT
   if (command == "transport") return tempo::bench::run_transport(argc - 1, argv + 1);
 #endif
@@ -23,9 +24,10 @@ int main(int argc, char** argv) try {
   if (command == "plain") return tempo::bench::run_plain(argc - 1, argv + 1);
 #endif
   if (command == "compare") return tempo::bench::run_compare(argc - 1, argv + 1);
-  std::fprintf(stderr,
-               "tempo-bench: got the command \"%s\", expected one of kernels, train, plain, transport, compare\n",
-               command.c_str());
+  std::fprintf(
+      stderr,
+      "tempo-bench: got the command \"%s\", expected one of kernels, attest, train, plain, transport, compare\n",
+      command.c_str());
   return 2;
 } catch (const tempo::Error& error) {
   std::fprintf(stderr, "tempo-bench: %s\n", error.what());
