@@ -9,6 +9,8 @@ int run_kernels(int argc, char** argv);
 void add_layer_benches();
 /// Sealed archives against libsodium alone and memcpy.
 int run_seal(int argc, char** argv);
+/// Verification of evidence, in milliseconds.
+int run_attest(int argc, char** argv);
 /// Transports against memcpy and a raw TCP connection over loopback.
 int run_transport(int argc, char** argv);
 /// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.

@@ -16,6 +16,7 @@ int main(int argc, char** argv) try {
   const std::string command = argc > 1 ? argv[1] : "";
   if (command == "kernels") return tempo::bench::run_kernels(argc - 1, argv + 1);
   if (command == "seal") return tempo::bench::run_seal(argc - 1, argv + 1);
+  if (command == "attest") return tempo::bench::run_attest(argc - 1, argv + 1);
 #ifdef TEMPO_BENCH_TRANSPORT
   if (command == "transport") return tempo::bench::run_transport(argc - 1, argv + 1);
 #endif
@@ -24,9 +25,10 @@ int main(int argc, char** argv) try {
   if (command == "plain") return tempo::bench::run_plain(argc - 1, argv + 1);
 #endif
   if (command == "compare") return tempo::bench::run_compare(argc - 1, argv + 1);
-  std::fprintf(stderr,
-               "tempo-bench: got the command \"%s\", expected one of kernels, seal, train, plain, transport, compare\n",
-               command.c_str());
+  std::fprintf(
+      stderr,
+      "tempo-bench: got the command \"%s\", expected one of kernels, seal, attest, train, plain, transport, compare\n",
+      command.c_str());
   return 2;
 } catch (const tempo::Error& error) {
   std::fprintf(stderr, "tempo-bench: %s\n", error.what());

@@ -148,6 +148,7 @@ TEST_F(Snp, UnknownValuesAreRefused) {
   EXPECT_EQ(reason({.family = 0x1B, .model = 0}), "sev-snp: processor of family 0x1b model 0x0 is not known here");
   EXPECT_EQ(reason({.family = 0x19, .model = 0x11}), "sev-snp: processor of family 0x19 model 0x11 is not known here")
       << "these roots have no Genoa";
+  EXPECT_EQ(reason({.version = 4}), "");
   EXPECT_EQ(reason({.version = 2, .family = 0}), "") << "version 2 has no CPUID: the certificate says the product";
   SnpSpec spec;
   spec.current[3] = std::byte{1};

@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kReports = "sys/kernel/config/tsm/report";
 constexpr int kAttempts = 10;
-constexpr auto kFirstPause = std::chrono::milliseconds(10);  // doubled each time: 10 seconds in all
+constexpr auto kFirstPause = std::chrono::milliseconds(10);  // doubled each time: five seconds in all
 constexpr int kMaxWaits = 1000;
 constexpr auto kWait = std::chrono::milliseconds(1);
 constexpr size_t kMaxTextBytes = 4096, kMaxTableBytes = 64 << 10;
