@@ -120,7 +120,17 @@ void appraise_insecure_simulated(const Inputs& in, Course& course) {
   check_expected(report.report_data, in);
 }
 
+/// The caps hold for evidence that did not come through `parse_evidence`, too.
+void check_sizes(const Evidence& evidence) {
+  bool is_good = evidence.report.size() <= kMaxReportBytes && evidence.certificates.size() <= kMaxCertificates &&
+                 evidence.runtime_data.size() <= kMaxRuntimeDataBytes;
+  for (const Bytes& certificate : evidence.certificates)
+    is_good = is_good && certificate.size() <= kMaxCertificateBytes;
+  demand(is_good, kHardware, "{}: the evidence is larger than any real one", name_of(evidence.tee));
+}
+
 void follow(const Inputs& in, Course& course) {
+  check_sizes(in.evidence);
   switch (in.evidence.tee) {
     case Tee::kSevSnp:
       return appraise_snp(in, course);

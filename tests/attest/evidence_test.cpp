@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <functional>
+
 #include "attest/appraisal.h"
 #include "attest/crypto/json.h"
 #include "attest/hcl_blob.h"
@@ -160,6 +162,20 @@ TEST_F(InsecureSimulatedTee, EveryByteCounts) {
   evidence_.report = good;
   evidence_.report.push_back(std::byte{0});
   EXPECT_THAT(appraised().reason, HasSubstr("bytes after its signature"));
+}
+
+TEST_F(InsecureSimulatedTee, EvidenceOverTheCapsIsRefused) {
+  const Evidence good = evidence_;
+  const std::vector<std::function<void(Evidence&)>> enlarge = {
+      [](Evidence& e) { e.report.resize(kMaxReportBytes + 1); },
+      [](Evidence& e) { e.certificates.resize(kMaxCertificates + 1); },
+      [](Evidence& e) { e.certificates.emplace_back(kMaxCertificateBytes + 1); },
+      [](Evidence& e) { e.runtime_data.resize(kMaxRuntimeDataBytes + 1); }};
+  for (const auto& make_larger : enlarge) {
+    evidence_ = good;
+    make_larger(evidence_);
+    EXPECT_EQ(appraised().reason, "insecure-simulated: the evidence is larger than any real one");
+  }
 }
 
 TEST_F(InsecureSimulatedTee, MeasurementAndReportDataCount) {
