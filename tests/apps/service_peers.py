@@ -84,22 +84,24 @@ class Case(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.path = pathlib.Path(folder.name)
         self.environment = {**os.environ, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
+        self.service = None
         self.key = self.path / "data.key"
         self.run_program(self.tempo, "keygen", "--out", self.key)
-        self.service = None
 
     def run_program(self, *command, code=0, timeout=240):
         done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=self.environment, timeout=timeout,
                               check=False)
-        self.assertEqual(done.returncode, code, f"{command}\n{done.stdout}\n{done.stderr}")
+        service = f"; the service: {self.service.poll()}, {(self.path / 'service.err').read_text()}" if self.service else ""
+        self.assertEqual(done.returncode, code, f"{command}\n{done.stdout}\n{done.stderr}{service}")
         return done
 
     def start_service(self, *more):
         command = [self.tempo, "serve", "--listen", "127.0.0.1:0", "--state", self.path / "state", "--tee",
                    "insecure-simulated", "--evidence", self.path / "evidence.json", "--tee-threads", "1", "--log",
                    self.path / "service.log", *more]
-        self.service = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                        env=self.environment)
+        with open(self.path / "service.err", "a") as errors:
+            self.service = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=errors, text=True,
+                                            env=self.environment)
         self.addCleanup(self.service.stdout.close)
         self.addCleanup(self.service.wait)
         self.addCleanup(self.service.kill)
@@ -148,7 +150,7 @@ class Case(unittest.TestCase):
             if now == phase:
                 return step
             self.assertNotEqual(now, "failed", self.client("status", job).stdout)
-            time.sleep(0.2)
+            time.sleep(1)
         self.fail(f"the job is {now}, expected {phase}")
 
     def fetch(self, job, name, *more):
