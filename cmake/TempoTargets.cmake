@@ -23,8 +23,16 @@ add_library(tempo_flags INTERFACE)
 target_compile_options(tempo_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror=return-type)
 target_include_directories(tempo_flags INTERFACE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
 if(TEMPO_SANITIZE)
-  target_compile_options(tempo_flags INTERFACE -fsanitize=${TEMPO_SANITIZE} -fno-omit-frame-pointer)
+  # What a sanitizer finds ends the program: otherwise a run with findings exits with 0, like a clean one.
+  target_compile_options(tempo_flags INTERFACE -fsanitize=${TEMPO_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
   target_link_options(tempo_flags INTERFACE -fsanitize=${TEMPO_SANITIZE})
+endif()
+
+if(TEMPO_FUZZ)
+  # The fuzzer sees which branches of a parser an input takes: the parsers are in the libraries, not in the targets.
+  target_compile_options(tempo_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(tempo_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # tempo_library(NAME SOURCES ... LINK ...): a static library, one per folder of src/.

@@ -66,6 +66,7 @@ TEST(Evidence, MalformedBundlesAreRefusedByName) {
   };
   EXPECT_EQ(with("tee", "tpm"), "e: tee: got \"tpm\", expected sev-snp, tdx, sgx or insecure-simulated");
   EXPECT_EQ(with("report", "AAA"), "e: report: not base64");
+  for (const char* short_text : {"A", "AA", "=", "==="}) EXPECT_EQ(with("report", short_text), "e: report: not base64");
   EXPECT_EQ(with("report", "AA-A"), "e: report: not base64");
   EXPECT_EQ(with("report", "AA\nAA"), "e: report: not base64");
   EXPECT_THAT(with("report", std::string(4 * 21846, 'A')), HasSubstr("e: report: 65538 bytes, expected at most 65536"));

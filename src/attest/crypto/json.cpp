@@ -172,6 +172,8 @@ std::string to_base64(ByteView bytes) {
 Bytes from_base64(std::string_view text, size_t max_bytes, const std::string& what) {
   if (text.size() / 4 > (max_bytes + 2) / 3)
     throw InputError(fmt::format("{}: more than {} bytes, expected at most that", what, max_bytes));
+  if (text.size() % 4 != 0) throw InputError(fmt::format("{}: not base64", what));
+  if (text.empty()) return {};  // libsodium takes no null pointer
   Bytes out(text.size() / 4 * 3);
   size_t size = 0;
   if (sodium_base642bin(reinterpret_cast<unsigned char*>(out.data()), out.size(), text.data(), text.size(), nullptr,
