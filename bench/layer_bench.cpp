@@ -121,11 +121,12 @@ void add_token_passes(int64_t rows, int64_t width) {
                             o.inverse.data() + at / o.width, o.out.data() + at, o.c.data(), o.d.data());
     });
   });
-  pass("gelu", 2,
-       [](const TokenKernels& k, Operands& o) { k.gelu(o.x.data(), o.a.data(), o.rows, o.width, o.out.data()); });
+  pass("gelu", 3, [](const TokenKernels& k, Operands& o) {
+    k.gelu(o.x.data(), o.a.data(), o.rows, o.width, o.out.data(), o.out2.data());
+  });
   pass("gelu_gradient", 3, [](const TokenKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.gelu_gradient(o.x.data() + at, o.a.data(), o.dy.data() + at, count, o.width, o.out.data() + at, o.c.data());
+      k.gelu_gradient(o.x.data() + at, o.dy.data() + at, count, o.width, o.out.data() + at, o.c.data());
     });
   });
   pass("softmax", 2,

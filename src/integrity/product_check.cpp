@@ -1,6 +1,7 @@
 #include "integrity/product_check.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "integrity/projection.h"
 
@@ -9,12 +10,18 @@ namespace {
 
 constexpr double kWireRms = 0.6;  // of a rounding to the wire, in units of its bound
 
-/// Vectors of a projection, one after the other, in the type of the operand.
+/// A projection yet to be taken, onto the vectors of `first` and `second`, one after the other.
 template <typename T>
-std::vector<T> stacked(const std::vector<double>& first, const std::vector<double>* second) {
-  std::vector<T> vectors(first.begin(), first.end());
-  if (second != nullptr) vectors.insert(vectors.end(), second->begin(), second->end());
-  return vectors;
+Projection<T> projection(int64_t pixels, int64_t channels, const std::vector<double>& first,
+                         const std::vector<double>* second) {
+  Projection<T> wanted;
+  wanted.pixels = pixels;
+  wanted.channels = channels;
+  wanted.vectors.assign(first.begin(), first.end());
+  if (second != nullptr) wanted.vectors.insert(wanted.vectors.end(), second->begin(), second->end());
+  wanted.count = static_cast<int64_t>(wanted.vectors.size()) / channels;
+  wanted.planes.resize(static_cast<size_t>((wanted.count + 1) * pixels));
+  return wanted;
 }
 
 /// Whether products of this size, and their squares, are far from what their type can hold. Where they are not, an
@@ -29,12 +36,22 @@ double combined(double a, double b) { return std::sqrt(a * a + b * b); }
 double alignment(double noise, double inner) { return std::sqrt(0.1 / (1 + noise) + 1 / inner); }
 
 template <typename T>
-void subtract(const std::vector<double>& expected, const std::vector<T>& found, std::vector<double>& out) {
+void subtract(const std::vector<double>& expected, const T* found, std::vector<double>& out) {
   out.resize(expected.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<double>(found[i]) - expected[i];
 }
 
 }  // namespace
+
+template <typename T>
+void Projection<T>::measure(const T* x, ThreadPool& threads) {
+  energy = project(x, pixels, channels, vectors.data(), count, planes.data(), threads);
+}
+
+template <typename T>
+void Projection<T>::sum_energy() {
+  energy = std::accumulate(plane(count), plane(count) + pixels, 0.0);
+}
 
 bool Residual::is_explained() const {
   if (!is_decidable) return true;
@@ -53,36 +70,51 @@ double ProductCheck::window_energy() const {
 }
 
 template <typename T>
-void ProductCheck::see_input(const T* x, bool follows_weight, ThreadPool& threads) {
+Projection<T> ProductCheck::of_input(bool follows_weight) const {
+  return projection<T>(shape_.in_pixels(), shape_.in, weight_.weight().phi,
+                       follows_weight ? &weight_.sigma() : nullptr);
+}
+
+template <typename T>
+Projection<T> ProductCheck::of_output() const {
+  return projection<T>(shape_.out_pixels(), shape_.out, weight_.rho(), nullptr);
+}
+
+template <typename T>
+Projection<T> ProductCheck::of_output_gradient() const {
+  return projection<T>(shape_.out_pixels(), shape_.out, weight_.weight().psi, &weight_.rho());
+}
+
+template <typename T>
+Projection<T> ProductCheck::of_input_gradient() const {
+  return projection<T>(shape_.in_pixels(), shape_.in, weight_.sigma(), nullptr);
+}
+
+template <typename T>
+void ProductCheck::see_input(const Projection<T>& x, ThreadPool& threads) {
   const ProductShape& s = shape_;
-  const int64_t pixels = s.in_pixels(), count = s.taps() + (follows_weight ? 1 : 0);
-  const std::vector<T> vectors = stacked<T>(weight_.weight().phi, follows_weight ? &weight_.sigma() : nullptr);
-  std::vector<T> planes(static_cast<size_t>(count * pixels));
-  input_energy_ = project(x, pixels, s.in, vectors.data(), count, planes.data(), threads);
+  const int64_t pixels = s.in_pixels();
+  input_energy_ = x.energy;
 
   expected_output_.assign(static_cast<size_t>(s.out_pixels()), 0);
   threads.parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
     for_each_run(s, begin, end, [&](int64_t out, int64_t tap, int64_t in, int64_t run) {
-      const T* const from = planes.data() + tap * pixels + in;
+      const T* const from = x.plane(tap) + in;
       for (int64_t i = 0; i < run; ++i)
         expected_output_[static_cast<size_t>(out + i)] += static_cast<double>(from[i * s.stride]);
     });
   });
-  if (follows_weight) projected_input_.assign(planes.end() - pixels, planes.end());
+  if (x.count > s.taps()) projected_input_.assign(x.plane(s.taps()), x.plane(s.taps()) + pixels);
 }
 
 template <typename T>
-Residual ProductCheck::output(const T* y, ThreadPool& threads) const {
-  const int64_t pixels = shape_.out_pixels();
-  const std::vector<T> rho = stacked<T>(weight_.rho(), nullptr);
-  std::vector<T> found(static_cast<size_t>(pixels));
-  const double energy = project(y, pixels, shape_.out, rho.data(), 1, found.data(), threads);
+Residual ProductCheck::output(const Projection<T>& y) const {
   Residual residual;
-  subtract(expected_output_, found, residual.values);
+  subtract(expected_output_, y.plane(0), residual.values);
 
   const double noise = 1 + rounding_.input_noise, inner = static_cast<double>(shape_.taps() * shape_.in);
   const double products = std::sqrt(window_energy() * noise) * weight_.weight_norm() * weight_.rho_rms();
-  const double wire = combined(products / std::sqrt(inner), std::sqrt(energy * noise) * weight_.rho_rms());
+  const double wire = combined(products / std::sqrt(inner), std::sqrt(y.energy * noise) * weight_.rho_rms());
   residual.is_decidable = is_held(products, rounding_.unit_roundoff) && std::isfinite(weight_.drift());
   residual.tolerance =
       kToleratedDeviations * (rounding_.unit_roundoff * rounding_.key_spread * products + shared(expected_output_) +
@@ -92,37 +124,31 @@ Residual ProductCheck::output(const T* y, ThreadPool& threads) const {
 }
 
 template <typename T>
-void ProductCheck::see_output_gradient(const T* dy, ThreadPool& threads) {
+void ProductCheck::see_output_gradient(const Projection<T>& dy, ThreadPool& threads) {
   const ProductShape& s = shape_;
-  const int64_t pixels = s.out_pixels(), count = s.taps() + 1;
-  const std::vector<T> vectors = stacked<T>(weight_.weight().psi, &weight_.rho());
-  std::vector<T> planes(static_cast<size_t>(count * pixels));
-  gradient_energy_ = project(dy, pixels, s.out, vectors.data(), count, planes.data(), threads);
+  gradient_energy_ = dy.energy;
 
   expected_input_gradient_.assign(static_cast<size_t>(s.in_pixels()), 0);
   threads.parallel_for(s.images, 1, [&](int64_t begin, int64_t end) {
     for_each_run(s, begin, end, [&](int64_t out, int64_t tap, int64_t in, int64_t run) {
-      const T* const from = planes.data() + tap * pixels + out;
+      const T* const from = dy.plane(tap) + out;
       for (int64_t i = 0; i < run; ++i)
         expected_input_gradient_[static_cast<size_t>(in + i * s.stride)] += static_cast<double>(from[i]);
     });
   });
-  projected_gradient_.assign(planes.end() - pixels, planes.end());
+  projected_gradient_.assign(dy.plane(s.taps()), dy.plane(s.taps()) + s.out_pixels());
 }
 
 template <typename T>
-Residual ProductCheck::input_gradient(const T* dx, ThreadPool& threads) const {
-  const int64_t pixels = shape_.in_pixels();
-  const std::vector<T> sigma = stacked<T>(weight_.sigma(), nullptr);
-  std::vector<T> found(static_cast<size_t>(pixels));
-  const double energy = project(dx, pixels, shape_.in, sigma.data(), 1, found.data(), threads);
+Residual ProductCheck::input_gradient(const Projection<T>& dx) const {
   Residual residual;
-  subtract(expected_input_gradient_, found, residual.values);
+  subtract(expected_input_gradient_, dx.plane(0), residual.values);
 
   const double noise = 1 + rounding_.output_noise, inner = static_cast<double>(shape_.out);
   const double products = std::sqrt(gradient_energy_ * noise) * weight_.weight_norm() * weight_.sigma_rms();
   // Tiles that overlap are rounded one by one, before they are summed.
-  const double tiles = std::sqrt(energy * noise) * weight_.sigma_rms() * std::sqrt(static_cast<double>(shape_.taps()));
+  const double tiles =
+      std::sqrt(dx.energy * noise) * weight_.sigma_rms() * std::sqrt(static_cast<double>(shape_.taps()));
   const double wire = combined(products / std::sqrt(inner), tiles);
   residual.is_decidable = is_held(products, rounding_.unit_roundoff) && std::isfinite(weight_.drift());
   residual.tolerance = kToleratedDeviations *
@@ -180,7 +206,7 @@ template <typename T>
 Residual ProductCheck::returned_gradient(const Projections& expected, const T* dw, ThreadPool& threads) const {
   const Projections found = weight_.project(dw, threads);
   Residual residual;
-  subtract(expected.phi, found.phi, residual.values);
+  subtract(expected.phi, found.phi.data(), residual.values);
   residual.is_decidable = is_held(gradient_error() / rounding_.unit_roundoff, rounding_.unit_roundoff);
   residual.tolerance = kToleratedDeviations * (gradient_error() + shared(expected.phi));
   return residual;
@@ -189,17 +215,22 @@ Residual ProductCheck::returned_gradient(const Projections& expected, const T* d
 Residual compare_fetched(const Projections& fetched, const Projections& followed, double norm, double drift,
                          double unit_roundoff) {
   Residual residual;
-  subtract(followed.phi, fetched.phi, residual.values);
+  subtract(followed.phi, fetched.phi.data(), residual.values);
   residual.is_decidable = std::isfinite(drift) && is_held(norm_of(followed.phi), unit_roundoff);
   residual.tolerance = kToleratedDeviations * (drift + 4 * unit_roundoff * norm);
   return residual;
 }
 
 #define TEMPO_INSTANTIATE(T)                                                                 \
-  template void ProductCheck::see_input(const T*, bool, ThreadPool&);                        \
-  template Residual ProductCheck::output(const T*, ThreadPool&) const;                       \
-  template void ProductCheck::see_output_gradient(const T*, ThreadPool&);                    \
-  template Residual ProductCheck::input_gradient(const T*, ThreadPool&) const;               \
+  template struct Projection<T>;                                                             \
+  template Projection<T> ProductCheck::of_input(bool) const;                                 \
+  template Projection<T> ProductCheck::of_output() const;                                    \
+  template Projection<T> ProductCheck::of_output_gradient() const;                           \
+  template Projection<T> ProductCheck::of_input_gradient() const;                            \
+  template void ProductCheck::see_input(const Projection<T>&, ThreadPool&);                  \
+  template Residual ProductCheck::output(const Projection<T>&) const;                        \
+  template void ProductCheck::see_output_gradient(const Projection<T>&, ThreadPool&);        \
+  template Residual ProductCheck::input_gradient(const Projection<T>&) const;                \
   template Projections ProductCheck::weight_gradient(const T*, const T*, ThreadPool&) const; \
   template Residual ProductCheck::returned_gradient(const Projections&, const T*, ThreadPool&) const;
 TEMPO_INSTANTIATE(float)

@@ -34,25 +34,51 @@ struct Residual {
   [[nodiscard]] double ratio() const;
 };
 
+/// What a check wants of one tensor: inner products of each pixel's channels with a few vectors, and its energy.
+/// Whoever moves the tensor may take them on the way; `measure` takes them in a pass of its own.
+template <typename T>
+struct Projection {
+  int64_t pixels = 0, channels = 0, count = 0;
+  std::vector<T> vectors;  ///< [count, channels]
+  std::vector<T> planes;   ///< [count + 1, pixels]; the last are sums of squares: zero unless taken on the way
+  double energy = 0;       ///< squared Frobenius norm
+
+  /// @param x [pixels, channels]
+  void measure(const T* x, ThreadPool& threads);
+  /// Where all of `planes` was taken on the way.
+  void sum_energy();
+  [[nodiscard]] const T* plane(int64_t vector) const { return planes.data() + vector * pixels; }
+};
+
 /// One call of a layer. Borrows the fingerprint, which must not advance between forward and backward. Not thread-safe.
 class ProductCheck {
  public:
   ProductCheck(const ProductShape& shape, const RoundingModel& rounding, const WeightFingerprint& weight);
 
-  /// Reads x [images, height, width, in] once, before it is sent.
+  /// What is to be known of x [images, height, width, in], of y [images, out_height, out_width, out], and of their
+  /// gradients.
   /// @param follows_weight keeps what the second half of `weight_gradient` needs.
   template <typename T>
-  void see_input(const T* x, bool follows_weight, ThreadPool& threads);
-  /// Of the un-blinded y [images, out_height, out_width, out].
+  [[nodiscard]] Projection<T> of_input(bool follows_weight) const;
   template <typename T>
-  [[nodiscard]] Residual output(const T* y, ThreadPool& threads) const;
+  [[nodiscard]] Projection<T> of_output() const;
+  template <typename T>
+  [[nodiscard]] Projection<T> of_output_gradient() const;
+  template <typename T>
+  [[nodiscard]] Projection<T> of_input_gradient() const;
 
-  /// Reads dy, of the shape of y, once, before it is sent.
+  /// Of x as it is sent.
   template <typename T>
-  void see_output_gradient(const T* dy, ThreadPool& threads);
-  /// Of the un-blinded dx, of the shape of x.
+  void see_input(const Projection<T>& x, ThreadPool& threads);
+  /// Of the un-blinded y.
   template <typename T>
-  [[nodiscard]] Residual input_gradient(const T* dx, ThreadPool& threads) const;
+  [[nodiscard]] Residual output(const Projection<T>& y) const;
+  /// Of dy as it is sent.
+  template <typename T>
+  void see_output_gradient(const Projection<T>& dy, ThreadPool& threads);
+  /// Of the un-blinded dx.
+  template <typename T>
+  [[nodiscard]] Residual input_gradient(const Projection<T>& dx) const;
 
   /// What the fingerprint of dw must be. Needs the very x and dy that were seen. `psi` is empty unless the weight is to
   /// be followed: a gradient that is returned is checked by `phi` alone.
@@ -63,9 +89,6 @@ class ProductCheck {
   [[nodiscard]] Residual returned_gradient(const Projections& expected, const T* dw, ThreadPool& threads) const;
   /// Root of the energy by which rounding moves a projection of dw.
   [[nodiscard]] double gradient_error() const;
-  /// ||X||^2 and ||dY||^2, of what was seen.
-  [[nodiscard]] double input_energy() const { return input_energy_; }
-  [[nodiscard]] double gradient_energy() const { return gradient_energy_; }
 
  private:
   [[nodiscard]] double window_energy() const;

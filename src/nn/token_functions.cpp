@@ -68,30 +68,32 @@ struct AddBiasFunction : torch::autograd::Function<AddBiasFunction> {
 };
 
 struct GeluFunction : torch::autograd::Function<GeluFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const c10::optional<Tensor>& bias) {
+  /// Keeps the derivative instead of x: what it is made of is at hand here.
+  static Tensor forward(AutogradContext* ctx, Tensor x, const c10::optional<Tensor>& bias, bool with_gradient) {
+    ctx->mark_dirty({x});
     const Tensor b = bias.value_or(Tensor());
-    ctx->save_for_backward({x, b});
-    Tensor y = torch::empty_like(x);
+    Tensor slope = with_gradient ? torch::empty_like(x, x.options().requires_grad(false)) : Tensor();
     const int64_t width = x.size(-1);
     for_rows(rows_of(x), kTokenRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * width;
-      best_token_kernels().gelu(data_of(x, at), data_of(b), count, width, y.data_ptr<float>() + at);
+      float* const y = x.data_ptr<float>() + at;
+      best_token_kernels().gelu(y, data_of(b), count, width, y, with_gradient ? slope.data_ptr<float>() + at : nullptr);
     });
-    return y;
+    ctx->save_for_backward({slope});
+    ctx->saved_data["bias"] = b.defined();
+    return x;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
-    const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &bias = saved[1];
-    const Tensor dy = gradients[0].contiguous();
-    Tensor dx = torch::empty_like(x);
-    const int64_t width = x.size(-1);
-    const auto sums = sum_rows<1>(rows_of(x), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
+    const Tensor slope = ctx->get_saved_variables()[0], dy = gradients[0].contiguous();
+    Tensor dx = torch::empty_like(slope);
+    const int64_t width = slope.size(-1);
+    const auto sums = sum_rows<1>(rows_of(dy), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
       const int64_t at = first * width;
-      best_token_kernels().gelu_gradient(data_of(x, at), data_of(bias), data_of(dy, at), count, width,
-                                         dx.data_ptr<float>() + at, sum[0]);
+      best_token_kernels().gelu_gradient(data_of(slope, at), data_of(dy, at), count, width, dx.data_ptr<float>() + at,
+                                         sum[0]);
     });
-    return {dx, bias.defined() ? to_tensor(sums[0]) : Tensor()};
+    return {dx, ctx->saved_data["bias"].toBool() ? to_tensor(sums[0]) : Tensor(), Variable()};
   }
 };
 
@@ -220,8 +222,8 @@ Tensor add_bias_(Tensor y, const Tensor& bias, const Tensor& residual) {
   return residual.defined() ? y.add_(residual) : y;
 }
 
-Tensor gelu(const Tensor& x, const Tensor& bias) {
-  if (is_fusible({x, bias})) return GeluFunction::apply(x, optional(bias));
+Tensor gelu_(Tensor x, const Tensor& bias) {
+  if (is_fusible({x, bias})) return GeluFunction::apply(x, optional(bias), torch::GradMode::is_enabled());
   return torch::gelu(bias.defined() ? x + bias : x);
 }
 

@@ -12,8 +12,8 @@ namespace tempo::nn {
 /// y + bias (+ residual) in the place of y, which nothing else may need. @param bias, residual may be undefined
 torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias, const torch::Tensor& residual = {});
 
-/// gelu(x + bias), exact. @param bias may be undefined
-torch::Tensor gelu(const torch::Tensor& x, const torch::Tensor& bias);
+/// gelu(x + bias), exact, in the place of x, which nothing else may need. @param bias may be undefined
+torch::Tensor gelu_(torch::Tensor x, const torch::Tensor& bias);
 
 torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps);
 

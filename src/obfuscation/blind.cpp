@@ -146,6 +146,20 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
+  /// Must come before the walk. A gathering pass meets the channels in the order of what it writes.
+  void take(const PixelProducts<T>& products) {
+    if (products.count == 0) return;
+    const int64_t channels = walk_.geometry.channels;
+    vectors_.assign(products.vectors, products.vectors + products.count * channels);
+    if (is_gathering(walk_.rows.form))
+      for (int64_t v = 0; v < products.count; ++v)
+        for (int64_t c = 0; c < channels; ++c)
+          vectors_[static_cast<size_t>(v * channels + c)] =
+              products.vectors[v * channels + int64_t{channels_.data()->source[c]}];
+    walk_.products = {static_cast<int>(products.count), vectors_.data(), products.planes,
+                      walk_.real_images * walk_.geometry.height * walk_.geometry.width};
+  }
+
   void blind(const T* x, const T* decoys) {
     walk_.source = x;
     walk_.decoys = decoys;
@@ -223,6 +237,7 @@ class Call {
   TileWalk<T> walk_;
   RowRounds<T> rounds_;
   T *work_ = nullptr, *spare_ = nullptr, *tiles_ = nullptr;
+  std::vector<T> vectors_;  // of products
 };
 
 template <typename T>
@@ -234,36 +249,64 @@ void check(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse 
   check_key(where, "channel", channels, gathering, geometry.channels, kernels::kGroup);
 }
 
+bool mixes_nothing(const Key& key) {
+  return std::all_of(key.rounds.begin(), key.rounds.end(), [](const KeyRound& round) { return round.block == 1; });
+}
+
+template <typename T>
+void check_products(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels,
+                    const PixelProducts<T>& products) {
+  if (products.count == 0) return;
+  if (products.count < 0 || products.count > PixelProducts<T>::kMost || products.vectors == nullptr ||
+      products.planes == nullptr)
+    throw InputError(fmt::format("{}: products with {} vectors, expected at most {}, and memory for them", where,
+                                 products.count, PixelProducts<T>::kMost));
+  if (!takes_products(geometry, *rows.key, *channels.key))
+    throw InputError(fmt::format("{}: products of operands that are mixed, or overlap; expected neither", where));
+}
+
 }  // namespace
+
+bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels) {
+  return rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels) &&
+         geometry.is_disjoint();
+}
 
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys) {
+           ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products) {
   check<T>("blind", geometry, rows, channels, wire, out, true);
   check_decoys("blind", geometry, decoys.images);
   if (decoys.images > 0 && decoys.pixels == nullptr)
     throw InputError(fmt::format("blind: {} decoys without pixels, expected them", decoys.images));
+  check_products("blind", geometry, rows, channels, products);
   if (geometry.elements() == 0) return;
   const TileGeometry cut = simplified(geometry);
-  Call<T>(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads).blind(x, decoys.pixels);
+  Call<T> call(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads);
+  call.take(products);
+  call.blind(x, decoys.pixels);
 }
 
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images) {
+             ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products) {
   check<T>("unblind", geometry, rows, channels, wire, in, false);
   check_decoys("unblind", geometry, decoy_images);
+  check_products("unblind", geometry, rows, channels, products);
   if (geometry.elements() == 0) return;
   // Scattering kernels only read the wire; the field is shared with the gathering ones.
   const TileGeometry cut = simplified(geometry);
-  Call<T>(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in), threads)
-      .unblind(x);
+  Call<T> call(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
+               threads);
+  call.take(products);
+  call.unblind(x);
 }
 
-#define TEMPO_INSTANTIATE(T)                                                                               \
-  template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&, \
-                      DecoyImages<T>);                                                                     \
-  template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t);
+#define TEMPO_INSTANTIATE(T)                                                                                          \
+  template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,            \
+                      DecoyImages<T>, PixelProducts<T>);                                                              \
+  template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t, \
+                        PixelProducts<T>);
 TEMPO_INSTANTIATE(float)
 TEMPO_INSTANTIATE(double)
 #undef TEMPO_INSTANTIATE

@@ -41,6 +41,19 @@ struct DecoyImages {
   const T* pixels = nullptr;  ///< [images, height, width, channels]
 };
 
+/// Inner products of each pixel's channels with a few vectors, and sums of their squares, taken while a tensor is
+/// blinded or un-blinded: what verification needs to know of it, without a pass of its own.
+template <typename T>
+struct PixelProducts {
+  static constexpr int64_t kMost = 2;
+  int64_t count = 0;           ///< of vectors; 0: nothing is taken
+  const T* vectors = nullptr;  ///< [count, channels]
+  T* planes =
+      nullptr;  ///< [count + 1, pixels of x]; squares are the last. Pixels that no tile covers are left as they are
+};
+/// Whether products can be taken of it: nothing is mixed, and no two tiles share a pixel.
+bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels);
+
 /// Blinds a batch so that a worker can multiply but not read it:  out = L x M, per tile position.
 /// @param x        [images, height, width, channels] of `geometry`, less decoys; contiguous, element type `T`.
 /// @param rows     acts on the rows of the cut (size geometry.rows()); must be a gathering form.
@@ -49,19 +62,21 @@ struct DecoyImages {
 ///                 float32. May be memory that the worker sees: only finished values are ever written to it.
 ///                 Aligned to its elements at least; 64-byte aligned is fastest.
 /// @param decoys   stand for the last images of `geometry`.
+/// @param products of x, not of decoys; only where `takes_products`.
 /// An adversary learns the shape, the rank, and (orthogonal keys) all singular values from one call; what else it can
 /// learn is for the audit to measure.
 /// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory per further row round.
 /// @throws InputError if a size, a form, a type or an alignment does not fit; RunError if scratch memory runs out.
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys = {});
+           ThreadPool& threads, DecoyImages<T> decoys = {}, PixelProducts<T> products = {});
 
 /// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles
 /// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
 /// @param decoy_images of `geometry`, its last, which are dropped: x has none.
+/// @param products of x; only where `takes_products`.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images = 0);
+             ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {});
 
 }  // namespace tempo::obfuscation

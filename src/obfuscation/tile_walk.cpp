@@ -160,6 +160,10 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
     T* run = inside ? image + of_rows[i].offset : work;
     pass.src[i] = gathering() ? static_cast<const void*>(run) : other;
     pass.dst[i] = gathering() ? static_cast<void*>(other) : run;
+    if (products.count == 0) continue;
+    const int64_t offset = of_rows[i].offset + (dy * g.width + dx) * g.channels;
+    const bool is_real = inside && offset >= 0 && offset < real_images * g.height * g.width * g.channels;
+    pass.image_row[i] = is_real ? offset / g.channels : -1;
   }
 }
 
@@ -173,6 +177,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   pass.channels = geometry.channels;
   pass.stream = streams() && !(gathering() && is_wide());
   pass.accumulate = accumulate;
+  pass.products = products;
   pass.rounds = channels->data();
   pass.round_count = channels->size();
   const OtherSide side = other_side(first_position);

@@ -52,6 +52,8 @@ struct TileWalk {
   bool stream = false;  ///< as in RowRounds
   /// Scattering: add to the image. Only for one position at a time, at which no two tiles share a pixel.
   bool accumulate = false;
+  /// Taken on the way, by pixel of the image; only as BlockPass has them.
+  kernels::RowProducts<T> products = {};
   /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
   const TileOrigin* origins = nullptr;
 

@@ -75,10 +75,11 @@ ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left
 }
 
 BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys,
-                                                       uint64_t purpose) {
-  return [this, &call, x, keys, purpose](OperandId id) {
+                                                       uint64_t purpose, const ProductsOnTheWay& products) {
+  return [this, &call, x, keys, purpose, products](OperandId id) {
     const DecoyPlan& plan = call.decoys;
     Session::BlindItem item{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}};
+    item.products = products;
     Buffer decoys;
     if (plan.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
@@ -99,12 +100,13 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_w(const Call& call, ConstPl
 }
 
 BlindedProduct::Blinding BlindedProduct::blinding_of_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys,
-                                                        uint64_t purpose) {
-  return [this, &call, dy, keys, purpose](OperandId id) {
+                                                        uint64_t purpose, const ProductsOnTheWay& products) {
+  return [this, &call, dy, keys, purpose, products](OperandId id) {
     const TileGeometry& out = call.cut.output;
     const DecoyPlan& plan = call.decoys;
     Session::BlindItem item{
         dy, {keys.left.get(), Form::kInverseTranspose}, {keys.right.get(), Form::kInverseTranspose}};
+    item.products = products;
     Buffer decoys;
     if (plan.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kRight);
@@ -126,7 +128,7 @@ void BlindedProduct::set_sources(const Call& call, ConstPlainTensor x, ConstPlai
   if (call.w) source(call.w, w, [&] { return blinding_of_w(call, w, call.keys); });
 }
 
-void BlindedProduct::begin_verification(Call& call, ConstPlainTensor x, ConstPlainTensor w) {
+void BlindedProduct::begin_verification(Call& call, ConstPlainTensor w) {
   const bool is_checked = session_.verifier().draw();
   // A resident weight's fingerprint must follow every update, checked or not.
   const bool is_trained = call.pass.period == obfuscation::Period::kStep;
@@ -155,7 +157,23 @@ void BlindedProduct::begin_verification(Call& call, ConstPlainTensor x, ConstPla
       rounding_model(session_.options(), call.type, call.wire, call.decoys.input_energy, call.decoys.output_energy);
   call.verifier.emplace(session_, layer_, shape, rounding, call.type,
                         resident_ ? *resident_->fingerprint() : *fingerprint_, is_checked, is_followed);
-  call.verifier->see_input(x);
+}
+
+void BlindedProduct::measure(Probe& probe, ConstPlainTensor x) {
+  const Stopwatch watch(session_.counters().verify_seconds);
+  probe.measure(x, session_.threads());
+}
+
+void BlindedProduct::unblind_and_check(const Call& call, const Buffer& blinded, const TileGeometry& geometry,
+                                       Session::UnblindItem item, Probe probe, const Check& check) {
+  item.decoy_images = call.decoys.images();
+  const bool on_the_way = probe.fits(geometry, *item.rows.key, *item.channels.key);
+  if (on_the_way) item.products = probe.on_the_way();
+  session_.unblind(blinded, geometry, {item});
+  if (!probe) return;
+  on_the_way ? probe.arrived() : measure(probe, item.x);
+  const Stopwatch watch(session_.counters().verify_seconds);
+  check(probe);
 }
 
 CallVerifier::LargestMixed BlindedProduct::largest_mixed(const TileGeometry& geometry, obfuscation::KeyUse rows) {
@@ -211,24 +229,27 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->w = session_.send(Spread::kEverywhere, blinding_of_w(*call, w, call->keys));
     call->w_id = call->w.id();
   }
-  begin_verification(*call, x, w);
+  begin_verification(*call, w);
+  Probe of_x = call->verifier ? call->verifier->of_input() : Probe();
+  // Decoys want the energy of x before it is blinded.
+  const bool on_the_way = call->decoys.images() == 0 && of_x.fits(call->cut.input, *call->keys.left, *call->keys.inner);
+  if (of_x && !on_the_way) measure(of_x, x);
   if (call->decoys.images() > 0)
-    call->input_energy = call->verifier
-                             ? call->verifier->input_energy()
-                             : squared_norm(x, shape.images * shape.height * shape.width * g.in, session_.threads());
-  call->x = session_.send(Spread::kRows, blinding_of_x(*call, x, call->keys, 0));
+    call->input_energy =
+        of_x ? of_x.energy() : squared_norm(x, shape.images * shape.height * shape.width * g.in, session_.threads());
+  call->x = session_.send(Spread::kRows,
+                          blinding_of_x(*call, x, call->keys, 0, on_the_way ? of_x.on_the_way() : ProductsOnTheWay()));
+  if (on_the_way) of_x.arrived();
+  if (of_x) call->verifier->see_input(of_x);
   PendingReply reply =
       session_.submit(Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire},
                       {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
   session_.accept(reply, [&](const Buffer& blinded) {
-    session_.unblind(blinded, out,
-                     {{y,
-                       {call->keys.left.get(), Form::kInverse},
-                       {call->keys.right.get(), Form::kInverse},
-                       call->decoys.images()}});
-    if (!call->verifier) return;
-    const Stopwatch watch(session_.counters().verify_seconds);
-    call->verifier->check_output(y, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
+    unblind_and_check(*call, blinded, out,
+                      {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}},
+                      call->verifier ? call->verifier->of_output() : Probe(), [&](const Probe& found) {
+                        call->verifier->check_output(found, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
+                      });
   });
   set_sources(*call, {}, {});  // x and w are the caller's, who may change them now
   session_.count_product(call->flops);
@@ -249,19 +270,18 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   set_sources(call, x, w);
   Operand w_again, x_again, dy_for_dx, dy_for_dw;
   PendingReply dx_reply, dw_reply;
-  if (call.verifier) {
-    const Stopwatch watch(session_.counters().verify_seconds);
-    call.verifier->see_output_gradient(dy);
-  }
+  Probe of_dy = call.verifier ? call.verifier->of_output_gradient() : Probe();
+  const bool on_the_way = call.decoys.images() == 0 && of_dy.fits(call.cut.output, *call.keys.left, *call.keys.right);
+  const ProductsOnTheWay products = on_the_way ? of_dy.on_the_way() : ProductsOnTheWay();
+  if (of_dy && !on_the_way) measure(of_dy, dy);
   if (call.decoys.images() > 0)
     call.output_gradient_energy =
-        call.verifier
-            ? call.verifier->output_gradient_energy()
-            : squared_norm(dy, call.shape.images * call.cut.output.height * call.cut.output.width * geometry_.out,
-                           session_.threads());
+        of_dy ? of_dy.energy()
+              : squared_norm(dy, call.shape.images * call.cut.output.height * call.cut.output.width * geometry_.out,
+                             session_.threads());
   if (want_dx) {
     if (renew_all) w_again = session_.send(Spread::kEverywhere, blinding_of_w(call, w, dx_keys));
-    dy_for_dx = session_.send(Spread::kRows, blinding_of_dy(call, dy, dx_keys, 1), call.x);
+    dy_for_dx = session_.send(Spread::kRows, blinding_of_dy(call, dy, dx_keys, 1, products), call.x);
     dx_reply =
         session_.submit(InputGradient{.product = call.product,
                                       .dy = dy_for_dx.id(),
@@ -286,13 +306,16 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   const std::string dw_name = "weight_gradient of " + layer_;
   if (want_dw) {
     if (renew_all) x_again = session_.send(Spread::kRows, blinding_of_x(call, x, dw_keys, 2), call.x);
-    if (fresh || !want_dx) dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2), call.x);
+    if (fresh || !want_dx)
+      dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2, products), call.x);
     const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
     if (!sums_there)
       dw_reply =
           session_.submit(weight_gradient(is_kept ? resident_->gradient_id() : 0), is_kept ? norm : w_spec, dw_name);
     session_.count_product(call.flops);
   }
+  if (on_the_way) of_dy.arrived();
+  if (of_dy) call.verifier->see_output_gradient(of_dy);
   if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx);
   if (!want_dw) return;
   if (sums_there) {
@@ -308,12 +331,12 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
 
 void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx) {
   session_.accept(reply, [&](const Buffer& blinded) {
-    session_.unblind(
-        blinded, call.cut.input,
-        {{dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}, call.decoys.images()}});
-    if (!call.verifier) return;
-    const Stopwatch watch(session_.counters().verify_seconds);
-    call.verifier->check_input_gradient(dx, largest_mixed(call.cut.input, {keys.left.get(), Form::kInverseTranspose}));
+    unblind_and_check(call, blinded, call.cut.input,
+                      {dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}},
+                      call.verifier ? call.verifier->of_input_gradient() : Probe(), [&](const Probe& found) {
+                        call.verifier->check_input_gradient(
+                            found, largest_mixed(call.cut.input, {keys.left.get(), Form::kInverseTranspose}));
+                      });
   });
 }
 

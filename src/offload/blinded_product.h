@@ -67,9 +67,11 @@ class BlindedProduct {
   /// @param purpose names the keys, and the noise that goes with the operand.
   /// What is sent, and how to make it again: with `call`, the tensor and the keys as they are now.
   using Blinding = std::function<Buffer(OperandId)>;
-  Blinding blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose);
+  Blinding blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose,
+                         const ProductsOnTheWay& products = {});
   Blinding blinding_of_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys);
-  Blinding blinding_of_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose);
+  Blinding blinding_of_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys, uint64_t purpose,
+                          const ProductsOnTheWay& products);
   /// Lets what waits on the workers be made again, while `x` and `w` are there.
   void set_sources(const Call& call, ConstPlainTensor x, ConstPlainTensor w);
   void accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx);
@@ -83,7 +85,12 @@ class BlindedProduct {
   void accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, ConstPlainTensor x,
                               ConstPlainTensor dy, PlainTensor dw);
   /// Starts to verify a call, or to follow its gradient; nothing where neither is wanted.
-  void begin_verification(Call& call, ConstPlainTensor x, ConstPlainTensor w);
+  void begin_verification(Call& call, ConstPlainTensor w);
+  void measure(Probe& probe, ConstPlainTensor x);
+  using Check = std::function<void(const Probe&)>;
+  /// Un-blinds a result and, unless `probe` is of nothing, checks what it finds.
+  void unblind_and_check(const Call& call, const Buffer& blinded, const obfuscation::TileGeometry& geometry,
+                         Session::UnblindItem item, Probe probe, const Check& check);
   /// As CallVerifier wants it, for pixels cut by `geometry` and mixed by `rows`; nothing where rows are not mixed.
   [[nodiscard]] CallVerifier::LargestMixed largest_mixed(const obfuscation::TileGeometry& geometry,
                                                          obfuscation::KeyUse rows);

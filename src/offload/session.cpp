@@ -6,6 +6,14 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
+namespace {
+
+template <typename T>
+obfuscation::PixelProducts<T> products(const ProductsOnTheWay& of) {
+  return {of.count, static_cast<const T*>(of.vectors), static_cast<T*>(of.planes)};
+}
+
+}  // namespace
 
 uint64_t CallCounter::next(const Session& session) {
   if (session.pass_serial() == 0) throw InputError("session: a product before begin_pass has no keys of its own");
@@ -105,7 +113,7 @@ Buffer Session::blind(OperandId id, const std::vector<BlindItem>& items, const o
     with_element_type(item.x.type, [&](auto element) {
       using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
       obfuscation::blind<T>(static_cast<const T*>(item.x.data), geometry, item.rows, item.channels, wire, out, threads_,
-                            {item.decoy_images, static_cast<const T*>(item.decoys)});
+                            {item.decoy_images, static_cast<const T*>(item.decoys)}, products<T>(item.products));
     });
     out += stride;
   }
@@ -156,7 +164,7 @@ void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geom
     with_element_type(item.x.type, [&](auto element) {
       using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
       obfuscation::unblind<T>(in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
-                              item.decoy_images);
+                              item.decoy_images, products<T>(item.products));
     });
     in += stride;
   }

@@ -130,6 +130,7 @@ class Session {
     obfuscation::KeyUse rows, channels;
     int64_t decoy_images = 0;      ///< the last of the geometry, which x has not
     const void* decoys = nullptr;  ///< their pixels, of x's type
+    ProductsOnTheWay products = {};
   };
   /// Blinds tensors of equal geometry, one key pair each, into one operand of `shape`.
   /// @param id that the operand will have; for observers
@@ -153,6 +154,7 @@ class Session {
     PlainTensor x;
     obfuscation::KeyUse rows, channels;
     int64_t decoy_images = 0;  ///< the last of the geometry, which are dropped
+    ProductsOnTheWay products = {};
   };
   /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
   void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);

@@ -17,6 +17,15 @@ namespace {
 /// not mixed evenly: some carry two or three times their share.
 constexpr double kToleratedEntry = 14;
 
+template <typename Pointer>
+using ElementOf = std::remove_const_t<std::remove_pointer_t<Pointer>>;
+
+template <typename Variant, typename F>
+void with_projection(Variant& of, const F& f) {
+  if (auto* const floats = std::get_if<integrity::Projection<float>>(&of)) f(*floats);
+  if (auto* const doubles = std::get_if<integrity::Projection<double>>(&of)) f(*doubles);
+}
+
 }  // namespace
 
 void Verifier::conclude(bool passed, double ratio, const std::string& worker, const std::string& what) {
@@ -66,6 +75,35 @@ integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementT
           .key_spread = options.protection == Protection::kPermuted ? kSpreadOfScales : 1};
 }
 
+bool Probe::fits(const obfuscation::TileGeometry& geometry, const obfuscation::Key& rows,
+                 const obfuscation::Key& channels) const {
+  int64_t count = 0;
+  with_projection(of_, [&](const auto& of) { count = of.count; });
+  return count > 0 && count <= obfuscation::PixelProducts<float>::kMost &&
+         obfuscation::takes_products(geometry, rows, channels);
+}
+
+ProductsOnTheWay Probe::on_the_way() {
+  ProductsOnTheWay products;
+  with_projection(of_, [&](auto& of) { products = {of.count, of.vectors.data(), of.planes.data()}; });
+  return products;
+}
+
+void Probe::arrived() {
+  with_projection(of_, [](auto& of) { of.sum_energy(); });
+}
+
+double Probe::energy() const {
+  double energy = 0;
+  with_projection(of_, [&](const auto& of) { energy = of.energy; });
+  return energy;
+}
+
+void Probe::measure(ConstPlainTensor x, ThreadPool& threads) {
+  with_projection(
+      of_, [&]<typename T>(integrity::Projection<T>& of) { of.measure(static_cast<const T*>(x.data), threads); });
+}
+
 CallVerifier::CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
                            const integrity::RoundingModel& rounding, ElementType type,
                            const integrity::WeightFingerprint& weight, bool is_checked, bool follows_weight)
@@ -77,33 +115,47 @@ CallVerifier::CallVerifier(Session& session, std::string layer, const integrity:
       is_checked_(is_checked),
       follows_weight_(follows_weight) {}
 
-void CallVerifier::see_input(ConstPlainTensor x) {
-  with_element_type(type_, [&](auto element) {
-    check_.see_input(static_cast<decltype(element)>(x.data), follows_weight_, session_.threads());
-  });
+Probe CallVerifier::of_input() const {
+  return with_element_type(
+      type_, [&](auto element) { return Probe(check_.of_input<ElementOf<decltype(element)>>(follows_weight_)); });
 }
 
-void CallVerifier::check_output(ConstPlainTensor y, const LargestMixed& largest_mixed) {
-  if (!is_checked_) return;
-  conclude(with_element_type(
-               type_,
-               [&](auto element) { return check_.output(static_cast<decltype(element)>(y.data), session_.threads()); }),
+Probe CallVerifier::of_output() const {
+  if (!is_checked_) return {};
+  return with_element_type(type_,
+                           [&](auto element) { return Probe(check_.of_output<ElementOf<decltype(element)>>()); });
+}
+
+Probe CallVerifier::of_output_gradient() const {
+  return with_element_type(
+      type_, [&](auto element) { return Probe(check_.of_output_gradient<ElementOf<decltype(element)>>()); });
+}
+
+Probe CallVerifier::of_input_gradient() const {
+  if (!is_checked_) return {};
+  return with_element_type(
+      type_, [&](auto element) { return Probe(check_.of_input_gradient<ElementOf<decltype(element)>>()); });
+}
+
+void CallVerifier::see_input(const Probe& x) {
+  with_element_type(type_,
+                    [&](auto element) { check_.see_input(x.as<ElementOf<decltype(element)>>(), session_.threads()); });
+}
+
+void CallVerifier::check_output(const Probe& y, const LargestMixed& largest_mixed) {
+  conclude(with_element_type(type_, [&](auto element) { return check_.output(y.as<ElementOf<decltype(element)>>()); }),
            largest_mixed, "forward");
 }
 
-void CallVerifier::see_output_gradient(ConstPlainTensor dy) {
+void CallVerifier::see_output_gradient(const Probe& dy) {
   with_element_type(type_, [&](auto element) {
-    check_.see_output_gradient(static_cast<decltype(element)>(dy.data), session_.threads());
+    check_.see_output_gradient(dy.as<ElementOf<decltype(element)>>(), session_.threads());
   });
 }
 
-void CallVerifier::check_input_gradient(ConstPlainTensor dx, const LargestMixed& largest_mixed) {
-  if (!is_checked_) return;
-  conclude(with_element_type(type_,
-                             [&](auto element) {
-                               return check_.input_gradient(static_cast<decltype(element)>(dx.data),
-                                                            session_.threads());
-                             }),
+void CallVerifier::check_input_gradient(const Probe& dx, const LargestMixed& largest_mixed) {
+  conclude(with_element_type(
+               type_, [&](auto element) { return check_.input_gradient(dx.as<ElementOf<decltype(element)>>()); }),
            largest_mixed, "input_gradient");
 }
 

@@ -7,11 +7,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 
 #include "base/csprng.h"
 #include "integrity/policy.h"
 #include "integrity/product_check.h"
 #include "obfuscation/key.h"
+#include "obfuscation/tile_geometry.h"
 #include "tempo/options.h"
 #include "tempo/worker.h"
 
@@ -74,6 +77,39 @@ auto with_element_type(ElementType type, const F& f) {
   return type == ElementType::kFloat64 ? f(static_cast<const double*>(nullptr)) : f(static_cast<const float*>(nullptr));
 }
 
+/// obfuscation::PixelProducts of a tensor whose type is known at run time.
+struct ProductsOnTheWay {
+  int64_t count = 0;
+  const void* vectors = nullptr;
+  void* planes = nullptr;
+};
+
+/// What verification wants of a tensor (integrity::Projection), whatever its type; or nothing. Taken while the tensor
+/// is blinded or un-blinded, or in a pass of its own.
+class Probe {
+ public:
+  Probe() = default;
+  template <typename T>
+  explicit Probe(integrity::Projection<T> wanted) : of_(std::move(wanted)) {}
+
+  [[nodiscard]] explicit operator bool() const { return of_.index() != 0; }
+  /// Whether it can be taken on the way of a tensor that is cut so, under these keys.
+  [[nodiscard]] bool fits(const obfuscation::TileGeometry& geometry, const obfuscation::Key& rows,
+                          const obfuscation::Key& channels) const;
+  /// Valid until this dies. `arrived` must follow.
+  [[nodiscard]] ProductsOnTheWay on_the_way();
+  void arrived();
+  void measure(ConstPlainTensor x, ThreadPool& threads);
+  [[nodiscard]] double energy() const;
+  template <typename T>
+  [[nodiscard]] const integrity::Projection<T>& as() const {
+    return std::get<integrity::Projection<T>>(of_);
+  }
+
+ private:
+  std::variant<std::monostate, integrity::Projection<float>, integrity::Projection<double>> of_;
+};
+
 /// Verifies one forward product and its gradients.
 class CallVerifier {
  public:
@@ -86,19 +122,22 @@ class CallVerifier {
                const integrity::RoundingModel& rounding, ElementType type, const integrity::WeightFingerprint& weight,
                bool is_checked, bool follows_weight);
 
-  void see_input(ConstPlainTensor x);
-  void check_output(ConstPlainTensor y, const LargestMixed& largest_mixed);
-  void see_output_gradient(ConstPlainTensor dy);
-  void check_input_gradient(ConstPlainTensor dx, const LargestMixed& largest_mixed);
+  /// What it wants of the four tensors; of results nothing, unless they are checked.
+  [[nodiscard]] Probe of_input() const;
+  [[nodiscard]] Probe of_output() const;
+  [[nodiscard]] Probe of_output_gradient() const;
+  [[nodiscard]] Probe of_input_gradient() const;
+
+  void see_input(const Probe& x);
+  void check_output(const Probe& y, const LargestMixed& largest_mixed);
+  void see_output_gradient(const Probe& dy);
+  void check_input_gradient(const Probe& dx, const LargestMixed& largest_mixed);
   /// What the fingerprint of dw must be.
   [[nodiscard]] integrity::Projections project_gradient(ConstPlainTensor x, ConstPlainTensor dy);
   void check_weight_gradient(const integrity::Projections& expected, ConstPlainTensor dw);
   /// Of a gradient that stays on the worker: the resident weight's fingerprint follows.
   void follow_gradient(ConstPlainTensor x, ConstPlainTensor dy, ResidentWeight& resident);
   [[nodiscard]] double gradient_error() const { return check_.gradient_error(); }
-  /// Squared norms of what was seen.
-  [[nodiscard]] double input_energy() const { return check_.input_energy(); }
-  [[nodiscard]] double output_gradient_energy() const { return check_.gradient_energy(); }
 
  private:
   void conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what);

@@ -103,13 +103,24 @@ ProductShape fitted(ProductShape s) {
 }
 
 template <typename T>
+Projection<T> measured(Projection<T> wanted, const std::vector<T>& x, ThreadPool& threads) {
+  wanted.measure(x.data(), threads);
+  return wanted;
+}
+
+template <typename T>
 struct Checked {
   explicit Checked(const ProductShape& shape)
       : product(shape), secret(SecretKey::random()), weight(secret, shape.out, shape.taps(), shape.in) {
     weight.take(product.w.data(), threads);
     check.emplace(shape, RoundingModel{.unit_roundoff = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53}, weight);
-    check->see_input(product.x.data(), true, threads);
-    check->see_output_gradient(product.dy.data(), threads);
+    see_input();
+    check->see_output_gradient(measured(check->template of_output_gradient<T>(), product.dy, threads), threads);
+  }
+  void see_input() { check->see_input(measured(check->template of_input<T>(true), product.x, threads), threads); }
+  Residual output() { return check->output(measured(check->template of_output<T>(), product.y, threads)); }
+  Residual input_gradient() {
+    return check->input_gradient(measured(check->template of_input_gradient<T>(), product.dx, threads));
   }
   Residual returned() {
     return check->returned_gradient(check->weight_gradient(product.x.data(), product.dy.data(), threads),
@@ -133,8 +144,8 @@ TYPED_TEST(ProductCheckOf, HonestResultsPass) {
     SCOPED_TRACE(fmt::format("kernel {}x{} stride {}, {} -> {}", shape.kernel_h, shape.kernel_w, shape.stride, shape.in,
                              shape.out));
     Checked<TypeParam> c(shape);
-    EXPECT_LT(c.check->output(c.product.y.data(), c.threads).ratio(), 1);
-    EXPECT_LT(c.check->input_gradient(c.product.dx.data(), c.threads).ratio(), 1);
+    EXPECT_LT(c.output().ratio(), 1);
+    EXPECT_LT(c.input_gradient().ratio(), 1);
     EXPECT_LT(c.returned().ratio(), 1);
   }
 }
@@ -151,8 +162,7 @@ TYPED_TEST(ProductCheckOf, OneWrongElementIsSeenInEveryResult) {
       for (const TypeParam wrong : {honest + TypeParam(0.01), std::numeric_limits<TypeParam>::quiet_NaN(),
                                     std::numeric_limits<TypeParam>::infinity()}) {
         element = wrong;
-        const bool passes_y = c.check->output(c.product.y.data(), c.threads).is_explained(),
-                   passes_dx = c.check->input_gradient(c.product.dx.data(), c.threads).is_explained(),
+        const bool passes_y = c.output().is_explained(), passes_dx = c.input_gradient().is_explained(),
                    passes_dw = c.returned().is_explained();
         EXPECT_EQ(passes_y, result != &c.product.y);
         EXPECT_EQ(passes_dx, result != &c.product.dx);
@@ -167,8 +177,8 @@ TYPED_TEST(ProductCheckOf, OperandsOfTheMasterThatAreNotFiniteAccuseNobody) {
   const ProductShape shape = shapes().front();
   Checked<TypeParam> c(shape);
   c.product.x.front() = std::numeric_limits<TypeParam>::infinity();
-  c.check->see_input(c.product.x.data(), true, c.threads);
-  EXPECT_TRUE(c.check->output(c.product.y.data(), c.threads).is_explained());
+  c.see_input();
+  EXPECT_TRUE(c.output().is_explained());
 }
 
 TEST(WeightFingerprint, FollowsTwoHundredUpdates) {
@@ -185,9 +195,9 @@ TEST(WeightFingerprint, FollowsTwoHundredUpdates) {
     now.w = p.w;
     now.compute();
     ProductCheck check(shape, {}, fingerprint);
-    check.see_input(now.x.data(), true, threads);
-    check.see_output_gradient(now.dy.data(), threads);
-    ASSERT_TRUE(check.output(now.y.data(), threads).is_explained()) << step;
+    check.see_input(measured(check.of_input<float>(true), now.x, threads), threads);
+    check.see_output_gradient(measured(check.of_output_gradient<float>(), now.dy, threads), threads);
+    ASSERT_TRUE(check.output(measured(check.of_output<float>(), now.y, threads)).is_explained()) << step;
     fingerprint.advance(check.weight_gradient(now.x.data(), now.dy.data(), threads), rates, check.gradient_error(),
                         0x1p-24);
     for (size_t i = 0; i < p.w.size(); ++i) {

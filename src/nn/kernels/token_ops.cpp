@@ -151,26 +151,24 @@ HWY_INLINE VecOf<D> normal_distribution(D d, VecOf<D> v, VecOf<D>& density) {
   return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
 }
 
-void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float* y) noexcept {
-  for (int64_t row = 0; row < rows; ++row, x += width, y += width)
+void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float* y, float* slope) noexcept {
+  for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
     for_each_column(width, [=](auto d, int64_t c) HWY_ATTR {
       const auto v = hn::Add(hn::LoadU(d, x + c), load_or_zero(d, bias, c));
       auto density = hn::Zero(d);
       const auto phi = normal_distribution(d, v, density);
       hn::StoreU(hn::Mul(v, phi), d, y + c);
+      if (slope != nullptr) hn::StoreU(hn::MulAdd(hn::Mul(v, hn::Set(d, 0.39894228f)), density, phi), d, slope + c);
     });
+    if (slope != nullptr) slope += width;
+  }
 }
 
-void gelu_gradient(const float* x, const float* bias, const float* dy, int64_t rows, int64_t width, float* dx,
-                   float* dbias) noexcept {
+void gelu_gradient(const float* slope, const float* dy, int64_t rows, int64_t width, float* dx, float* dbias) noexcept {
   std::fill(dbias, dbias + width, 0.0f);
-  for (int64_t row = 0; row < rows; ++row, x += width, dy += width, dx += width)
+  for (int64_t row = 0; row < rows; ++row, slope += width, dy += width, dx += width)
     for_each_column(width, [=](auto d, int64_t c) HWY_ATTR {
-      const auto v = hn::Add(hn::LoadU(d, x + c), load_or_zero(d, bias, c));
-      auto density = hn::Zero(d);
-      const auto phi = normal_distribution(d, v, density);
-      const auto slope = hn::MulAdd(hn::Mul(v, hn::Set(d, 0.39894228f)), density, phi);
-      const auto gradient = hn::Mul(hn::LoadU(d, dy + c), slope);
+      const auto gradient = hn::Mul(hn::LoadU(d, dy + c), hn::LoadU(d, slope + c));
       hn::StoreU(gradient, d, dx + c);
       hn::StoreU(hn::Add(gradient, hn::LoadU(d, dbias + c)), d, dbias + c);
     });

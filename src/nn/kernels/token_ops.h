@@ -25,10 +25,10 @@ struct TokenKernels {
                               float* dbias) noexcept;
 
   /// y = v * Phi(v), v = x + bias: the exact GELU (Hendrycks and Gimpel, arXiv:1606.08415), Phi within 1e-7.
-  /// @param bias or nullptr
-  void (*gelu)(const float* x, const float* bias, int64_t rows, int64_t width, float* y) noexcept;
-  /// dx = dy * (Phi(v) + v phi(v)), and dbias[c] = sum of dx[:, c] over `rows` <= kTokenRows.
-  void (*gelu_gradient)(const float* x, const float* bias, const float* dy, int64_t rows, int64_t width, float* dx,
+  /// @param bias or nullptr, @param y may be x, @param slope receives Phi(v) + v phi(v), the derivative; or nullptr
+  void (*gelu)(const float* x, const float* bias, int64_t rows, int64_t width, float* y, float* slope) noexcept;
+  /// dx = dy * slope, and dbias[c] = sum of dx[:, c] over `rows` <= kTokenRows.
+  void (*gelu_gradient)(const float* slope, const float* dy, int64_t rows, int64_t width, float* dx,
                         float* dbias) noexcept;
 
   /// y = softmax(x * scale), row by row, scale > 0; y may be x.

@@ -60,19 +60,16 @@ void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t 
   }
 }
 
-void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float* y) noexcept {
+void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float* y, float* slope) noexcept {
   for (int64_t i = 0; i < rows * width; ++i) {
     const double v = static_cast<double>(x[i]) + value_or_zero(bias, i % width);
     y[i] = static_cast<float>(v * phi(v));
+    if (slope != nullptr) slope[i] = static_cast<float>(phi(v) + v * density(v));
   }
 }
 
-void gelu_gradient(const float* x, const float* bias, const float* dy, int64_t rows, int64_t width, float* dx,
-                   float* dbias) noexcept {
-  for (int64_t i = 0; i < rows * width; ++i) {
-    const double v = static_cast<double>(x[i]) + value_or_zero(bias, i % width);
-    dx[i] = static_cast<float>(static_cast<double>(dy[i]) * (phi(v) + v * density(v)));
-  }
+void gelu_gradient(const float* slope, const float* dy, int64_t rows, int64_t width, float* dx, float* dbias) noexcept {
+  for (int64_t i = 0; i < rows * width; ++i) dx[i] = dy[i] * slope[i];
   column_sums(dx, rows, width, dbias);
 }
 

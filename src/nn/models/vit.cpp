@@ -33,7 +33,7 @@ class MlpImpl : public torch::nn::Module {
     fc2_ = register_module("fc2", Linear(kMlpRatio * width, width));
   }
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual) {
-    return fc2_->forward(gelu(fc1_->product(x), fc1_->bias), residual);
+    return fc2_->forward(gelu_(fc1_->product(x), fc1_->bias), residual);
   }
 
  private:

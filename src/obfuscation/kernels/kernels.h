@@ -56,6 +56,17 @@ struct ChannelRound {
   } inverse = {};
 };
 
+/// Inner products of the image's rows with a few vectors, and the rows' sums of squares, taken while they are moved: so
+/// that nothing reads the image once more for them.
+template <typename T>
+struct RowProducts {
+  static constexpr int kMost = 2;
+  int count = 0;               ///< of vectors, 1..kMost; 0: nothing is taken
+  const T* vectors = nullptr;  ///< [count, channels], in the order of the channels of dst
+  T* planes = nullptr;         ///< [count + 1, pitch]: by row of the image; sums of squares are the last
+  int64_t pitch = 0;
+};
+
 /// One group of rows at one position: one row round and all channel rounds, from memory to memory.
 ///   gather_block   v[i] = coefficient[i] * src[i], butterfly over i; channel rounds gather; dst[i] = v[i]
 ///   scatter_block  v[i] = coefficient[i] * (butterfly over i of src)[i]; channel rounds scatter; dst[i] = v[i]
@@ -79,6 +90,9 @@ struct BlockPass {
   const ChannelRound<T>* rounds = nullptr;
   int round_count = 0;
   T* work = nullptr;  ///< 64-byte aligned, block_work_elements(channels)
+  /// Only where rows and the one channel round have blocks of one, and never with accumulate.
+  RowProducts<T> products = {};
+  int64_t image_row[kGroup];  ///< where the products of a row go; negative: nowhere. Read only if there are any.
 };
 
 /// Size of BlockPass::work: two transposed copies of the group, channel after channel, each of kGroup rows.

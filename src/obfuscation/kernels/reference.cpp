@@ -84,8 +84,27 @@ void store_block(const BlockPass<T>& pass, const T* work) {
     }
 }
 
+/// Of the rows of the image, which lie at `rows`; `source` says which channel of them a vector's entry belongs to.
+template <typename T>
+void take_products(const BlockPass<T>& pass, const void* const* rows, const Columns& columns, const uint32_t* source) {
+  const RowProducts<T>& p = pass.products;
+  for (int i = 0; p.count > 0 && i < pass.rows; ++i) {
+    if (pass.image_row[i] < 0) continue;
+    T* const plane = p.planes + pass.image_row[i];
+    for (int j = 0; j <= p.count; ++j) {
+      T sum = 0;
+      for (int64_t c = 0; c < pass.channels; ++c) {
+        const T value = read<T>(rows[i], false, column_offset(columns, source == nullptr ? c : int64_t{source[c]}));
+        sum += value * (j == p.count ? value : p.vectors[j * pass.channels + c]);
+      }
+      plane[j * p.pitch] = sum;
+    }
+  }
+}
+
 template <typename T>
 void gather_block(const BlockPass<T>& pass) noexcept {
+  if (pass.products.count > 0) take_products(pass, pass.src, pass.src_columns, pass.rounds->source);
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
   load_block(pass, true, from);
@@ -114,6 +133,7 @@ void scatter_block(const BlockPass<T>& pass) noexcept {
     std::swap(from, to);
   }
   store_block(pass, from);
+  take_products(pass, pass.dst, pass.dst_columns, nullptr);
 }
 
 template <typename T, bool kGather>

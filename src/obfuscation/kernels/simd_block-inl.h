@@ -288,7 +288,8 @@ void mix_block(const BlockPass<T>& pass) {
 template <typename Out, typename T>
 void gather_block_as(const BlockPass<T>& pass) {
   if (pass.round_count == 0) return mix_block<true, T, Out>(pass);
-  if (only_permutes(pass)) return permute_block<T, Out>(pass, Order<T>{pass.rounds->source, pass.rounds->coefficient});
+  if (only_permutes(pass))
+    return permute_block<true, T, Out>(pass, Order<T>{pass.rounds->source, pass.rounds->coefficient});
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
   load_block<true, T>(pass, from);
@@ -303,7 +304,7 @@ template <typename In, typename T>
 void scatter_block_as(const BlockPass<T>& pass) {
   if (pass.round_count == 0) return mix_block<false, In, T>(pass);
   if (only_permutes(pass) && pass.rounds->inverse.source != nullptr)
-    return permute_block<In, T>(pass, Order<T>{pass.rounds->inverse.source, pass.rounds->inverse.coefficient});
+    return permute_block<false, In, T>(pass, Order<T>{pass.rounds->inverse.source, pass.rounds->inverse.coefficient});
   T* from = pass.work;
   T* to = pass.work + block_work_elements(pass.channels) / 2;
   int r = 0;

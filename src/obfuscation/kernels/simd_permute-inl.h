@@ -46,42 +46,87 @@ HWY_INLINE VecOf<D> pick(D d, const In* HWY_RESTRICT src, const uint32_t* HWY_RE
   }
 }
 
-/// Columns [c, c + lanes) of dst = row * coefficient * src[source].
-template <Put kPut, class D, typename In, typename Out, typename T>
-HWY_INLINE void permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
-                               Out* dst) {
+/// What RowProducts take of one row, lane by lane. With a count of zero: nothing.
+template <int kCount, class D>
+struct RowSums {
+  VecOf<D> of[kCount + 1];
+
+  explicit HWY_INLINE RowSums(D d) {
+    for (auto& sum : of) sum = hn::Zero(d);
+  }
+  template <typename T>
+  HWY_INLINE void add(D d, VecOf<D> v, const RowProducts<T>& products, int64_t channels, int64_t c) {
+    if constexpr (kCount > 0) {
+      for (int j = 0; j < kCount; ++j) of[j] = hn::MulAdd(v, hn::LoadU(d, products.vectors + j * channels + c), of[j]);
+      of[kCount] = hn::MulAdd(v, v, of[kCount]);
+    }
+  }
+};
+
+/// Columns [c, c + lanes) of dst = row * coefficient * src[source]. @returns them as the image has them.
+template <Put kPut, bool kGather, class D, typename In, typename Out, typename T>
+HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
+                                   Out* dst) {
   const VecOf<D> v = pick(d, src, order.source + c);
-  put<kPut>(d, hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c)), dst + c);
+  const VecOf<D> scaled = hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c));
+  put<kPut>(d, scaled, dst + c);
+  return kGather ? v : scaled;
 }
 
 /// Rows of so many bytes are fetched ahead: far enough for memory to answer, and few enough to stay in the first cache.
 constexpr int64_t kFetchedBytes = 8192;
 
-/// Rows and channels of a group whose rounds both have blocks of one.
-template <typename In, typename Out, typename T>
-void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
+template <bool kGather, Put kPut, int kCount, typename In, typename Out, typename T>
+HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
   const TagOf<T> d;
   const hn::CappedTag<T, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(In));
   const auto row_bytes = pass.channels * static_cast<int64_t>(sizeof(In));
   const auto rows_ahead = static_cast<int>(std::clamp<int64_t>(kFetchedBytes / row_bytes, 1, kGroup));
+  constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
+  for (int i = 0; i < pass.rows; ++i) {
+    const In* const src = static_cast<const In*>(pass.src[i]);
+    const int later = i + rows_ahead;
+    const In* const ahead = static_cast<const In*>(later < pass.rows ? pass.src[later] : pass.ahead[later % kGroup]);
+    Out* const dst = static_cast<Out*>(pass.dst[i]);
+    const auto row = hn::Set(d, pass.coefficient[i]);
+    const auto row1 = hn::Set(d1, pass.coefficient[i]);
+    RowSums<kCount, decltype(d)> sums(d);
+    RowSums<kCount, decltype(d1)> sums1(d1);
+    const auto move = [&](int64_t at) HWY_ATTR {
+      sums.add(d, permute_vector<kPut, kGather>(d, src, order, row, at, dst), pass.products, pass.channels, at);
+    };
+    int64_t c = 0;
+    for (; c + kLine <= pass.channels; c += kLine) {
+      __builtin_prefetch(ahead + c);
+      for (int64_t at = c; at < c + kLine; at += lanes) move(at);
+    }
+    if (c < pass.channels) __builtin_prefetch(ahead + c);
+    for (; c + lanes <= pass.channels; c += lanes) move(c);
+    for (; c < pass.channels; ++c)
+      sums1.add(d1, permute_vector<kPutOne, kGather>(d1, src, order, row1, c, dst), pass.products, pass.channels, c);
+    if constexpr (kCount > 0) {
+      if (pass.image_row[i] < 0) continue;
+      T* const plane = pass.products.planes + pass.image_row[i];
+      for (int j = 0; j <= kCount; ++j)
+        plane[j * pass.products.pitch] = hn::GetLane(hn::SumOfLanes(d, sums.of[j])) + hn::GetLane(sums1.of[j]);
+    }
+  }
+}
+
+/// Rows and channels of a group whose rounds both have blocks of one.
+template <bool kGather, typename In, typename Out, typename T>
+void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
   with_put(pass.stream, pass.accumulate, [&](auto kind) HWY_ATTR {
-    constexpr Put kPut = kind, kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
-    for (int i = 0; i < pass.rows; ++i) {
-      const In* const src = static_cast<const In*>(pass.src[i]);
-      const int later = i + rows_ahead;
-      const In* const ahead = static_cast<const In*>(later < pass.rows ? pass.src[later] : pass.ahead[later % kGroup]);
-      Out* const dst = static_cast<Out*>(pass.dst[i]);
-      const auto row = hn::Set(d, pass.coefficient[i]);
-      int64_t c = 0;
-      for (; c + kLine <= pass.channels; c += kLine) {
-        __builtin_prefetch(ahead + c);
-        for (int64_t at = c; at < c + kLine; at += lanes) permute_vector<kPut>(d, src, order, row, at, dst);
-      }
-      if (c < pass.channels) __builtin_prefetch(ahead + c);
-      for (; c + lanes <= pass.channels; c += lanes) permute_vector<kPut>(d, src, order, row, c, dst);
-      for (; c < pass.channels; ++c) permute_vector<kPutOne>(d1, src, order, hn::Set(d1, pass.coefficient[i]), c, dst);
+    constexpr Put kPut = kind;
+    switch (pass.products.count) {
+      case 0:
+        return permute_rows<kGather, kPut, 0, In, Out>(pass, order);
+      case 1:
+        return permute_rows<kGather, kPut, 1, In, Out>(pass, order);
+      default:
+        return permute_rows<kGather, kPut, 2, In, Out>(pass, order);
     }
   });
 }

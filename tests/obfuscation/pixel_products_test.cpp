@@ -1,0 +1,202 @@
+// Inner products that are taken while a tensor is blinded or un-blinded.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "obfuscation/blind.h"
+#include "obfuscation/dense_model.h"
+#include "tempo/error.h"
+
+namespace tempo::obfuscation {
+namespace {
+
+using namespace dense;
+using ::testing::HasSubstr;
+
+constexpr uint64_t kSeed = 20261126;
+constexpr double kUntouched = -777;
+
+template <typename T>
+constexpr ElementType kOwnType = std::is_same_v<T, float> ? ElementType::kFloat32 : ElementType::kFloat64;
+
+/// One tensor, its cut and keys, and what is wanted of it.
+template <typename T>
+struct Case {
+  TileGeometry geometry;
+  Key rows, channels;
+  std::vector<T> x, vectors, planes;
+  std::vector<std::byte> wire;
+  ElementType type;
+  ThreadPool threads{2};
+
+  Case(const TileGeometry& cut, int64_t count, ElementType wire_type, Random& random)
+      : geometry(cut),
+        rows(random_key(cut.rows(), 1, kPermuted, random)),
+        channels(random_key(cut.channels, 1, kPermuted, random)),
+        x(random_values<T>(image_elements(cut), random)),
+        vectors(random_values<T>(count * cut.channels, random)),
+        wire(static_cast<size_t>(cut.elements()) * offload::element_bytes(wire_type)),
+        type(wire_type) {}
+
+  [[nodiscard]] int64_t pixels() const { return geometry.images * geometry.height * geometry.width; }
+  [[nodiscard]] int64_t count() const { return static_cast<int64_t>(vectors.size()) / geometry.channels; }
+  PixelProducts<T> wanted() {
+    planes.assign(static_cast<size_t>((count() + 1) * pixels()), T(kUntouched));
+    return {count(), vectors.data(), planes.data()};
+  }
+  void blind(Form form = Form::kDirect) {
+    const PixelProducts<T> products = wanted();
+    obfuscation::blind(x.data(), geometry, {&rows, form}, {&channels, Form::kDirect}, type, wire.data(), threads, {},
+                       products);
+  }
+  void unblind() {
+    const PixelProducts<T> products = wanted();
+    obfuscation::unblind(wire.data(), type, geometry, {&rows, Form::kInverse}, {&channels, Form::kInverse}, x.data(),
+                         threads, 0, products);
+  }
+  /// Of x as it is now.
+  void expect_products() const {
+    std::vector<bool> covered(static_cast<size_t>(pixels()));
+    for (int64_t row = 0; row < geometry.rows(); ++row)
+      for (int64_t position = 0; position < geometry.positions(); ++position)
+        if (const int64_t offset = geometry.pixel_offset(row, position); offset >= 0)
+          covered[static_cast<size_t>(offset / geometry.channels)] = true;
+    for (int64_t pixel = 0; pixel < pixels(); ++pixel)
+      for (int64_t v = 0; v <= count(); ++v) {
+        double sum = 0, magnitude = 0;
+        for (int64_t c = 0; c < geometry.channels; ++c) {
+          const double value = x[static_cast<size_t>(pixel * geometry.channels + c)];
+          const double term = value * (v == count() ? value : vectors[static_cast<size_t>(v * geometry.channels + c)]);
+          sum += term;
+          magnitude += std::abs(term);
+        }
+        const double found = planes[static_cast<size_t>(v * pixels() + pixel)];
+        const double unit = std::is_same_v<T, float> ? 0x1p-24 : 0x1p-53;
+        if (covered[static_cast<size_t>(pixel)])
+          ASSERT_NEAR(found, sum, static_cast<double>(geometry.channels) * unit * magnitude)
+              << "plane " << v << " pixel " << pixel;
+        else
+          ASSERT_EQ(found, kUntouched) << "plane " << v << " pixel " << pixel;
+      }
+  }
+};
+
+std::vector<TileGeometry> geometries() {
+  const auto input = [](int64_t kernel, int64_t stride, int64_t padding, int64_t channels) {
+    return tile_convolution(3, {9, kernel, stride, padding, 1}, {6, kernel, stride, padding, 1}, channels, 8, 4).input;
+  };
+  return {matrix_geometry(1, 1),
+          matrix_geometry(37, 29),
+          matrix_geometry(160, 64),
+          matrix_geometry(16, 3),
+          input(1, 1, 0, 24),
+          input(1, 2, 0, 16),  // a stride leaves pixels out
+          input(1, 1, 1, 17),  // padding around
+          tile_convolution(3, {9, 3, 1, 1, 1}, {6, 3, 1, 1, 1}, 8, 40, 4).output,
+          weight_geometry(20, 3, 3, 24)};
+}
+
+template <typename T>
+class PixelProductsOf : public testing::Test {};
+using ElementTypes = testing::Types<float, double>;
+TYPED_TEST_SUITE(PixelProductsOf, ElementTypes);
+
+TYPED_TEST(PixelProductsOf, AreOfThePlainTensorBothWays) {
+  Random random(kSeed);
+  for (const Isa isa : supported_isas())
+    for (const TileGeometry& g : geometries())
+      for (const int64_t count : {1, 2}) {
+        SCOPED_TRACE(fmt::format("{}: {} x {}, {} positions, {} vectors, seed {}", isa.name, g.rows(), g.channels,
+                                 g.positions(), count, kSeed));
+        const ScopedIsa forced(isa);
+        ASSERT_TRUE(takes_products(g, random_key(g.rows(), 1, kPermuted, random),
+                                   random_key(g.channels, 1, kPermuted, random)));
+        Case<TypeParam> of(g, count, kOwnType<TypeParam>, random);
+        of.blind();
+        of.expect_products();
+        of.blind(Form::kInverseTranspose);
+        of.expect_products();
+        of.blind();
+        of.unblind();
+        of.expect_products();
+      }
+}
+
+TEST(PixelProducts, OfANarrowWireAreOfWhatIsUnblinded) {
+  Random random(kSeed);
+  for (const TileGeometry& g : geometries()) {
+    Case<float> of(g, 2, ElementType::kBFloat16, random);
+    of.blind();
+    of.expect_products();
+    of.unblind();
+    of.expect_products();
+  }
+}
+
+/// Large enough for stores that go past the caches.
+TEST(PixelProducts, ChangeNothingOfWhatIsBlinded) {
+  Random random(kSeed);
+  const TileGeometry g = matrix_geometry(24000, 64);
+  Case<float> of(g, 2, ElementType::kFloat32, random);
+  of.blind();
+  of.expect_products();
+  const std::vector<std::byte> with = of.wire;
+  const std::vector<float> x = of.x;
+  obfuscation::blind(of.x.data(), g, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type, of.wire.data(),
+                     of.threads);
+  EXPECT_TRUE(of.wire == with);
+  of.unblind();
+  of.expect_products();
+  const std::vector<float> back = of.x;
+  obfuscation::unblind(of.wire.data(), of.type, g, {&of.rows, Form::kInverse}, {&of.channels, Form::kInverse},
+                       of.x.data(), of.threads);
+  EXPECT_TRUE(of.x == back);
+}
+
+TEST(PixelProducts, OfDecoysAreNotTaken) {
+  Random random(kSeed);
+  Case<float> of(tile_convolution(5, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input, 1, ElementType::kFloat32,
+                 random);
+  constexpr int64_t kDecoys = 2;
+  const std::vector<float> decoys(of.x.end() - kDecoys * 4 * 4 * 16, of.x.end());
+  std::vector<float> real(of.x.begin(), of.x.end() - kDecoys * 4 * 4 * 16);
+  of.wanted();
+  const int64_t pixels = 3 * 4 * 4;
+  const PixelProducts<float> products = {1, of.vectors.data(), of.planes.data()};
+  obfuscation::blind(real.data(), of.geometry, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type,
+                     of.wire.data(), of.threads, {kDecoys, decoys.data()}, products);
+  for (int64_t i = 0; i < 2 * pixels; ++i) EXPECT_NE(of.planes[static_cast<size_t>(i)], float(kUntouched));
+  for (size_t i = static_cast<size_t>(2 * pixels); i < of.planes.size(); ++i)
+    EXPECT_EQ(of.planes[i], float(kUntouched));
+}
+
+TEST(PixelProducts, AreRefusedWhereTheyCannotBeTaken) {
+  Random random(kSeed);
+  const TileGeometry matrix = matrix_geometry(32, 16);
+  const Key permuted = random_key(32, 1, kPermuted, random), mixed = random_key(32, 1, kRotated, random),
+            twice = random_key(32, 2, kPermuted, random), channels = random_key(16, 1, kPermuted, random);
+  EXPECT_TRUE(takes_products(matrix, permuted, channels));
+  EXPECT_FALSE(takes_products(matrix, mixed, channels));
+  EXPECT_FALSE(takes_products(matrix, twice, channels));
+  EXPECT_FALSE(takes_products(matrix, permuted, random_key(16, 1, kRotated, random)));
+  EXPECT_FALSE(takes_products(tile_convolution(1, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 4, 4, 4).input,
+                              random_key(4, 1, kPermuted, random), random_key(4, 1, kPermuted, random)));
+  const std::vector<float> x(32 * 16), vectors(3 * 16);
+  std::vector<float> planes(4 * 32);
+  std::vector<std::byte> wire(32 * 16 * 4);
+  ThreadPool threads(1);
+  const auto refusal = [&](const Key& rows, const PixelProducts<float>& products) {
+    try {
+      blind(x.data(), matrix, {&rows, Form::kDirect}, {&channels, Form::kDirect}, ElementType::kFloat32, wire.data(),
+            threads, {}, products);
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("not refused");
+  };
+  EXPECT_THAT(refusal(mixed, {1, vectors.data(), planes.data()}), HasSubstr("are mixed"));
+  EXPECT_THAT(refusal(permuted, {3, vectors.data(), planes.data()}), HasSubstr("3 vectors, expected at most 2"));
+  EXPECT_THAT(refusal(permuted, {1, vectors.data(), nullptr}), HasSubstr("and memory for them"));
+}
+
+}  // namespace
+}  // namespace tempo::obfuscation
