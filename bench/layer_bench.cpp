@@ -30,12 +30,14 @@ struct Operands {
       for (int64_t i = 0; i < width; ++i) vector->push_back(normal(random));
     out.resize(x.size());
     out2.resize(x.size());
+    active.assign(x.size(), 0xff);  // alike in every order of the bits
     mean.resize(static_cast<size_t>(rows));
     inverse.assign(static_cast<size_t>(rows), 1.0f);
   }
 
   int64_t rows, width;
   std::vector<float> x, y, dy, a, b, c, d, mean, inverse, out, out2;
+  std::vector<uint8_t> active;
 };
 
 /// `body(first element, rows)` for pieces of so many rows, as the layers call kernels that sum.
@@ -87,17 +89,17 @@ void add_norm_passes(int64_t rows, int64_t channels) {
     });
   });
   pass("apply_relu_residual", 3, [](const NormActKernels& k, Operands& o) {
-    k.apply(o.x.data(), o.y.data(), o.rows, o.width, o.a.data(), o.b.data(), true, o.out.data());
+    k.apply(o.x.data(), o.y.data(), o.rows, o.width, o.a.data(), o.b.data(), true, o.out.data(), o.active.data());
   });
-  pass("gradient_sums", 3, [](const NormActKernels& k, Operands& o) {
+  pass("gradient_sums", 2, [](const NormActKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.gradient_sums(o.x.data() + at, o.y.data() + at, o.dy.data() + at, count, o.width, o.a.data(), o.out.data(),
-                      o.out2.data());
+      k.gradient_sums(o.x.data() + at, o.active.data() + at / o.width * k.active_bytes(o.width), o.dy.data() + at,
+                      count, o.width, o.a.data(), o.out.data(), o.out2.data());
     });
   });
-  pass("gradient_residual", 5, [](const NormActKernels& k, Operands& o) {
-    k.gradient(o.x.data(), o.y.data(), o.dy.data(), o.rows, o.width, o.a.data(), o.b.data(), o.c.data(), o.d.data(),
-               o.out.data(), o.out2.data());
+  pass("gradient_residual", 4, [](const NormActKernels& k, Operands& o) {
+    k.gradient(o.x.data(), o.active.data(), o.dy.data(), o.rows, o.width, o.a.data(), o.b.data(), o.c.data(),
+               o.d.data(), o.out.data(), o.out2.data());
   });
 }
 
@@ -115,10 +117,11 @@ void add_token_passes(int64_t rows, int64_t width) {
     k.layer_norm(o.x.data(), o.rows, o.width, o.a.data(), o.b.data(), 1e-6f, o.out.data(), o.mean.data(),
                  o.inverse.data());
   });
-  pass("layer_norm_gradient", 3, [](const TokenKernels& k, Operands& o) {
+  pass("layer_norm_gradient", 4, [](const TokenKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
       k.layer_norm_gradient(o.x.data() + at, o.dy.data() + at, count, o.width, o.a.data(), o.mean.data() + at / o.width,
-                            o.inverse.data() + at / o.width, o.out.data() + at, o.c.data(), o.d.data());
+                            o.inverse.data() + at / o.width, o.y.data() + at, o.out.data() + at, o.c.data(),
+                            o.d.data());
     });
   });
   pass("gelu", 3, [](const TokenKernels& k, Operands& o) {

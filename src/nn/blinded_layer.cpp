@@ -78,10 +78,10 @@ bool keeps_plain_operands(offload::Session& session) {
 }
 
 /// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case, whose y may have
-/// any shape of so many rows: a view of y could not be changed in place without copies.
+/// any shape of so many rows: a view of y could not be changed in place without copies. The second result is x itself.
 struct ProductFunction : torch::autograd::Function<ProductFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
-                        const std::shared_ptr<BlindedLayer>& layer, const std::vector<int64_t>& y_shape) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
+                               const std::shared_ptr<BlindedLayer>& layer, const std::vector<int64_t>& y_shape) {
     offload::BlindedProduct& product = *layer->product();
     const auto& g = product.geometry();
     check_operands(
@@ -96,13 +96,15 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     ctx->saved_data["want_dw"] = w.requires_grad();
     if (keeps_plain_operands(product.session())) ctx->save_for_backward({x, w});
     ctx->saved_data["call"] = c10::IValue::make_capsule(c10::make_intrusive<ProductHolder>(layer, std::move(call)));
-    return y;
+    ctx->set_materialize_grads(false);
+    return {y, x};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto holder = saved_call<ProductHolder>(ctx);
     offload::BlindedProduct& product = *holder->layer->product();
-    const Tensor dy = gradients[0].contiguous();
+    if (!gradients[0].defined()) return {gradients[1], Variable(), Variable(), Variable()};  // y went nowhere
+    const Tensor dy = gradients[0].contiguous(), addend = gradients[1].defined() ? gradients[1].contiguous() : Tensor();
     const auto saved = ctx->get_saved_variables();
     const bool want_dw = ctx->saved_data["want_dw"].toBool();
     Tensor dx, dw;
@@ -110,7 +112,8 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     if (want_dw && product.resident() == nullptr)
       dw = torch::empty(ctx->saved_data["w_shape"].toIntVector(), dy.options());
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
-    product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw);
+    product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw,
+                     view(addend));
     holder->call.reset();  // the worker's copies are free from here on
     return {dx, dw, Variable(), Variable()};
   }
@@ -147,12 +150,13 @@ struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
 }  // namespace
 
 Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
-                        const Tensor& bias) {
+                        const Tensor& bias, Tensor* skip) {
   const offload::BlindedProduct& product = *layer->product();
   const std::vector<int64_t> shape = {x.size(0), product.out_height(x.size(2)), product.out_width(x.size(3)),
                                       product.geometry().out};
-  Tensor y = ProductFunction::apply(channels_last(x), channels_last(weight), layer, shape);
-  return channels_first_view(add_bias_(y, bias));
+  const variable_list results = ProductFunction::apply(channels_last(x), channels_last(weight), layer, shape);
+  if (skip != nullptr) *skip = channels_first_view(results[1]);
+  return channels_first_view(add_bias_(results[0], bias));
 }
 
 Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
@@ -160,9 +164,9 @@ Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const Tensor
   const int64_t in = weight.size(1), out = weight.size(0);
   auto shape = x.sizes().vec();
   shape.back() = out;
-  Tensor y = ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(), weight.view({out, 1, 1, in}).contiguous(),
-                                    layer, shape);
-  return add_bias_(y, bias);
+  const variable_list results = ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(),
+                                                       weight.view({out, 1, 1, in}).contiguous(), layer, shape);
+  return add_bias_(results[0], bias);
 }
 
 Tensor offloaded_matmul(const std::shared_ptr<BlindedLayer>& layer, const Tensor& a, const Tensor& b) {

@@ -32,8 +32,10 @@ class BlindedLayer {
 
 /// x [N, in, H, W], weight [out, in, kh, kw], bias [out] or undefined -> [N, out, OH, OW], channels-last.
 /// float32 or float64. With resident weights no gradient of the weight comes back: it stays on the worker.
+/// @param skip nullptr, or receives x for a skip connection: what comes back along it is added while the gradient of x
+///             is un-blinded, where a sum by autograd would read and write both once more.
 torch::Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
-                               const torch::Tensor& weight, const torch::Tensor& bias);
+                               const torch::Tensor& weight, const torch::Tensor& bias, torch::Tensor* skip = nullptr);
 /// x [..., in], weight [out, in] -> [..., out].
 torch::Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
                                const torch::Tensor& weight, const torch::Tensor& bias);

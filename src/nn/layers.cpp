@@ -20,14 +20,15 @@ Conv2dImpl::Conv2dImpl(const ConvOptions& options) : options_(options) {
   if (o.bias) bias = register_parameter("bias", torch::zeros({o.out}));
 }
 
-Tensor Conv2dImpl::forward(const Tensor& x) {
+Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip) {
   const auto& o = options_;
   if (x.dim() != 4 || x.size(1) != o.in)
     throw InputError(fmt::format("conv2d: input is [{}], expected [N, {}, H, W]", fmt::join(x.sizes(), ", "), o.in));
   if (std::min(x.size(2), x.size(3)) + 2 * o.padding < o.dilation * (o.kernel - 1) + 1)
     throw InputError(fmt::format("conv2d: image of {}x{} is smaller than the kernel, {}x{} with padding {}", x.size(2),
                                  x.size(3), o.kernel, o.kernel, o.padding));
-  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias)
+  if (skip != nullptr) *skip = x;
+  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias, skip)
                       : torch::conv2d(x.contiguous(torch::MemoryFormat::ChannelsLast), weight, bias, o.stride,
                                       o.padding, o.dilation, o.groups);
   report_call(*this, "", x, weight, y);
@@ -54,8 +55,8 @@ LayerNormImpl::LayerNormImpl(int64_t width, double eps) : eps_(eps) {
   bias = register_parameter("bias", torch::zeros({width}));
 }
 
-Tensor LayerNormImpl::forward(const Tensor& x) {
-  Tensor y = layer_norm(x, weight, bias, eps_);
+Tensor LayerNormImpl::forward(const Tensor& x, Tensor* skip) {
+  Tensor y = layer_norm(x, weight, bias, eps_, skip);
   report_call(*this, "", x, {}, y);
   return y;
 }

@@ -42,7 +42,8 @@ struct ConvOptions {
 class Conv2dImpl : public ProductLayer {
  public:
   explicit Conv2dImpl(const ConvOptions& options);
-  torch::Tensor forward(const torch::Tensor& x);
+  /// @param skip nullptr, or receives x for a skip connection that joins its gradient to this layer's (blinded_layer.h)
+  torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip = nullptr);
   [[nodiscard]] const ConvOptions& options() const { return options_; }
 
  private:
@@ -83,9 +84,9 @@ class BatchNorm2dImpl : public torch::nn::Module {
 TORCH_MODULE(BatchNorm2d);
 
 /// The fused block activation(norm(conv(x)) + residual); `residual` may be undefined. One call, so that the passes
-/// over the activation can be fused inside it.
+/// over the activation can be fused inside it. @param skip as in Conv2dImpl::forward
 torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const torch::Tensor& x, Activation activation,
-                            const torch::Tensor& residual = {});
+                            const torch::Tensor& residual = {}, torch::Tensor* skip = nullptr);
 
 /// Multi-head self-attention of [N, tokens, width] with timm's names: qkv, proj. The two products of activations are
 /// offloaded only where `attach_products` was called (short sequences cost more to blind than to compute).
@@ -111,7 +112,9 @@ TORCH_MODULE(Attention);
 class LayerNormImpl : public torch::nn::Module {
  public:
   explicit LayerNormImpl(int64_t width, double eps = 1e-6);
-  torch::Tensor forward(const torch::Tensor& x);
+  /// @param skip nullptr, or receives x for a skip connection that joins its gradient to this layer's
+  /// (token_functions.h)
+  torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip = nullptr);
 
   torch::Tensor weight, bias;
 

@@ -36,6 +36,11 @@ bool is_fusible(const Tensor& x, const Tensor& residual) {
 
 Tensor dense(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
+/// Of row `row`; nullptr of nothing.
+uint8_t* bits_of(const Tensor& active, int64_t row) {
+  return active.defined() ? active.data_ptr<uint8_t>() + row * active.size(1) : nullptr;
+}
+
 struct Statistics {
   std::vector<float> mean, inverse_deviation;
 };
@@ -76,9 +81,10 @@ Statistics batch_statistics(const Tensor& x, Tensor& running_mean, Tensor& runni
   return s;
 }
 
+/// @param active receives where the result is above zero, as the kernels want it
 Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, const Tensor& weight,
-                  const Tensor& bias, bool relu) {
-  const int64_t channels = x.size(1);
+                  const Tensor& bias, bool relu, Tensor* active = nullptr) {
+  const int64_t channels = x.size(1), rows = x.numel() / channels;
   std::vector<float> scale(s.mean.size()), offset(s.mean.size());
   for (size_t c = 0; c < scale.size(); ++c) {
     scale[c] = weight.data_ptr<float>()[c] * s.inverse_deviation[c];
@@ -86,10 +92,12 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, 
   }
   const Tensor around = residual.defined() ? dense(residual) : Tensor();
   Tensor y = torch::empty_like(x, x.options().requires_grad(false), at::MemoryFormat::ChannelsLast);
-  for_rows(x.numel() / channels, kernels::kSummedRows, [&](int64_t first, int64_t count) {
+  if (active != nullptr) *active = torch::empty({rows, best_norm_act_kernels().active_bytes(channels)}, torch::kUInt8);
+  for_rows(rows, kernels::kSummedRows, [&](int64_t first, int64_t count) {
     const int64_t at = first * channels;
     best_norm_act_kernels().apply(x.data_ptr<float>() + at, around.defined() ? around.data_ptr<float>() + at : nullptr,
-                                  count, channels, scale.data(), offset.data(), relu, y.data_ptr<float>() + at);
+                                  count, channels, scale.data(), offset.data(), relu, y.data_ptr<float>() + at,
+                                  active != nullptr ? bits_of(*active, first) : nullptr);
   });
   return y;
 }
@@ -100,25 +108,25 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
                         const c10::optional<Tensor>& residual, Tensor running_mean, Tensor running_var, bool relu,
                         double eps) {
     const Statistics s = batch_statistics(x, running_mean, running_var, eps);
-    Tensor y = apply_norm(x, residual.value_or(Tensor()), s, weight, bias, relu);
+    Tensor active;
+    Tensor y = apply_norm(x, residual.value_or(Tensor()), s, weight, bias, relu, relu ? &active : nullptr);
     const auto saved = [](const std::vector<float>& values) { return torch::tensor(values); };
-    ctx->save_for_backward({x, weight, relu ? y : Tensor(), saved(s.mean), saved(s.inverse_deviation)});
+    ctx->save_for_backward({x, weight, active, saved(s.mean), saved(s.inverse_deviation)});
     ctx->saved_data["residual"] = residual.has_value();
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], &y = saved[2];
+    const Tensor &x = saved[0], &weight = saved[1], &active = saved[2];
     const float *const mean = saved[3].data_ptr<float>(), *const inverse = saved[4].data_ptr<float>();
     const Tensor dy = dense(gradients[0]);
     const int64_t channels = x.size(1), rows = x.numel() / channels;
-    const float *const from = x.data_ptr<float>(), *const out = y.defined() ? y.data_ptr<float>() : nullptr;
-    const auto offset_of = [](const float* data, int64_t at) { return data == nullptr ? nullptr : data + at; };
+    const float* const from = x.data_ptr<float>();
     const auto [sums, products] =
         sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
           const int64_t at = first * channels;
-          best_norm_act_kernels().gradient_sums(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count,
+          best_norm_act_kernels().gradient_sums(from + at, bits_of(active, first), dy.data_ptr<float>() + at, count,
                                                 channels, mean, sum[0], sum[1]);
         });
     Tensor dweight = torch::empty_like(weight), dbias = torch::empty_like(weight);
@@ -137,8 +145,8 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
     if (ctx->saved_data["residual"].toBool()) dresidual = torch::empty_like(dx, at::MemoryFormat::ChannelsLast);
     for_rows(rows, kernels::kSummedRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * channels;
-      best_norm_act_kernels().gradient(from + at, offset_of(out, at), dy.data_ptr<float>() + at, count, channels, mean,
-                                       scale.data(), slope.data(), offset.data(), dx.data_ptr<float>() + at,
+      best_norm_act_kernels().gradient(from + at, bits_of(active, first), dy.data_ptr<float>() + at, count, channels,
+                                       mean, scale.data(), slope.data(), offset.data(), dx.data_ptr<float>() + at,
                                        dresidual.defined() ? dresidual.data_ptr<float>() + at : nullptr);
     });
     return {dx, dweight, dbias, dresidual, {}, {}, {}, {}};

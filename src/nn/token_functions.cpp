@@ -97,9 +97,10 @@ struct GeluFunction : torch::autograd::Function<GeluFunction> {
   }
 };
 
-/// Ba, Kiros and Hinton, arXiv:1607.06450 (2016).
+/// Ba, Kiros and Hinton, arXiv:1607.06450 (2016). The second result is x itself.
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                               double eps) {
     const int64_t width = x.size(-1), rows = rows_of(x);
     Tensor y = torch::empty_like(x), mean = torch::empty({rows}), inverse = torch::empty({rows});
     for_rows(rows, kTokenRows, [&](int64_t first, int64_t count) {
@@ -109,20 +110,22 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
                                       inverse.data_ptr<float>() + first);
     });
     ctx->save_for_backward({x, weight, mean, inverse});
-    return y;
+    ctx->set_materialize_grads(false);
+    return {y, x};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &inverse = saved[3];
-    const Tensor dy = gradients[0].contiguous();
+    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Variable()};  // y went nowhere
+    const Tensor dy = gradients[0].contiguous(), addend = gradients[1].defined() ? gradients[1].contiguous() : Tensor();
     Tensor dx = torch::empty_like(x);
     const int64_t width = x.size(-1);
     const auto sums = sum_rows<2>(rows_of(x), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
       const int64_t at = first * width;
       best_token_kernels().layer_norm_gradient(data_of(x, at), data_of(dy, at), count, width, data_of(weight),
-                                               data_of(mean, first), data_of(inverse, first), dx.data_ptr<float>() + at,
-                                               sum[0], sum[1]);
+                                               data_of(mean, first), data_of(inverse, first), data_of(addend, at),
+                                               dx.data_ptr<float>() + at, sum[0], sum[1]);
     });
     return {dx, to_tensor(sums[0]), to_tensor(sums[1]), Variable()};
   }
@@ -227,8 +230,13 @@ Tensor gelu_(Tensor x, const Tensor& bias) {
   return torch::gelu(bias.defined() ? x + bias : x);
 }
 
-Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
-  if (is_fusible({x, weight, bias})) return LayerNormFunction::apply(x, weight, bias, eps);
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor* skip) {
+  if (is_fusible({x, weight, bias})) {
+    const variable_list results = LayerNormFunction::apply(x, weight, bias, eps);
+    if (skip != nullptr) *skip = results[1];
+    return results[0];
+  }
+  if (skip != nullptr) *skip = x;
   return torch::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 

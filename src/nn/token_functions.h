@@ -15,7 +15,11 @@ torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias, const torch:
 /// gelu(x + bias), exact, in the place of x, which nothing else may need. @param bias may be undefined
 torch::Tensor gelu_(torch::Tensor x, const torch::Tensor& bias);
 
-torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps);
+/// @param skip nullptr, or receives x for a skip connection: what comes back along it is added in the pass that makes
+/// the
+///             gradient of x.
+torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
+                         torch::Tensor* skip = nullptr);
 
 /// softmax(x * scale) over the last dimension in the place of x, which nothing else may need. @param scale above zero
 torch::Tensor softmax_(torch::Tensor x, double scale);

@@ -171,7 +171,8 @@ class Call {
     });
   }
 
-  void unblind(T* x) {
+  void unblind(T* x, const T* addend) {
+    walk_.addend = addend;
     TileGeometry image = walk_.geometry;
     const bool through_tiles = !further_rounds_ && !image.is_disjoint();
     const int64_t tile_elements = through_tiles ? image.elements() : 0;
@@ -272,6 +273,11 @@ bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& ch
          geometry.is_disjoint();
 }
 
+bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels) {
+  const TileGeometry cut = simplified(geometry);
+  return cut.height == 1 && cut.width == 1 && cut.positions() == 1 && takes_products(cut, rows, channels);
+}
+
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
            ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products) {
@@ -289,24 +295,34 @@ void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channel
 
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products) {
+             ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products, const T* addend) {
   check<T>("unblind", geometry, rows, channels, wire, in, false);
   check_decoys("unblind", geometry, decoy_images);
   check_products("unblind", geometry, rows, channels, products);
+  if (addend != nullptr && !takes_addend(geometry, *rows.key, *channels.key))
+    throw InputError("unblind: an addend to an operand that is mixed, or cut into tiles; expected neither");
   if (geometry.elements() == 0) return;
   // Scattering kernels only read the wire; the field is shared with the gathering ones.
   const TileGeometry cut = simplified(geometry);
   Call<T> call(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
                threads);
   call.take(products);
-  call.unblind(x);
+  call.unblind(x, addend);
+}
+
+template <typename T>
+void add(T* x, const T* addend, int64_t elements, ThreadPool& threads) {
+  threads.parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) x[i] += addend[i];
+  });
 }
 
 #define TEMPO_INSTANTIATE(T)                                                                                          \
   template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,            \
                       DecoyImages<T>, PixelProducts<T>);                                                              \
   template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t, \
-                        PixelProducts<T>);
+                        PixelProducts<T>, const T*);                                                                  \
+  template void add(T*, const T*, int64_t, ThreadPool&);
 TEMPO_INSTANTIATE(float)
 TEMPO_INSTANTIATE(double)
 #undef TEMPO_INSTANTIATE

@@ -53,6 +53,8 @@ struct PixelProducts {
 };
 /// Whether products can be taken of it: nothing is mixed, and no two tiles share a pixel.
 bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels);
+/// Whether something can be added to it on the way: the same, and every pixel is a row.
+bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels);
 
 /// Blinds a batch so that a worker can multiply but not read it:  out = L x M, per tile position.
 /// @param x        [images, height, width, channels] of `geometry`, less decoys; contiguous, element type `T`.
@@ -75,8 +77,13 @@ void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channel
 /// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
 /// @param decoy_images of `geometry`, its last, which are dropped: x has none.
 /// @param products of x; only where `takes_products`.
+/// @param addend   of the shape of x, is added to it after products were taken; only where `takes_addend`. Or nullptr.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {});
+             ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {}, const T* addend = nullptr);
+
+/// x += addend, for what could not be added on the way.
+template <typename T>
+void add(T* x, const T* addend, int64_t elements, ThreadPool& threads);
 
 }  // namespace tempo::obfuscation

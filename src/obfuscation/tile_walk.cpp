@@ -160,6 +160,7 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
     T* run = inside ? image + of_rows[i].offset : work;
     pass.src[i] = gathering() ? static_cast<const void*>(run) : other;
     pass.dst[i] = gathering() ? static_cast<void*>(other) : run;
+    if (addend != nullptr) pass.addend[i] = inside ? addend + (run - target) : work;
     if (products.count == 0) continue;
     const int64_t offset = of_rows[i].offset + (dy * g.width + dx) * g.channels;
     const bool is_real = inside && offset >= 0 && offset < real_images * g.height * g.width * g.channels;
@@ -178,6 +179,8 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   pass.stream = streams() && !(gathering() && is_wide());
   pass.accumulate = accumulate;
   pass.products = products;
+  pass.has_addends = addend != nullptr;
+  std::fill(pass.addend, pass.addend + kGroup, work);
   pass.rounds = channels->data();
   pass.round_count = channels->size();
   const OtherSide side = other_side(first_position);
@@ -185,7 +188,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   const kernels::Columns other = is_wide() ? kernels::Columns{kGroup, kBufferStride} : side.columns;
   pass.src_columns = gathering() ? image : other;
   pass.dst_columns = gathering() ? other : image;
-  pass.ahead_columns = gathering() || accumulate ? image : other;
+  pass.ahead_columns = gathering() || accumulate || addend != nullptr ? image : other;
   (gathering() ? pass.dst_bf16 : pass.src_bf16) = !is_wide() && side.bf16;
   return pass;
 }
@@ -261,7 +264,9 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
     kernels::BlockPass<T>&pass = passes[turn], &next = passes[1 - turn];
     const At following = next_of(at);
     if (following.item < end) prepare(following, next, following.group == at.group ? &pass : nullptr);
-    pass.ahead = pass.accumulate ? const_cast<const void* const*>(next.dst) : next.src;
+    pass.ahead = addend != nullptr ? reinterpret_cast<const void* const*>(next.addend)
+                 : pass.accumulate ? const_cast<const void* const*>(next.dst)
+                                   : next.src;
     if (is_wide() && !gathering() && is_first)
       mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
     kernel(pass);

@@ -54,6 +54,7 @@ struct TileWalk {
   bool accumulate = false;
   /// Taken on the way, by pixel of the image; only as BlockPass has them.
   kernels::RowProducts<T> products = {};
+  const T* addend = nullptr;  ///< of the image's shape, added to what is scattered; only as BlockPass has it
   /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
   const TileOrigin* origins = nullptr;
 

@@ -166,14 +166,27 @@ void BlindedProduct::measure(Probe& probe, ConstPlainTensor x) {
 
 void BlindedProduct::unblind_and_check(const Call& call, const Buffer& blinded, const TileGeometry& geometry,
                                        Session::UnblindItem item, Probe probe, const Check& check) {
+  const obfuscation::Key &rows = *item.rows.key, &channels = *item.channels.key;
   item.decoy_images = call.decoys.images();
-  const bool on_the_way = probe.fits(geometry, *item.rows.key, *item.channels.key);
+  const bool on_the_way = probe.fits(geometry, rows, channels);
   if (on_the_way) item.products = probe.on_the_way();
+  // What is verified, and what an observer sees, is the result alone.
+  const bool adds_on_the_way = (!probe || on_the_way) && !session_.is_observed() && item.decoy_images == 0 &&
+                               obfuscation::takes_addend(geometry, rows, channels);
+  const void* const addend = adds_on_the_way ? nullptr : std::exchange(item.addend, nullptr);
   session_.unblind(blinded, geometry, {item});
-  if (!probe) return;
-  on_the_way ? probe.arrived() : measure(probe, item.x);
-  const Stopwatch watch(session_.counters().verify_seconds);
-  check(probe);
+  if (probe) {
+    on_the_way ? probe.arrived() : measure(probe, item.x);
+    const Stopwatch watch(session_.counters().verify_seconds);
+    check(probe);
+  }
+  if (addend == nullptr) return;
+  const Stopwatch watch(session_.counters().unblind_seconds);
+  const int64_t elements = (geometry.images - item.decoy_images) * geometry.height * geometry.width * geometry.channels;
+  with_element_type(item.x.type, [&](auto element) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+    obfuscation::add(static_cast<T*>(item.x.data), static_cast<const T*>(addend), elements, session_.threads());
+  });
 }
 
 CallVerifier::LargestMixed BlindedProduct::largest_mixed(const TileGeometry& geometry, obfuscation::KeyUse rows) {
@@ -257,7 +270,7 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
 }
 
 void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w, ConstPlainTensor dy, PlainTensor dx,
-                              PlainTensor dw, bool want_dw) {
+                              PlainTensor dw, bool want_dw, ConstPlainTensor addend) {
   const Reuse reuse = session_.options().reuse;
   const bool fresh = reuse != Reuse::kFull;
   const bool renew_all = reuse == Reuse::kNone;
@@ -316,7 +329,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   }
   if (on_the_way) of_dy.arrived();
   if (of_dy) call.verifier->see_output_gradient(of_dy);
-  if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx);
+  if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx, addend.data);
   if (!want_dw) return;
   if (sums_there) {
     if (accept_sum_of_workers(call, weight_gradient(resident_->gradient_id()), dw_keys, x, dy)) return;
@@ -329,11 +342,13 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   call.verifier->follow_gradient(x, dy, *resident_);
 }
 
-void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx) {
+void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx,
+                                           const void* addend) {
   session_.accept(reply, [&](const Buffer& blinded) {
-    unblind_and_check(call, blinded, call.cut.input,
-                      {dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}},
-                      call.verifier ? call.verifier->of_input_gradient() : Probe(), [&](const Probe& found) {
+    Session::UnblindItem item{dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}};
+    item.addend = addend;
+    unblind_and_check(call, blinded, call.cut.input, item, call.verifier ? call.verifier->of_input_gradient() : Probe(),
+                      [&](const Probe& found) {
                         call.verifier->check_input_gradient(
                             found, largest_mixed(call.cut.input, {keys.left.get(), Form::kInverseTranspose}));
                       });

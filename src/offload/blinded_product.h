@@ -45,8 +45,9 @@ class BlindedProduct {
   /// session verifies: both as they were in `forward`.
   /// @throws IntegrityError if the session verifies and a result is not the product that was asked for.
   /// With resident weights the weight gradient stays on the worker and `dw` must be null; pass `want_dw`.
+  /// @param addend of the shape of dx, is added to it; null data: nothing
   void backward(Call& call, ConstPlainTensor x, ConstPlainTensor w, ConstPlainTensor dy, PlainTensor dx, PlainTensor dw,
-                bool want_dw);
+                bool want_dw, ConstPlainTensor addend = {});
 
   [[nodiscard]] const std::string& layer() const { return layer_; }
   [[nodiscard]] const ProductGeometry& geometry() const { return geometry_; }
@@ -74,7 +75,8 @@ class BlindedProduct {
                           const ProductsOnTheWay& products);
   /// Lets what waits on the workers be made again, while `x` and `w` are there.
   void set_sources(const Call& call, ConstPlainTensor x, ConstPlainTensor w);
-  void accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx);
+  void accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx,
+                             const void* addend);
   /// Lets the workers sum the gradient among themselves. False if they cannot, or the sum is wrong.
   bool accept_sum_of_workers(Call& call, const WeightGradient& gradient, const ProductKeys& keys, ConstPlainTensor x,
                              ConstPlainTensor dy);
@@ -88,7 +90,7 @@ class BlindedProduct {
   void begin_verification(Call& call, ConstPlainTensor w);
   void measure(Probe& probe, ConstPlainTensor x);
   using Check = std::function<void(const Probe&)>;
-  /// Un-blinds a result and, unless `probe` is of nothing, checks what it finds.
+  /// Un-blinds a result and, unless `probe` is of nothing, checks what it finds; then adds the item's addend.
   void unblind_and_check(const Call& call, const Buffer& blinded, const obfuscation::TileGeometry& geometry,
                          Session::UnblindItem item, Probe probe, const Check& check);
   /// As CallVerifier wants it, for pixels cut by `geometry` and mixed by `rows`; nothing where rows are not mixed.

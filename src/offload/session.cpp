@@ -164,7 +164,7 @@ void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geom
     with_element_type(item.x.type, [&](auto element) {
       using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
       obfuscation::unblind<T>(in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
-                              item.decoy_images, products<T>(item.products));
+                              item.decoy_images, products<T>(item.products), static_cast<const T*>(item.addend));
     });
     in += stride;
   }

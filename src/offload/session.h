@@ -155,6 +155,7 @@ class Session {
     obfuscation::KeyUse rows, channels;
     int64_t decoy_images = 0;  ///< the last of the geometry, which are dropped
     ProductsOnTheWay products = {};
+    const void* addend = nullptr;  ///< of x's type and shape, only where obfuscation::takes_addend
   };
   /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
   void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);
@@ -173,6 +174,7 @@ class Session {
   };
   /// @param observer borrowed; nullptr switches it off, as it is from the start.
   void observe_plain_insecure(InsecurePlainObserver* observer) { plain_observer_ = observer; }
+  [[nodiscard]] bool is_observed() const { return plain_observer_ != nullptr; }
 
  private:
   friend class Operand;

@@ -111,9 +111,11 @@ TEST(NormActKernels, EveryIsaMatchesTheReference) {
         const auto all = [&](const kernels::NormActKernels& table) {
           torch::Tensor sums = torch::empty({4, channels}), maps = torch::empty({3, rows, channels});
           table.sums(f(x), rows, channels, f(k[0]), f(sums[0]), f(sums[1]));
-          table.apply(f(x), f(r), rows, channels, f(k[1]), f(k[2]), true, f(maps[0]));
-          table.gradient_sums(f(x), f(r), f(g), rows, channels, f(k[0]), f(sums[2]), f(sums[3]));
-          table.gradient(f(x), f(r), f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[1]), f(maps[2]));
+          std::vector<uint8_t> active(static_cast<size_t>(rows * table.active_bytes(channels)), 0xaa);
+          table.apply(f(x), f(r), rows, channels, f(k[1]), f(k[2]), true, f(maps[0]), active.data());
+          table.gradient_sums(f(x), active.data(), f(g), rows, channels, f(k[0]), f(sums[2]), f(sums[3]));
+          table.gradient(f(x), active.data(), f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[1]),
+                         f(maps[2]));
           return std::pair(sums, maps);
         };
         const auto [sums, maps] = all(tested);

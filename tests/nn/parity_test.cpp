@@ -110,6 +110,38 @@ TEST(Parity, ConvolutionUnderEverySetting) {
         }
 }
 
+/// The gradient along the skip connection joins that of the convolution: on the way where keys permute, else after.
+TEST(Parity, SkipConnectionUnderEverySetting) {
+  for (const BlindingOptions& options : testing::blinding_cases())
+    for (const int64_t kernel : {1, 3})
+      for (const int64_t stride : {1, 2})
+        for (const auto type : {torch::kFloat32, torch::kFloat64}) {
+          SCOPED_TRACE(fmt::format("{} | kernel {} stride {} | {} | seed {}", train::describe(options), kernel, stride,
+                                   c10::toString(type), kSeed));
+          torch::manual_seed(kSeed);
+          const Tensor x = torch::randn({3, 18, 6, 4}, type), w = torch::randn({18, 18, kernel, kernel}, type),
+                       b = torch::randn({18}, type);
+          const auto joined = [&](const Tensor& y, const Tensor& skip) {
+            return y + 2 * skip.slice(2, 0, skip.size(2), stride).slice(3, 0, skip.size(3), stride);
+          };
+          const auto session = testing::make_session(options);
+          const auto layer = std::make_shared<BlindedLayer>(
+              *session, "layer", offload::ProductGeometry{18, 18, kernel, kernel, stride, kernel / 2, 1});
+          session->begin_pass({obfuscation::Period::kStep, 5, 0});
+          const auto plain = [&](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
+            return joined(torch::conv2d(x_, w_, b_, stride, kernel / 2), x_);
+          };
+          const Tensor dy = torch::randn_like(plain(x, w, b));
+          const Gradients want = run(plain, x, w, b, dy);
+          const auto offloaded = [&](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
+            Tensor skip;
+            const Tensor y = offloaded_conv2d(layer, x_, w_, b_, &skip);
+            return joined(y, skip);
+          };
+          expect_equal(run(offloaded, x, w, b, dy), want, tolerance(type));
+        }
+}
+
 TEST(Parity, LinearUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t rows : {1, 3, 16, 130})

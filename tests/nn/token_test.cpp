@@ -43,7 +43,9 @@ std::vector<Tensor> run_all(const kernels::TokenKernels& table, int64_t rows, in
   table.column_sums(data(x), rows, width, columns());
   float *const mean = column(), *const inverse = column();
   table.layer_norm(data(x), rows, width, data(weight), data(bias), 1e-6f, map(), mean, inverse);
-  table.layer_norm_gradient(data(x), data(g), rows, width, data(weight), mean, inverse, map(), columns(), columns());
+  for (const float* addend : {static_cast<const float*>(nullptr), static_cast<const float*>(data(r))})
+    table.layer_norm_gradient(data(x), data(g), rows, width, data(weight), mean, inverse, addend, map(), columns(),
+                              columns());
   float* const slope = map();
   table.gelu(data(x), data(bias), rows, width, map(), slope);
   table.gelu(data(x), nullptr, rows, width, map(), nullptr);
@@ -109,6 +111,13 @@ TEST(TokenFunctions, GiveWhatLibTorchGivesInFloat64) {
     compare([](const auto& in) { return gelu_(in[0], in[1]); }, {random({3, tokens, 40}), random({40})});
     compare([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-6); },
             {random({3, tokens, 24}), random({24}), random({24})});
+    compare(
+        [](const auto& in) {
+          Tensor skip;
+          const Tensor y = layer_norm(in[0], in[1], in[2], 1e-6, &skip);
+          return 3 * y + skip;
+        },
+        {random({3, tokens, 24}), random({24}), random({24})});
     compare([](const auto& in) { return softmax_(in[0], 0.3); }, {random({6, tokens, tokens})});
     compare(
         [](const auto& in) {

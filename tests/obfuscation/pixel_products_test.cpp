@@ -152,6 +152,46 @@ TEST(PixelProducts, ChangeNothingOfWhatIsBlinded) {
   EXPECT_TRUE(of.x == back);
 }
 
+TYPED_TEST(PixelProductsOf, AnAddendIsAddedAfterThem) {
+  Random random(kSeed);
+  for (const Isa isa : supported_isas())
+    for (const auto& [rows, width] : {std::pair{1, 3}, {37, 29}, {160, 64}, {24000, 64}}) {
+      if (rows > 1000 && isa.target == 0) continue;
+      SCOPED_TRACE(fmt::format("{}: {} x {}, seed {}", isa.name, rows, width, kSeed));
+      const ScopedIsa forced(isa);
+      const TileGeometry g = matrix_geometry(rows, width);
+      Case<TypeParam> of(g, 1, kOwnType<TypeParam>, random);
+      of.blind();
+      of.unblind();
+      const auto alone = of.x, planes = of.planes;
+      const auto addend = random_values<TypeParam>(rows * width, random);
+      const KeyUse left = {&of.rows, Form::kInverse}, right = {&of.channels, Form::kInverse};
+      for (const bool with_products : {false, true}) {
+        std::vector<TypeParam> x(of.x.size(), TypeParam(12345));
+        unblind(of.wire.data(), of.type, g, left, right, x.data(), of.threads, 0,
+                with_products ? of.wanted() : PixelProducts<TypeParam>(), addend.data());
+        for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], alone[i] + addend[i]) << i;
+      }
+      EXPECT_EQ(of.planes, planes);
+    }
+}
+
+TEST(PixelProducts, AnAddendNeedsRowsThatAreNotMixed) {
+  Random random(kSeed);
+  const Key rows = random_key(32, 1, kPermuted, random), channels = random_key(16, 1, kPermuted, random);
+  const auto cut = tile_convolution(2, {4, 1, 2, 0, 1}, {4, 1, 2, 0, 1}, 16, 16, 4).input;
+  EXPECT_TRUE(takes_addend(matrix_geometry(32, 16), rows, channels));
+  EXPECT_TRUE(takes_addend(tile_convolution(2, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input, rows, channels));
+  EXPECT_FALSE(takes_addend(cut, random_key(cut.rows(), 1, kPermuted, random), channels)) << "pixels are left out";
+  const Key mixed = random_key(32, 1, kRotated, random);
+  std::vector<float> x(32 * 16), addend(32 * 16);
+  const std::vector<std::byte> wire(32 * 16 * 4);
+  ThreadPool threads(1);
+  EXPECT_THROW(unblind(wire.data(), ElementType::kFloat32, matrix_geometry(32, 16), {&mixed, Form::kInverse},
+                       {&channels, Form::kInverse}, x.data(), threads, 0, {}, addend.data()),
+               InputError);
+}
+
 TEST(PixelProducts, OfDecoysAreNotTaken) {
   Random random(kSeed);
   Case<float> of(tile_convolution(5, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input, 1, ElementType::kFloat32,

@@ -19,16 +19,35 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class D>
 using VecOf = hn::Vec<D>;
 
-/// Two sums over rows of `kVectors` vectors of columns, from registers. `term(d, at, first, second)` adds one row's.
+/// Where the bits of a row lie: those of a vector in whole bytes, after them a byte for each single column.
+class ActiveBits {
+ public:
+  explicit ActiveBits(int64_t channels) : vectors_(channels / kLanes), stride_(of(channels)) {}
+  [[nodiscard]] int64_t stride() const { return stride_; }
+  /// Of the vector that begins at column c.
+  [[nodiscard]] int64_t operator()(int64_t row, int64_t c) const {
+    const int64_t vector = c / kLanes;
+    return row * stride_ + (vector < vectors_ ? vector * kBytes : vectors_ * kBytes + c % kLanes);
+  }
+
+ private:
+  static constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(hn::ScalableTag<float>()));
+  static constexpr int64_t kBytes = (kLanes + 7) / 8;
+  static int64_t of(int64_t channels) { return channels / kLanes * kBytes + channels % kLanes; }
+
+  int64_t vectors_, stride_;
+};
+
+/// Two sums over rows of `kVectors` vectors of columns, from registers. `term(d, row, c, first, second)` adds one
+/// row's.
 template <int kVectors, class D, class Term>
-HWY_INLINE void sum_strip(D d, int64_t rows, int64_t channels, int64_t c, const Term& term, float* first,
-                          float* second) {
+HWY_INLINE void sum_strip(D d, int64_t rows, int64_t c, const Term& term, float* first, float* second) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   VecOf<D> a[kVectors], b[kVectors];
   for (int k = 0; k < kVectors; ++k) a[k] = b[k] = hn::Zero(d);
   for (int64_t row = 0; row < rows; ++row)
 #pragma GCC unroll 4
-    for (int k = 0; k < kVectors; ++k) term(d, row * channels, c + k * lanes, a[k], b[k]);
+    for (int k = 0; k < kVectors; ++k) term(d, row, c + k * lanes, a[k], b[k]);
   for (int k = 0; k < kVectors; ++k) {
     hn::StoreU(a[k], d, first + c + k * lanes);
     hn::StoreU(b[k], d, second + c + k * lanes);
@@ -42,36 +61,33 @@ HWY_INLINE void sum_columns(int64_t rows, int64_t channels, const Term& term, fl
   const hn::CappedTag<float, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t c = 0;
-  for (; c + kVectors * lanes <= channels; c += kVectors * lanes)
-    sum_strip<kVectors>(d, rows, channels, c, term, first, second);
-  for (; c + lanes <= channels; c += lanes) sum_strip<1>(d, rows, channels, c, term, first, second);
-  for (; c < channels; ++c) sum_strip<1>(d1, rows, channels, c, term, first, second);
+  for (; c + kVectors * lanes <= channels; c += kVectors * lanes) sum_strip<kVectors>(d, rows, c, term, first, second);
+  for (; c + lanes <= channels; c += lanes) sum_strip<1>(d, rows, c, term, first, second);
+  for (; c < channels; ++c) sum_strip<1>(d1, rows, c, term, first, second);
 }
 
-/// `element(d, at, c)` for all columns of all rows; `at` is the offset of the vector, c its column.
+/// `element(d, row, c)` for all columns of all rows, whole vectors first.
 template <class Element>
 HWY_INLINE void for_each_vector(int64_t rows, int64_t channels, const Element& element) {
   const hn::ScalableTag<float> d;
   const hn::CappedTag<float, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t row = 0; row < rows; ++row) {
-    const int64_t start = row * channels;
     int64_t c = 0;
-    for (; c + lanes <= channels; c += lanes) element(d, start + c, c);
-    for (; c < channels; ++c) element(d1, start + c, c);
+    for (; c + lanes <= channels; c += lanes) element(d, row, c);
+    for (; c < channels; ++c) element(d1, row, c);
   }
 }
 
 /// dy where the unit was active.
 template <class D>
-HWY_INLINE VecOf<D> passed(D d, const float* y, const float* dy, int64_t at) {
-  const auto gradient = hn::LoadU(d, dy + at);
-  return y == nullptr ? gradient : hn::IfThenElseZero(hn::Gt(hn::LoadU(d, y + at), hn::Zero(d)), gradient);
+HWY_INLINE VecOf<D> passed(D d, VecOf<D> gradient, const uint8_t* active, int64_t bits) {
+  return active == nullptr ? gradient : hn::IfThenElseZero(hn::LoadMaskBits(d, active + bits), gradient);
 }
 
 void sums(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum, float* squares) noexcept {
-  const auto term = [=](auto d, int64_t start, int64_t c, auto& a, auto& b) HWY_ATTR {
-    const auto v = hn::Sub(hn::LoadU(d, x + start + c), hn::LoadU(d, shift + c));
+  const auto term = [=](auto d, int64_t row, int64_t c, auto& a, auto& b) HWY_ATTR {
+    const auto v = hn::Sub(hn::LoadU(d, x + row * channels + c), hn::LoadU(d, shift + c));
     a = hn::Add(a, v);
     b = hn::MulAdd(v, v, b);
   };
@@ -79,30 +95,37 @@ void sums(const float* x, int64_t rows, int64_t channels, const float* shift, fl
 }
 
 void apply(const float* x, const float* residual, int64_t rows, int64_t channels, const float* scale,
-           const float* offset, bool relu, float* y) noexcept {
-  for_each_vector(rows, channels, [=](auto d, int64_t at, int64_t c) HWY_ATTR {
+           const float* offset, bool relu, float* y, uint8_t* active) noexcept {
+  const ActiveBits bits(channels);
+  for_each_vector(rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
+    const int64_t at = row * channels + c;
     auto v = hn::MulAdd(hn::LoadU(d, x + at), hn::LoadU(d, scale + c), hn::LoadU(d, offset + c));
     if (residual != nullptr) v = hn::Add(v, hn::LoadU(d, residual + at));
     // Not Max: what is not a number must stay so, or a loss that is not finite would go unseen.
     if (relu) v = hn::IfThenZeroElse(hn::Lt(v, hn::Zero(d)), v);
     hn::StoreU(v, d, y + at);
+    if (active != nullptr) hn::StoreMaskBits(d, hn::Gt(v, hn::Zero(d)), active + bits(row, c));
   });
 }
 
-void gradient_sums(const float* x, const float* y, const float* dy, int64_t rows, int64_t channels, const float* mean,
-                   float* sum, float* products) noexcept {
-  const auto term = [=](auto d, int64_t start, int64_t c, auto& a, auto& b) HWY_ATTR {
-    const auto g = passed(d, y, dy, start + c);
+void gradient_sums(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels,
+                   const float* mean, float* sum, float* products) noexcept {
+  const ActiveBits bits(channels);
+  const auto term = [=](auto d, int64_t row, int64_t c, auto& a, auto& b) HWY_ATTR {
+    const int64_t at = row * channels + c;
+    const auto g = passed(d, hn::LoadU(d, dy + at), active, bits(row, c));
     a = hn::Add(a, g);
-    b = hn::MulAdd(g, hn::Sub(hn::LoadU(d, x + start + c), hn::LoadU(d, mean + c)), b);
+    b = hn::MulAdd(g, hn::Sub(hn::LoadU(d, x + at), hn::LoadU(d, mean + c)), b);
   };
   sum_columns(rows, channels, term, sum, products);
 }
 
-void gradient(const float* x, const float* y, const float* dy, int64_t rows, int64_t channels, const float* mean,
+void gradient(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels, const float* mean,
               const float* scale, const float* slope, const float* offset, float* dx, float* dresidual) noexcept {
-  for_each_vector(rows, channels, [=](auto d, int64_t at, int64_t c) HWY_ATTR {
-    const auto g = passed(d, y, dy, at);
+  const ActiveBits bits(channels);
+  for_each_vector(rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
+    const int64_t at = row * channels + c;
+    const auto g = passed(d, hn::LoadU(d, dy + at), active, bits(row, c));
     if (dresidual != nullptr) hn::StoreU(g, d, dresidual + at);
     const auto centred = hn::Sub(hn::LoadU(d, x + at), hn::LoadU(d, mean + c));
     const auto part = hn::MulAdd(centred, hn::LoadU(d, slope + c), hn::LoadU(d, offset + c));
@@ -110,8 +133,10 @@ void gradient(const float* x, const float* y, const float* dy, int64_t rows, int
   });
 }
 
+int64_t active_bytes(int64_t channels) noexcept { return ActiveBits(channels).stride(); }
+
 const NormActKernels* kernel_set() {
-  static constexpr NormActKernels kSet = {sums, apply, gradient_sums, gradient};
+  static constexpr NormActKernels kSet = {sums, apply, gradient_sums, gradient, active_bytes};
   return &kSet;
 }
 
@@ -138,30 +163,34 @@ void plain_sums(const float* x, int64_t rows, int64_t channels, const float* shi
 }
 
 void plain_apply(const float* x, const float* residual, int64_t rows, int64_t channels, const float* scale,
-                 const float* offset, bool relu, float* y) noexcept {
+                 const float* offset, bool relu, float* y, uint8_t* active) noexcept {
   for (int64_t i = 0; i < rows * channels; ++i) {
     const float v = x[i] * scale[i % channels] + offset[i % channels] + (residual != nullptr ? residual[i] : 0);
     y[i] = relu && v < 0 ? 0 : v;
+    if (active != nullptr) active[i] = y[i] > 0 ? 1 : 0;
   }
 }
 
-void plain_gradient_sums(const float* x, const float* y, const float* dy, int64_t rows, int64_t channels,
+int64_t plain_active_bytes(int64_t channels) noexcept { return channels; }
+
+void plain_gradient_sums(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels,
                          const float* mean, float* sum, float* products) noexcept {
   std::fill(sum, sum + channels, 0.0f);
   std::fill(products, products + channels, 0.0f);
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
-    const float g = y == nullptr || y[i] > 0 ? dy[i] : 0;
+    const float g = active == nullptr || active[i] != 0 ? dy[i] : 0;
     sum[c] += g;
     products[c] += g * (x[i] - mean[c]);
   }
 }
 
-void plain_gradient(const float* x, const float* y, const float* dy, int64_t rows, int64_t channels, const float* mean,
-                    const float* scale, const float* slope, const float* offset, float* dx, float* dresidual) noexcept {
+void plain_gradient(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels,
+                    const float* mean, const float* scale, const float* slope, const float* offset, float* dx,
+                    float* dresidual) noexcept {
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
-    const float g = y == nullptr || y[i] > 0 ? dy[i] : 0;
+    const float g = active == nullptr || active[i] != 0 ? dy[i] : 0;
     if (dresidual != nullptr) dresidual[i] = g;
     dx[i] = g * scale[c] + (x[i] - mean[c]) * slope[c] + offset[c];
   }
@@ -172,7 +201,8 @@ void plain_gradient(const float* x, const float* y, const float* dy, int64_t row
 HWY_EXPORT(kernel_set);
 
 const NormActKernels& reference_norm_act_kernels() {
-  static constexpr NormActKernels kSet = {plain_sums, plain_apply, plain_gradient_sums, plain_gradient};
+  static constexpr NormActKernels kSet = {plain_sums, plain_apply, plain_gradient_sums, plain_gradient,
+                                          plain_active_bytes};
   return kSet;
 }
 

@@ -106,7 +106,8 @@ void layer_norm(const float* x, int64_t rows, int64_t width, const float* weight
 }
 
 void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t width, const float* weight,
-                         const float* mean, const float* inverse, float* dx, float* dweight, float* dbias) noexcept {
+                         const float* mean, const float* inverse, const float* addend, float* dx, float* dweight,
+                         float* dbias) noexcept {
   const float share = 1.0f / static_cast<float>(width);
   std::fill(dweight, dweight + width, 0.0f);
   std::fill(dbias, dbias + width, 0.0f);
@@ -131,8 +132,9 @@ void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t 
       const auto v = hn::Mul(hn::Sub(hn::LoadU(d, x + c), hn::Set(d, centre)), hn::Set(d, scale));
       const auto g = hn::Mul(hn::LoadU(d, dy + c), hn::LoadU(d, weight + c));
       const auto rest = hn::NegMulAdd(v, hn::Set(d, slope), hn::Sub(g, hn::Set(d, level)));
-      hn::StoreU(hn::Mul(rest, hn::Set(d, scale)), d, dx + c);
+      hn::StoreU(hn::MulAdd(rest, hn::Set(d, scale), load_or_zero(d, addend, c)), d, dx + c);
     });
+    if (addend != nullptr) addend += width;
   }
 }
 

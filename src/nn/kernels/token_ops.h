@@ -19,9 +19,9 @@ struct TokenKernels {
   /// y = (x - mean) / deviation * weight + bias;  mean[row] and inverse[row] = 1 / deviation are kept for the gradient.
   void (*layer_norm)(const float* x, int64_t rows, int64_t width, const float* weight, const float* bias, float eps,
                      float* y, float* mean, float* inverse) noexcept;
-  /// dx, and dweight[c], dbias[c] over `rows` <= kTokenRows.
+  /// dx (+ addend), and dweight[c], dbias[c] over `rows` <= kTokenRows. @param addend or nullptr
   void (*layer_norm_gradient)(const float* x, const float* dy, int64_t rows, int64_t width, const float* weight,
-                              const float* mean, const float* inverse, float* dx, float* dweight,
+                              const float* mean, const float* inverse, const float* addend, float* dx, float* dweight,
                               float* dbias) noexcept;
 
   /// y = v * Phi(v), v = x + bias: the exact GELU (Hendrycks and Gimpel, arXiv:1606.08415), Phi within 1e-7.

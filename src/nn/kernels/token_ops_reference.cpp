@@ -41,7 +41,8 @@ void layer_norm(const float* x, int64_t rows, int64_t width, const float* weight
 }
 
 void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t width, const float* weight,
-                         const float* mean, const float* inverse, float* dx, float* dweight, float* dbias) noexcept {
+                         const float* mean, const float* inverse, const float* addend, float* dx, float* dweight,
+                         float* dbias) noexcept {
   std::fill(dweight, dweight + width, 0.0f);
   std::fill(dbias, dbias + width, 0.0f);
   for (int64_t row = 0; row < rows; ++row, x += width, dy += width, dx += width) {
@@ -56,7 +57,8 @@ void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t 
     }
     for (int64_t c = 0; c < width; ++c)
       dx[c] = static_cast<float>(static_cast<double>(inverse[row]) *
-                                 (weighted(c) - (level + normalised(c) * slope) / static_cast<double>(width)));
+                                     (weighted(c) - (level + normalised(c) * slope) / static_cast<double>(width)) +
+                                 value_or_zero(addend, row * width + c));
   }
 }
 

@@ -92,8 +92,9 @@ class BasicBlock : public Block {
     register_shortcut(shape, shape.width);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    const torch::Tensor y = conv_norm_act(conv1_, bn1_, x, Activation::kRelu);
-    return conv_norm_act(conv2_, bn2_, y, Activation::kRelu, around(x));
+    torch::Tensor skip;
+    const torch::Tensor y = conv_norm_act(conv1_, bn1_, x, Activation::kRelu, {}, &skip);
+    return conv_norm_act(conv2_, bn2_, y, Activation::kRelu, around(skip));
   }
 
  private:
@@ -115,9 +116,10 @@ class Bottleneck : public Block {
     register_shortcut(shape, out);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    torch::Tensor y = conv_norm_act(conv1_, bn1_, x, Activation::kRelu);
+    torch::Tensor skip;
+    torch::Tensor y = conv_norm_act(conv1_, bn1_, x, Activation::kRelu, {}, &skip);
     y = conv_norm_act(conv2_, bn2_, y, Activation::kRelu);
-    return conv_norm_act(conv3_, bn3_, y, Activation::kRelu, around(x));
+    return conv_norm_act(conv3_, bn3_, y, Activation::kRelu, around(skip));
   }
 
  private:

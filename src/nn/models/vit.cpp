@@ -50,8 +50,11 @@ class EncoderBlockImpl : public torch::nn::Module {
     mlp_ = register_module("mlp", Mlp(spec.width));
   }
   torch::Tensor forward(const torch::Tensor& x) {
-    const torch::Tensor attended = attn_->forward(norm1_->forward(x), x);
-    return mlp_->forward(norm2_->forward(attended), attended);
+    torch::Tensor skip;
+    torch::Tensor y = norm1_->forward(x, &skip);
+    const torch::Tensor attended = attn_->forward(y, skip);
+    y = norm2_->forward(attended, &skip);
+    return mlp_->forward(y, skip);
   }
 
  private:

@@ -93,6 +93,10 @@ struct BlockPass {
   /// Only where rows and the one channel round have blocks of one, and never with accumulate.
   RowProducts<T> products = {};
   int64_t image_row[kGroup];  ///< where the products of a row go; negative: nowhere. Read only if there are any.
+  /// Scattering, under the same keys: rows that are added to what dst gets, after products were taken. Then `ahead` are
+  /// such rows, too.
+  bool has_addends = false;
+  const T* addend[kGroup];
 };
 
 /// Size of BlockPass::work: two transposed copies of the group, channel after channel, each of kGroup rows.

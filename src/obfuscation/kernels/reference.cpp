@@ -134,6 +134,8 @@ void scatter_block(const BlockPass<T>& pass) noexcept {
   }
   store_block(pass, from);
   take_products(pass, pass.dst, pass.dst_columns, nullptr);
+  for (int i = 0; pass.has_addends && i < pass.rows; ++i)
+    for (int64_t c = 0; c < pass.channels; ++c) static_cast<T*>(pass.dst[i])[c] += pass.addend[i][c];
 }
 
 template <typename T, bool kGather>

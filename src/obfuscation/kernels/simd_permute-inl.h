@@ -63,20 +63,23 @@ struct RowSums {
   }
 };
 
-/// Columns [c, c + lanes) of dst = row * coefficient * src[source]. @returns them as the image has them.
-template <Put kPut, bool kGather, class D, typename In, typename Out, typename T>
+/// Columns [c, c + lanes) of dst = row * coefficient * src[source] (+ addend). @returns them as the image has them.
+template <Put kPut, bool kGather, bool kAddend, class D, typename In, typename Out, typename T>
 HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
-                                   Out* dst) {
+                                   const T* HWY_RESTRICT addend, Out* dst) {
   const VecOf<D> v = pick(d, src, order.source + c);
   const VecOf<D> scaled = hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c));
-  put<kPut>(d, scaled, dst + c);
+  if constexpr (kAddend)
+    put<kPut>(d, hn::Add(scaled, hn::LoadU(d, addend + c)), dst + c);
+  else
+    put<kPut>(d, scaled, dst + c);
   return kGather ? v : scaled;
 }
 
 /// Rows of so many bytes are fetched ahead: far enough for memory to answer, and few enough to stay in the first cache.
 constexpr int64_t kFetchedBytes = 8192;
 
-template <bool kGather, Put kPut, int kCount, typename In, typename Out, typename T>
+template <bool kGather, bool kAddend, Put kPut, int kCount, typename In, typename Out, typename T>
 HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
   const TagOf<T> d;
   const hn::CappedTag<T, 1> d1;
@@ -88,14 +91,19 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
   for (int i = 0; i < pass.rows; ++i) {
     const In* const src = static_cast<const In*>(pass.src[i]);
     const int later = i + rows_ahead;
-    const In* const ahead = static_cast<const In*>(later < pass.rows ? pass.src[later] : pass.ahead[later % kGroup]);
+    // What jumps: the rows that are read, or of a wire that is read in order, those that are added.
+    using Jumping = std::conditional_t<kAddend, T, In>;
+    const void* const next = kAddend ? pass.addend[later % kGroup] : pass.src[later % kGroup];
+    const auto* const ahead = static_cast<const Jumping*>(later < pass.rows ? next : pass.ahead[later % kGroup]);
+    const T* const addend = kAddend ? pass.addend[i] : nullptr;
     Out* const dst = static_cast<Out*>(pass.dst[i]);
     const auto row = hn::Set(d, pass.coefficient[i]);
     const auto row1 = hn::Set(d1, pass.coefficient[i]);
     RowSums<kCount, decltype(d)> sums(d);
     RowSums<kCount, decltype(d1)> sums1(d1);
     const auto move = [&](int64_t at) HWY_ATTR {
-      sums.add(d, permute_vector<kPut, kGather>(d, src, order, row, at, dst), pass.products, pass.channels, at);
+      sums.add(d, permute_vector<kPut, kGather, kAddend>(d, src, order, row, at, addend, dst), pass.products,
+               pass.channels, at);
     };
     int64_t c = 0;
     for (; c + kLine <= pass.channels; c += kLine) {
@@ -105,7 +113,8 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
     if (c < pass.channels) __builtin_prefetch(ahead + c);
     for (; c + lanes <= pass.channels; c += lanes) move(c);
     for (; c < pass.channels; ++c)
-      sums1.add(d1, permute_vector<kPutOne, kGather>(d1, src, order, row1, c, dst), pass.products, pass.channels, c);
+      sums1.add(d1, permute_vector<kPutOne, kGather, kAddend>(d1, src, order, row1, c, addend, dst), pass.products,
+                pass.channels, c);
     if constexpr (kCount > 0) {
       if (pass.image_row[i] < 0) continue;
       T* const plane = pass.products.planes + pass.image_row[i];
@@ -118,17 +127,22 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
 /// Rows and channels of a group whose rounds both have blocks of one.
 template <bool kGather, typename In, typename Out, typename T>
 void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
-  with_put(pass.stream, pass.accumulate, [&](auto kind) HWY_ATTR {
-    constexpr Put kPut = kind;
-    switch (pass.products.count) {
-      case 0:
-        return permute_rows<kGather, kPut, 0, In, Out>(pass, order);
-      case 1:
-        return permute_rows<kGather, kPut, 1, In, Out>(pass, order);
-      default:
-        return permute_rows<kGather, kPut, 2, In, Out>(pass, order);
-    }
-  });
+  const auto with_addends = [&](auto has_addends) HWY_ATTR {
+    constexpr bool kAddend = has_addends;
+    with_put(pass.stream, pass.accumulate, [&](auto kind) HWY_ATTR {
+      constexpr Put kPut = kind;
+      switch (pass.products.count) {
+        case 0:
+          return permute_rows<kGather, kAddend, kPut, 0, In, Out>(pass, order);
+        case 1:
+          return permute_rows<kGather, kAddend, kPut, 1, In, Out>(pass, order);
+        default:
+          return permute_rows<kGather, kAddend, kPut, 2, In, Out>(pass, order);
+      }
+    });
+  };
+  if (!kGather && pass.has_addends) return with_addends(std::bool_constant<!kGather>());
+  with_addends(std::false_type());
 }
 
 /// Whether permute_block will do: `round` is given in the order of what is written.
