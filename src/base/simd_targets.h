@@ -4,8 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// Scalable vectors have no arrays; such machines have NEON or the reference as well.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+// Scalable vectors have no arrays; such machines have NEON or the reference as well. What lies between SSE2, which
+// every x86-64 has, and AVX2, which every one with a TEE has, would only be compiled.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4)
 #include "hwy/targets.h"
 
 namespace tempo {

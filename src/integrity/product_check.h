@@ -34,14 +34,17 @@ struct Residual {
   [[nodiscard]] double ratio() const;
 };
 
-/// What a check wants of one tensor: inner products of each pixel's channels with a few vectors, and its energy.
-/// Whoever moves the tensor may take them on the way; `measure` takes them in a pass of its own.
+/// What a check wants of one tensor: inner products of each pixel's channels with a few vectors, weighted sums of its
+/// pixels, and its energy. Whoever moves the tensor may take them on the way; `measure` takes them in passes of its
+/// own.
 template <typename T>
 struct Projection {
   int64_t pixels = 0, channels = 0, count = 0;
-  std::vector<T> vectors;  ///< [count, channels]
-  std::vector<T> planes;   ///< [count + 1, pixels]; the last are sums of squares: zero unless taken on the way
-  double energy = 0;       ///< squared Frobenius norm
+  std::vector<T> vectors;           ///< [count, channels]
+  std::vector<T> planes;            ///< [count + 1, pixels]; the last are sums of squares: zero unless taken on the way
+  std::vector<T> weights;           ///< [sums, pixels]; empty: none are wanted
+  std::vector<double> column_sums;  ///< [sums, channels]
+  double energy = 0;                ///< squared Frobenius norm
 
   /// @param x [pixels, channels]
   void measure(const T* x, ThreadPool& threads);
@@ -57,15 +60,19 @@ class ProductCheck {
 
   /// What is to be known of x [images, height, width, in], of y [images, out_height, out_width, out], and of their
   /// gradients.
-  /// @param follows_weight keeps what the second half of `weight_gradient` needs.
   template <typename T>
-  [[nodiscard]] Projection<T> of_input(bool follows_weight) const;
+  [[nodiscard]] Projection<T> of_input() const;
   template <typename T>
   [[nodiscard]] Projection<T> of_output() const;
+  /// After `see_input`. What the check of a weight gradient needs is a sum of dy: x is not read again.
+  /// @param follows_weight also what `weight_gradient` needs
   template <typename T>
-  [[nodiscard]] Projection<T> of_output_gradient() const;
+  [[nodiscard]] Projection<T> of_output_gradient(bool follows_weight) const;
   template <typename T>
   [[nodiscard]] Projection<T> of_input_gradient() const;
+  /// Of dw as [out, taps] pixels of `in` channels.
+  template <typename T>
+  [[nodiscard]] Projection<T> of_weight_gradient() const;
 
   /// Of x as it is sent.
   template <typename T>
@@ -80,18 +87,19 @@ class ProductCheck {
   template <typename T>
   [[nodiscard]] Residual input_gradient(const Projection<T>& dx) const;
 
-  /// What the fingerprint of dw must be. Needs the very x and dy that were seen. `psi` is empty unless the weight is to
-  /// be followed: a gradient that is returned is checked by `phi` alone.
+  /// What the projections of dw must be, so that the weight can be followed: of the very x that was seen, and a dy that
+  /// was seen to this end.
   template <typename T>
-  [[nodiscard]] Projections weight_gradient(const T* x, const T* dy, ThreadPool& threads) const;
-  /// Of the un-blinded dw [out, taps, in].
+  [[nodiscard]] Projections weight_gradient(const T* x, ThreadPool& threads) const;
+  /// Of the un-blinded dw.
   template <typename T>
-  [[nodiscard]] Residual returned_gradient(const Projections& expected, const T* dw, ThreadPool& threads) const;
-  /// Root of the energy by which rounding moves a projection of dw.
-  [[nodiscard]] double gradient_error() const;
+  [[nodiscard]] Residual returned_gradient(const Projection<T>& dw) const;
+  /// Root of the energy by which rounding moves phi of dw.
+  [[nodiscard]] double gradient_error() const { return gradient_error(weight_.rho_rms()); }
 
  private:
   [[nodiscard]] double window_energy() const;
+  [[nodiscard]] double gradient_error(double probe_rms) const;
   /// Deviation of rounding that is alike in all entries of a result, as where operands have a single value.
   [[nodiscard]] double shared(std::span<const double> expected) const;
 
@@ -102,7 +110,8 @@ class ProductCheck {
   std::vector<double> expected_output_;            // Y rho, by output pixel
   std::vector<double> projected_input_;            // X sigma, by input pixel
   std::vector<double> expected_input_gradient_;    // dX sigma, by input pixel
-  std::vector<double> projected_gradient_;         // dY rho, by output pixel
+  std::vector<double> projected_gradient_;         // dY rho, by output pixel, where the weight is followed
+  std::vector<double> expected_weight_gradient_;   // dW sigma, [taps, out]
 };
 
 /// Of a weight that was fetched, against the fingerprint that followed its updates.

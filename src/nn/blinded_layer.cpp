@@ -73,8 +73,10 @@ void check_operands(const std::string& layer, const Tensor& a, const Tensor& b, 
                   fmt::join(b.sizes(), ", ")));
 }
 
-bool keeps_plain_operands(offload::Session& session) {
-  return session.options().reuse == Reuse::kNone || session.verifier().is_on() || session.workers().is_redundant();
+/// Whether backward reads operands of forward again: to verify, to blind them anew, or for a worker that comes in.
+bool keeps_plain_operands(offload::Session& session, bool verification_reads_them) {
+  return session.options().reuse == Reuse::kNone || (session.verifier().is_on() && verification_reads_them) ||
+         session.workers().is_redundant();
 }
 
 /// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case, whose y may have
@@ -94,7 +96,8 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     ctx->saved_data["w_shape"] = w.sizes().vec();
     ctx->saved_data["want_dx"] = x.requires_grad();
     ctx->saved_data["want_dw"] = w.requires_grad();
-    if (keeps_plain_operands(product.session())) ctx->save_for_backward({x, w});
+    // A returned gradient is checked by what was taken of x on its way; following a resident weight's needs x itself.
+    if (keeps_plain_operands(product.session(), product.resident() != nullptr)) ctx->save_for_backward({x, w});
     ctx->saved_data["call"] = c10::IValue::make_capsule(c10::make_intrusive<ProductHolder>(layer, std::move(call)));
     ctx->set_materialize_grads(false);
     return {y, x};
@@ -129,7 +132,7 @@ struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
     auto call = product.forward({a.size(0), a.size(1), a.size(2), b.size(2)}, view(a), view(b), writable(c));
     ctx->saved_data["a_shape"] = a.sizes().vec();
     ctx->saved_data["b_shape"] = b.sizes().vec();
-    if (keeps_plain_operands(product.session())) ctx->save_for_backward({a, b});
+    if (keeps_plain_operands(product.session(), true)) ctx->save_for_backward({a, b});
     ctx->saved_data["call"] = c10::IValue::make_capsule(c10::make_intrusive<MatmulHolder>(layer, std::move(call)));
     return c;
   }

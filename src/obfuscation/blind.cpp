@@ -157,7 +157,16 @@ class Call {
           vectors_[static_cast<size_t>(v * channels + c)] =
               products.vectors[v * channels + int64_t{channels_.data()->source[c]}];
     walk_.products = {static_cast<int>(products.count), vectors_.data(), products.planes,
-                      walk_.real_images * walk_.geometry.height * walk_.geometry.width};
+                      walk_.real_images * walk_.geometry.height * walk_.geometry.width, products.weights};
+    if (products.weights == nullptr) return;
+    totals_.sums.resize(static_cast<size_t>(channels));
+    walk_.column_totals = &totals_;
+  }
+
+  /// After the walk: column sums, in the order of the image's channels.
+  void hand_out(const PixelProducts<T>& products) const {
+    for (size_t c = 0; c < totals_.sums.size(); ++c)
+      products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
   }
 
   void blind(const T* x, const T* decoys) {
@@ -239,6 +248,7 @@ class Call {
   RowRounds<T> rounds_;
   T *work_ = nullptr, *spare_ = nullptr, *tiles_ = nullptr;
   std::vector<T> vectors_;  // of products
+  ColumnTotals totals_;
 };
 
 template <typename T>
@@ -262,6 +272,10 @@ void check_products(const char* where, const TileGeometry& geometry, KeyUse rows
       products.planes == nullptr)
     throw InputError(fmt::format("{}: products with {} vectors, expected at most {}, and memory for them", where,
                                  products.count, PixelProducts<T>::kMost));
+  if (products.weights != nullptr &&
+      (products.column_sums == nullptr || products.count != 1 || !is_gathering(rows.form)))
+    throw InputError(
+        fmt::format("{}: column sums beside {} vectors, expected one, memory, and blinding", where, products.count));
   if (!takes_products(geometry, *rows.key, *channels.key))
     throw InputError(fmt::format("{}: products of operands that are mixed, or overlap; expected neither", where));
 }
@@ -291,6 +305,7 @@ void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channel
   Call<T> call(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads);
   call.take(products);
   call.blind(x, decoys.pixels);
+  call.hand_out(products);
 }
 
 template <typename T>

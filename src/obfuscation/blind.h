@@ -48,8 +48,11 @@ struct PixelProducts {
   static constexpr int64_t kMost = 2;
   int64_t count = 0;           ///< of vectors; 0: nothing is taken
   const T* vectors = nullptr;  ///< [count, channels]
-  T* planes =
-      nullptr;  ///< [count + 1, pixels of x]; squares are the last. Pixels that no tile covers are left as they are
+  /// [count + 1, pixels of x]; squares are the last. Pixels that no tile covers are left as they are.
+  T* planes = nullptr;
+  /// With one vector, while blinding: column_sums[c] = sum over pixels of weights[pixel] * x[pixel, c]. Or nullptr.
+  const T* weights = nullptr;
+  double* column_sums = nullptr;  ///< [channels]
 };
 /// Whether products can be taken of it: nothing is mixed, and no two tiles share a pixel.
 bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels);

@@ -87,11 +87,28 @@ namespace {
 constexpr int64_t kBufferStride = kernels::kSection * kGroup + 5 * kGroup;
 }  // namespace
 
-/// A run of channels that stands for the padding, the kernels' work space, and a section's buffer.
+/// A run of channels that stands for the padding, the kernels' work space, and a section's buffer, or column sums.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
   return run_elements() + kernels::block_work_elements(geometry.channels) +
-         (is_wide() ? run_elements() / kGroup * kBufferStride : 0);
+         (is_wide() ? run_elements() / kGroup * kBufferStride : 0) + (column_totals != nullptr ? run_elements() : 0);
+}
+
+/// What is taken of rows is never mixed: it needs no section's buffer.
+template <typename T>
+T* TileWalk<T>::column_sums(T* work) const {
+  return section_buffer(work);
+}
+
+template <typename T>
+void TileWalk<T>::flush_column_sums(T* work) const {
+  T* const sums = column_sums(work);
+  {
+    const std::lock_guard lock(column_totals->mutex);
+    for (int64_t c = 0; c < geometry.channels; ++c)
+      column_totals->sums[static_cast<size_t>(c)] += static_cast<double>(sums[c]);
+  }
+  std::fill(sums, sums + geometry.channels, T(0));
 }
 
 template <typename T>
@@ -179,6 +196,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   pass.stream = streams() && !(gathering() && is_wide());
   pass.accumulate = accumulate;
   pass.products = products;
+  pass.products.column_sums = column_totals != nullptr ? column_sums(work) : nullptr;
   pass.has_addends = addend != nullptr;
   std::fill(pass.addend, pass.addend + kGroup, work);
   pass.rounds = channels->data();
@@ -256,6 +274,9 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
     }
     set_addresses(at.group, position_of(at), of_rows, work, pass);
   };
+  constexpr int kSummedGroups = 32;  // column sums run in the type of the operand over so many
+  int summed = 0;
+  if (column_totals != nullptr) std::fill_n(column_sums(work), geometry.channels, T(0));
   At at = start(begin);
   int turn = 0;
   prepare(at, passes[turn], nullptr);
@@ -270,12 +291,14 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
     if (is_wide() && !gathering() && is_first)
       mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
     kernel(pass);
+    if (column_totals != nullptr && ++summed % kSummedGroups == 0) flush_column_sums(work);
     if (is_wide() && gathering() && at.group == at.last)
       mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
     is_first = following.item != at.item;
     at = following;
     turn = 1 - turn;
   }
+  if (column_totals != nullptr) flush_column_sums(work);
   if (streams()) hwy::FlushStream();
 }
 

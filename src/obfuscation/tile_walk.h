@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -33,6 +34,12 @@ struct TileOrigin {
   int32_t y, x;
 };
 
+/// Column sums of all threads.
+struct ColumnTotals {
+  std::mutex mutex;
+  std::vector<double> sums;
+};
+
 /// One side of the walk is the image. The other is rows of positions: the wire, or panels of scratch memory.
 template <typename T>
 struct TileWalk {
@@ -54,6 +61,7 @@ struct TileWalk {
   bool accumulate = false;
   /// Taken on the way, by pixel of the image; only as BlockPass has them.
   kernels::RowProducts<T> products = {};
+  ColumnTotals* column_totals = nullptr;  ///< where there are weights in `products`
   const T* addend = nullptr;  ///< of the image's shape, added to what is scattered; only as BlockPass has it
   /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
   const TileOrigin* origins = nullptr;
@@ -82,6 +90,8 @@ struct TileWalk {
                      kernels::BlockPass<T>& pass) const;
   [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
   [[nodiscard]] T* section_buffer(T* work) const;
+  [[nodiscard]] T* column_sums(T* work) const;
+  void flush_column_sums(T* work) const;
   void mix_section(int64_t section, int64_t position, T* work) const;
   void walk(int64_t begin, int64_t end, T* work) const;
 };

@@ -164,10 +164,9 @@ void BlindedProduct::measure(Probe& probe, ConstPlainTensor x) {
   probe.measure(x, session_.threads());
 }
 
-void BlindedProduct::unblind_and_check(const Call& call, const Buffer& blinded, const TileGeometry& geometry,
-                                       Session::UnblindItem item, Probe probe, const Check& check) {
+void BlindedProduct::unblind_and_check(const Buffer& blinded, const TileGeometry& geometry, Session::UnblindItem item,
+                                       Probe probe, const Check& check) {
   const obfuscation::Key &rows = *item.rows.key, &channels = *item.channels.key;
-  item.decoy_images = call.decoys.images();
   const bool on_the_way = probe.fits(geometry, rows, channels);
   if (on_the_way) item.products = probe.on_the_way();
   // What is verified, and what an observer sees, is the result alone.
@@ -258,11 +257,12 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
       session_.submit(Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire},
                       {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
   session_.accept(reply, [&](const Buffer& blinded) {
-    unblind_and_check(*call, blinded, out,
-                      {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}},
-                      call->verifier ? call->verifier->of_output() : Probe(), [&](const Probe& found) {
-                        call->verifier->check_output(found, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
-                      });
+    unblind_and_check(
+        blinded, out,
+        {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}, call->decoys.images()},
+        call->verifier ? call->verifier->of_output() : Probe(), [&](const Probe& found) {
+          call->verifier->check_output(found, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
+        });
   });
   set_sources(*call, {}, {});  // x and w are the caller's, who may change them now
   session_.count_product(call->flops);
@@ -332,22 +332,21 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   if (want_dx) accept_input_gradient(call, dx_reply, dx_keys, dx, addend.data);
   if (!want_dw) return;
   if (sums_there) {
-    if (accept_sum_of_workers(call, weight_gradient(resident_->gradient_id()), dw_keys, x, dy)) return;
+    if (accept_sum_of_workers(call, weight_gradient(resident_->gradient_id()), dw_keys, x)) return;
     dw_reply = session_.submit(weight_gradient(0), w_spec, dw_name);
   }
-  if (!is_kept) return accept_weight_gradient(call, dw_reply, dw_keys, x, dy, dw);
+  if (!is_kept) return accept_weight_gradient(call, dw_reply, dw_keys, x, dw);
   resident_->gradient_submitted(std::move(dw_reply));
-  if (!call.verifier) return;
-  const Stopwatch watch(session_.counters().verify_seconds);
-  call.verifier->follow_gradient(x, dy, *resident_);
+  follow_gradient(call, x);
 }
 
 void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx,
                                            const void* addend) {
   session_.accept(reply, [&](const Buffer& blinded) {
-    Session::UnblindItem item{dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}};
+    Session::UnblindItem item{
+        dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}, call.decoys.images()};
     item.addend = addend;
-    unblind_and_check(call, blinded, call.cut.input, item, call.verifier ? call.verifier->of_input_gradient() : Probe(),
+    unblind_and_check(blinded, call.cut.input, item, call.verifier ? call.verifier->of_input_gradient() : Probe(),
                       [&](const Probe& found) {
                         call.verifier->check_input_gradient(
                             found, largest_mixed(call.cut.input, {keys.left.get(), Form::kInverseTranspose}));
@@ -356,7 +355,7 @@ void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, cons
 }
 
 bool BlindedProduct::accept_sum_of_workers(Call& call, const WeightGradient& gradient, const ProductKeys& keys,
-                                           ConstPlainTensor x, ConstPlainTensor dy) {
+                                           ConstPlainTensor x) {
   const TensorSpec spec{.type = call.type, .shape = weight_wire_shape()};
   std::optional<Buffer> sum;
   {
@@ -364,52 +363,45 @@ bool BlindedProduct::accept_sum_of_workers(Call& call, const WeightGradient& gra
     sum = session_.workers().sum_there(gradient, spec, "sum of weight_gradient of " + layer_);
   }
   if (!sum) return false;
-  std::optional<integrity::Projections> followed = project_gradient(call, x, dy);
   try {
-    check_gradient(call, followed, keys, *sum);
+    check_gradient(call, keys, *sum);
   } catch (const IntegrityError&) {
     return false;  // whose part was wrong does not show in the sum: parts are computed again, and come here
   }
-  if (followed) resident_->gradient_followed(std::move(*followed), call.verifier->gradient_error());
+  follow_gradient(call, x);
   resident_->gradient_summed(*sum, true);
   return true;
 }
 
-std::optional<integrity::Projections> BlindedProduct::project_gradient(Call& call, ConstPlainTensor x,
-                                                                       ConstPlainTensor dy) {
-  if (!call.verifier) return std::nullopt;
+void BlindedProduct::follow_gradient(Call& call, ConstPlainTensor x) {
+  if (!call.verifier) return;
   const Stopwatch watch(session_.counters().verify_seconds);
-  return call.verifier->project_gradient(x, dy);
+  call.verifier->follow_gradient(x, *resident_);
 }
 
-void BlindedProduct::check_gradient(Call& call, const std::optional<integrity::Projections>& expected,
-                                    const ProductKeys& keys, const Buffer& sum) {
-  if (!expected) return;
+void BlindedProduct::unblind_gradient(Call& call, const ProductKeys& keys, const Buffer& blinded, PlainTensor dw) {
+  unblind_and_check(blinded, weight_geometry_,
+                    {dw, {keys.right.get(), Form::kTranspose}, {keys.inner.get(), Form::kInverse}},
+                    call.verifier ? call.verifier->of_weight_gradient() : Probe(),
+                    [&](const Probe& found) { call.verifier->check_weight_gradient(found); });
+}
+
+void BlindedProduct::check_gradient(Call& call, const ProductKeys& keys, const Buffer& sum) {
+  if (!call.verifier) return;
   const Buffer plain = Buffer::allocate(sum.spec());
-  unblind_gradient(keys, sum, {call.type, plain.data()});
-  const Stopwatch watch(session_.counters().verify_seconds);
-  call.verifier->check_weight_gradient(*expected, PlainTensor{call.type, plain.data()});
-}
-
-void BlindedProduct::unblind_gradient(const ProductKeys& keys, const Buffer& blinded, PlainTensor dw) {
-  session_.unblind(blinded, weight_geometry_,
-                   {{dw, {keys.right.get(), Form::kTranspose}, {keys.inner.get(), Form::kInverse}}});
+  unblind_gradient(call, keys, sum, {call.type, plain.data()});
 }
 
 void BlindedProduct::accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys,
-                                            ConstPlainTensor x, ConstPlainTensor dy, PlainTensor dw) {
-  std::optional<integrity::Projections> followed = project_gradient(call, x, dy);
+                                            ConstPlainTensor x, PlainTensor dw) {
   Buffer sum;
   session_.accept(reply, [&](const Buffer& blinded) {
     sum = blinded;
-    if (resident_) return check_gradient(call, followed, keys, blinded);
-    unblind_gradient(keys, blinded, dw);
-    if (!followed) return;
-    const Stopwatch watch(session_.counters().verify_seconds);
-    call.verifier->check_weight_gradient(*followed, dw);
+    if (resident_) return check_gradient(call, keys, blinded);
+    unblind_gradient(call, keys, blinded, dw);
   });
   if (!resident_) return;
-  if (followed) resident_->gradient_followed(std::move(*followed), call.verifier->gradient_error());
+  follow_gradient(call, x);
   resident_->gradient_summed(sum, false);
 }
 

@@ -42,7 +42,7 @@ class BlindedProduct {
   UniqueCall forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w, PlainTensor y);
 
   /// Gradients. `dx` or `dw` with null data is not computed. `w` is read only under reuse=none, `x` there and where the
-  /// session verifies: both as they were in `forward`.
+  /// session verifies resident weights: both as they were in `forward`.
   /// @throws IntegrityError if the session verifies and a result is not the product that was asked for.
   /// With resident weights the weight gradient stays on the worker and `dw` must be null; pass `want_dw`.
   /// @param addend of the shape of dx, is added to it; null data: nothing
@@ -78,21 +78,21 @@ class BlindedProduct {
   void accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx,
                              const void* addend);
   /// Lets the workers sum the gradient among themselves. False if they cannot, or the sum is wrong.
-  bool accept_sum_of_workers(Call& call, const WeightGradient& gradient, const ProductKeys& keys, ConstPlainTensor x,
-                             ConstPlainTensor dy);
-  std::optional<integrity::Projections> project_gradient(Call& call, ConstPlainTensor x, ConstPlainTensor dy);
-  void check_gradient(Call& call, const std::optional<integrity::Projections>& expected, const ProductKeys& keys,
-                      const Buffer& sum);
-  void unblind_gradient(const ProductKeys& keys, const Buffer& blinded, PlainTensor dw);
+  bool accept_sum_of_workers(Call& call, const WeightGradient& gradient, const ProductKeys& keys, ConstPlainTensor x);
   void accept_weight_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, ConstPlainTensor x,
-                              ConstPlainTensor dy, PlainTensor dw);
+                              PlainTensor dw);
+  /// Un-blinds a gradient, and checks it where that is wanted.
+  void unblind_gradient(Call& call, const ProductKeys& keys, const Buffer& blinded, PlainTensor dw);
+  /// The same of one that is not wanted in plain.
+  void check_gradient(Call& call, const ProductKeys& keys, const Buffer& sum);
+  void follow_gradient(Call& call, ConstPlainTensor x);
   /// Starts to verify a call, or to follow its gradient; nothing where neither is wanted.
   void begin_verification(Call& call, ConstPlainTensor w);
   void measure(Probe& probe, ConstPlainTensor x);
   using Check = std::function<void(const Probe&)>;
   /// Un-blinds a result and, unless `probe` is of nothing, checks what it finds; then adds the item's addend.
-  void unblind_and_check(const Call& call, const Buffer& blinded, const obfuscation::TileGeometry& geometry,
-                         Session::UnblindItem item, Probe probe, const Check& check);
+  void unblind_and_check(const Buffer& blinded, const obfuscation::TileGeometry& geometry, Session::UnblindItem item,
+                         Probe probe, const Check& check);
   /// As CallVerifier wants it, for pixels cut by `geometry` and mixed by `rows`; nothing where rows are not mixed.
   [[nodiscard]] CallVerifier::LargestMixed largest_mixed(const obfuscation::TileGeometry& geometry,
                                                          obfuscation::KeyUse rows);

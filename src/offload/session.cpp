@@ -10,7 +10,8 @@ namespace {
 
 template <typename T>
 obfuscation::PixelProducts<T> products(const ProductsOnTheWay& of) {
-  return {of.count, static_cast<const T*>(of.vectors), static_cast<T*>(of.planes)};
+  return {of.count, static_cast<const T*>(of.vectors), static_cast<T*>(of.planes), static_cast<const T*>(of.weights),
+          of.column_sums};
 }
 
 }  // namespace

@@ -77,15 +77,20 @@ integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementT
 
 bool Probe::fits(const obfuscation::TileGeometry& geometry, const obfuscation::Key& rows,
                  const obfuscation::Key& channels) const {
-  int64_t count = 0;
-  with_projection(of_, [&](const auto& of) { count = of.count; });
-  return count > 0 && count <= obfuscation::PixelProducts<float>::kMost &&
-         obfuscation::takes_products(geometry, rows, channels);
+  bool is_little = false;
+  with_projection(of_, [&](const auto& of) {
+    const bool sums_once = of.count == 1 && of.column_sums.size() == static_cast<size_t>(of.channels);
+    is_little = of.weights.empty() ? of.count <= obfuscation::PixelProducts<float>::kMost : sums_once;
+  });
+  return is_little && obfuscation::takes_products(geometry, rows, channels);
 }
 
 ProductsOnTheWay Probe::on_the_way() {
   ProductsOnTheWay products;
-  with_projection(of_, [&](auto& of) { products = {of.count, of.vectors.data(), of.planes.data()}; });
+  with_projection(of_, [&](auto& of) {
+    products = {of.count, of.vectors.data(), of.planes.data(), of.weights.empty() ? nullptr : of.weights.data(),
+                of.column_sums.data()};
+  });
   return products;
 }
 
@@ -116,8 +121,7 @@ CallVerifier::CallVerifier(Session& session, std::string layer, const integrity:
       follows_weight_(follows_weight) {}
 
 Probe CallVerifier::of_input() const {
-  return with_element_type(
-      type_, [&](auto element) { return Probe(check_.of_input<ElementOf<decltype(element)>>(follows_weight_)); });
+  return with_element_type(type_, [&](auto element) { return Probe(check_.of_input<ElementOf<decltype(element)>>()); });
 }
 
 Probe CallVerifier::of_output() const {
@@ -127,14 +131,21 @@ Probe CallVerifier::of_output() const {
 }
 
 Probe CallVerifier::of_output_gradient() const {
-  return with_element_type(
-      type_, [&](auto element) { return Probe(check_.of_output_gradient<ElementOf<decltype(element)>>()); });
+  return with_element_type(type_, [&](auto element) {
+    return Probe(check_.of_output_gradient<ElementOf<decltype(element)>>(follows_weight_));
+  });
 }
 
 Probe CallVerifier::of_input_gradient() const {
   if (!is_checked_) return {};
   return with_element_type(
       type_, [&](auto element) { return Probe(check_.of_input_gradient<ElementOf<decltype(element)>>()); });
+}
+
+Probe CallVerifier::of_weight_gradient() const {
+  if (!is_checked_) return {};
+  return with_element_type(
+      type_, [&](auto element) { return Probe(check_.of_weight_gradient<ElementOf<decltype(element)>>()); });
 }
 
 void CallVerifier::see_input(const Probe& x) {
@@ -159,25 +170,19 @@ void CallVerifier::check_input_gradient(const Probe& dx, const LargestMixed& lar
            largest_mixed, "input_gradient");
 }
 
-integrity::Projections CallVerifier::project_gradient(ConstPlainTensor x, ConstPlainTensor dy) {
-  return with_element_type(type_, [&](auto element) {
-    using Pointer = decltype(element);
-    return check_.weight_gradient(static_cast<Pointer>(x.data), static_cast<Pointer>(dy.data), session_.threads());
-  });
-}
-
-void CallVerifier::check_weight_gradient(const integrity::Projections& expected, ConstPlainTensor dw) {
-  if (!is_checked_) return;
-  conclude(with_element_type(type_,
-                             [&](auto element) {
-                               return check_.returned_gradient(expected, static_cast<decltype(element)>(dw.data),
-                                                               session_.threads());
-                             }),
+void CallVerifier::check_weight_gradient(const Probe& dw) {
+  conclude(with_element_type(
+               type_, [&](auto element) { return check_.returned_gradient(dw.as<ElementOf<decltype(element)>>()); }),
            {}, "weight_gradient");
 }
 
-void CallVerifier::follow_gradient(ConstPlainTensor x, ConstPlainTensor dy, ResidentWeight& resident) {
-  resident.gradient_followed(project_gradient(x, dy), gradient_error());
+void CallVerifier::follow_gradient(ConstPlainTensor x, ResidentWeight& resident) {
+  resident.gradient_followed(with_element_type(type_,
+                                               [&](auto element) {
+                                                 return check_.weight_gradient(static_cast<decltype(element)>(x.data),
+                                                                               session_.threads());
+                                               }),
+                             check_.gradient_error());
 }
 
 void CallVerifier::conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what) {

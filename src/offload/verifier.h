@@ -82,6 +82,8 @@ struct ProductsOnTheWay {
   int64_t count = 0;
   const void* vectors = nullptr;
   void* planes = nullptr;
+  const void* weights = nullptr;
+  double* column_sums = nullptr;
 };
 
 /// What verification wants of a tensor (integrity::Projection), whatever its type; or nothing. Taken while the tensor
@@ -122,22 +124,20 @@ class CallVerifier {
                const integrity::RoundingModel& rounding, ElementType type, const integrity::WeightFingerprint& weight,
                bool is_checked, bool follows_weight);
 
-  /// What it wants of the four tensors; of results nothing, unless they are checked.
+  /// What it wants of the tensors; of results nothing, unless they are checked.
   [[nodiscard]] Probe of_input() const;
   [[nodiscard]] Probe of_output() const;
   [[nodiscard]] Probe of_output_gradient() const;
   [[nodiscard]] Probe of_input_gradient() const;
+  [[nodiscard]] Probe of_weight_gradient() const;
 
   void see_input(const Probe& x);
   void check_output(const Probe& y, const LargestMixed& largest_mixed);
   void see_output_gradient(const Probe& dy);
   void check_input_gradient(const Probe& dx, const LargestMixed& largest_mixed);
-  /// What the fingerprint of dw must be.
-  [[nodiscard]] integrity::Projections project_gradient(ConstPlainTensor x, ConstPlainTensor dy);
-  void check_weight_gradient(const integrity::Projections& expected, ConstPlainTensor dw);
-  /// Of a gradient that stays on the worker: the resident weight's fingerprint follows.
-  void follow_gradient(ConstPlainTensor x, ConstPlainTensor dy, ResidentWeight& resident);
-  [[nodiscard]] double gradient_error() const { return check_.gradient_error(); }
+  void check_weight_gradient(const Probe& dw);
+  /// The resident weight's fingerprint follows a gradient, of the x that was seen.
+  void follow_gradient(ConstPlainTensor x, ResidentWeight& resident);
 
  private:
   void conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what);

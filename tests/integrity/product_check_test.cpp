@@ -115,16 +115,15 @@ struct Checked {
     weight.take(product.w.data(), threads);
     check.emplace(shape, RoundingModel{.unit_roundoff = sizeof(T) == 4 ? 0x1p-24 : 0x1p-53}, weight);
     see_input();
-    check->see_output_gradient(measured(check->template of_output_gradient<T>(), product.dy, threads), threads);
+    check->see_output_gradient(measured(check->template of_output_gradient<T>(true), product.dy, threads), threads);
   }
-  void see_input() { check->see_input(measured(check->template of_input<T>(true), product.x, threads), threads); }
+  void see_input() { check->see_input(measured(check->template of_input<T>(), product.x, threads), threads); }
   Residual output() { return check->output(measured(check->template of_output<T>(), product.y, threads)); }
   Residual input_gradient() {
     return check->input_gradient(measured(check->template of_input_gradient<T>(), product.dx, threads));
   }
   Residual returned() {
-    return check->returned_gradient(check->weight_gradient(product.x.data(), product.dy.data(), threads),
-                                    product.dw.data(), threads);
+    return check->returned_gradient(measured(check->template of_weight_gradient<T>(), product.dw, threads));
   }
   ThreadPool threads{2};
   Product<T> product;
@@ -195,11 +194,10 @@ TEST(WeightFingerprint, FollowsTwoHundredUpdates) {
     now.w = p.w;
     now.compute();
     ProductCheck check(shape, {}, fingerprint);
-    check.see_input(measured(check.of_input<float>(true), now.x, threads), threads);
-    check.see_output_gradient(measured(check.of_output_gradient<float>(), now.dy, threads), threads);
+    check.see_input(measured(check.of_input<float>(), now.x, threads), threads);
+    check.see_output_gradient(measured(check.of_output_gradient<float>(true), now.dy, threads), threads);
     ASSERT_TRUE(check.output(measured(check.of_output<float>(), now.y, threads)).is_explained()) << step;
-    fingerprint.advance(check.weight_gradient(now.x.data(), now.dy.data(), threads), rates, check.gradient_error(),
-                        0x1p-24);
+    fingerprint.advance(check.weight_gradient(now.x.data(), threads), rates, check.gradient_error(), 0x1p-24);
     for (size_t i = 0; i < p.w.size(); ++i) {
       velocity[i] = 0.9F * velocity[i] + 0.5F * now.dw[i] + 5e-4F * p.w[i];
       p.w[i] -= 0.001F * velocity[i];

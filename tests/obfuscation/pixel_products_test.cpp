@@ -121,6 +121,39 @@ TYPED_TEST(PixelProductsOf, AreOfThePlainTensorBothWays) {
       }
 }
 
+TYPED_TEST(PixelProductsOf, WeightedSumsOfPixelsAreTakenOnTheWayOut) {
+  Random random(kSeed);
+  std::vector<TileGeometry> all = geometries();
+  all.push_back(matrix_geometry(3000, 40));  // more rows than are summed at once
+  for (const Isa isa : supported_isas())
+    for (const TileGeometry& g : all) {
+      SCOPED_TRACE(
+          fmt::format("{}: {} x {}, {} positions, seed {}", isa.name, g.rows(), g.channels, g.positions(), kSeed));
+      const ScopedIsa forced(isa);
+      Case<TypeParam> of(g, 1, kOwnType<TypeParam>, random);
+      const auto weights = random_values<TypeParam>(of.pixels(), random);
+      std::vector<double> sums(static_cast<size_t>(g.channels), kUntouched), expected(sums.size()),
+          magnitude(sums.size());
+      PixelProducts<TypeParam> products = of.wanted();
+      products.weights = weights.data();
+      products.column_sums = sums.data();
+      blind(of.x.data(), g, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type, of.wire.data(),
+            of.threads, {}, products);
+      of.expect_products();
+      for (int64_t row = 0; row < g.rows(); ++row)
+        for (int64_t position = 0; position < g.positions(); ++position)
+          if (const int64_t offset = g.pixel_offset(row, position); offset >= 0)
+            for (int64_t c = 0; c < g.channels; ++c) {
+              const double term = double{weights[static_cast<size_t>(offset / g.channels)]} *
+                                  double{of.x[static_cast<size_t>(offset + c)]};
+              expected[static_cast<size_t>(c)] += term;
+              magnitude[static_cast<size_t>(c)] += std::abs(term);
+            }
+      const double unit = std::is_same_v<TypeParam, float> ? 0x1p-24 : 0x1p-53;
+      for (size_t c = 0; c < sums.size(); ++c) EXPECT_NEAR(sums[c], expected[c], 512 * unit * magnitude[c]) << c;
+    }
+}
+
 TEST(PixelProducts, OfANarrowWireAreOfWhatIsUnblinded) {
   Random random(kSeed);
   for (const TileGeometry& g : geometries()) {
@@ -236,6 +269,8 @@ TEST(PixelProducts, AreRefusedWhereTheyCannotBeTaken) {
   EXPECT_THAT(refusal(mixed, {1, vectors.data(), planes.data()}), HasSubstr("are mixed"));
   EXPECT_THAT(refusal(permuted, {3, vectors.data(), planes.data()}), HasSubstr("3 vectors, expected at most 2"));
   EXPECT_THAT(refusal(permuted, {1, vectors.data(), nullptr}), HasSubstr("and memory for them"));
+  EXPECT_THAT(refusal(permuted, {2, vectors.data(), planes.data(), x.data()}),
+              HasSubstr("column sums beside 2 vectors"));
 }
 
 }  // namespace

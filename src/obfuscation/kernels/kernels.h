@@ -65,6 +65,9 @@ struct RowProducts {
   const T* vectors = nullptr;  ///< [count, channels], in the order of the channels of dst
   T* planes = nullptr;         ///< [count + 1, pitch]: by row of the image; sums of squares are the last
   int64_t pitch = 0;
+  /// Gathering, with one vector: a weighted sum of the rows is taken as well. By row of the image; or nullptr.
+  const T* weights = nullptr;
+  T* column_sums = nullptr;  ///< [channels], in the order of the channels of dst; added to
 };
 
 /// One group of rows at one position: one row round and all channel rounds, from memory to memory.

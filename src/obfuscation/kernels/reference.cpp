@@ -99,6 +99,8 @@ void take_products(const BlockPass<T>& pass, const void* const* rows, const Colu
       }
       plane[j * p.pitch] = sum;
     }
+    for (int64_t c = 0; p.weights != nullptr && c < pass.channels; ++c)
+      p.column_sums[c] += p.weights[pass.image_row[i]] * read<T>(rows[i], false, column_offset(columns, source[c]));
   }
 }
 

@@ -79,7 +79,7 @@ HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<
 /// Rows of so many bytes are fetched ahead: far enough for memory to answer, and few enough to stay in the first cache.
 constexpr int64_t kFetchedBytes = 8192;
 
-template <bool kGather, bool kAddend, Put kPut, int kCount, typename In, typename Out, typename T>
+template <bool kGather, bool kAddend, bool kColumns, Put kPut, int kCount, typename In, typename Out, typename T>
 HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
   const TagOf<T> d;
   const hn::CappedTag<T, 1> d1;
@@ -101,9 +101,15 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
     const auto row1 = hn::Set(d1, pass.coefficient[i]);
     RowSums<kCount, decltype(d)> sums(d);
     RowSums<kCount, decltype(d1)> sums1(d1);
+    const T weight = kColumns && pass.image_row[i] >= 0 ? pass.products.weights[pass.image_row[i]] : T(0);
+    T* const HWY_RESTRICT columns = kColumns ? pass.products.column_sums : nullptr;
+    const auto take = [&](auto tag, auto& row_sums, auto v, int64_t at) HWY_ATTR {
+      row_sums.add(tag, v, pass.products, pass.channels, at);
+      if constexpr (kColumns)
+        hn::StoreU(hn::MulAdd(v, hn::Set(tag, weight), hn::LoadU(tag, columns + at)), tag, columns + at);
+    };
     const auto move = [&](int64_t at) HWY_ATTR {
-      sums.add(d, permute_vector<kPut, kGather, kAddend>(d, src, order, row, at, addend, dst), pass.products,
-               pass.channels, at);
+      take(d, sums, permute_vector<kPut, kGather, kAddend>(d, src, order, row, at, addend, dst), at);
     };
     int64_t c = 0;
     for (; c + kLine <= pass.channels; c += kLine) {
@@ -113,8 +119,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
     if (c < pass.channels) __builtin_prefetch(ahead + c);
     for (; c + lanes <= pass.channels; c += lanes) move(c);
     for (; c < pass.channels; ++c)
-      sums1.add(d1, permute_vector<kPutOne, kGather, kAddend>(d1, src, order, row1, c, addend, dst), pass.products,
-                pass.channels, c);
+      take(d1, sums1, permute_vector<kPutOne, kGather, kAddend>(d1, src, order, row1, c, addend, dst), c);
     if constexpr (kCount > 0) {
       if (pass.image_row[i] < 0) continue;
       T* const plane = pass.products.planes + pass.image_row[i];
@@ -124,25 +129,35 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
   }
 }
 
-/// Rows and channels of a group whose rounds both have blocks of one.
+/// Rows and channels of a group whose rounds both have blocks of one. Only what callers can ask for is compiled:
+/// nothing gathered is added to anything, and nothing is taken of what accumulates.
 template <bool kGather, typename In, typename Out, typename T>
 void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
-  const auto with_addends = [&](auto has_addends) HWY_ATTR {
+  const auto with_count = [&](auto has_addends, auto kind) HWY_ATTR {
     constexpr bool kAddend = has_addends;
-    with_put(pass.stream, pass.accumulate, [&](auto kind) HWY_ATTR {
-      constexpr Put kPut = kind;
-      switch (pass.products.count) {
-        case 0:
-          return permute_rows<kGather, kAddend, kPut, 0, In, Out>(pass, order);
-        case 1:
-          return permute_rows<kGather, kAddend, kPut, 1, In, Out>(pass, order);
-        default:
-          return permute_rows<kGather, kAddend, kPut, 2, In, Out>(pass, order);
-      }
-    });
+    constexpr Put kPut = kind;
+    switch (pass.products.count) {
+      case 0:
+        return permute_rows<kGather, kAddend, false, kPut, 0, In, Out>(pass, order);
+      case 1:
+        if constexpr (kGather)
+          if (pass.products.weights != nullptr)
+            return permute_rows<kGather, kAddend, true, kPut, 1, In, Out>(pass, order);
+        return permute_rows<kGather, kAddend, false, kPut, 1, In, Out>(pass, order);
+      default:
+        return permute_rows<kGather, kAddend, false, kPut, 2, In, Out>(pass, order);
+    }
   };
-  if (!kGather && pass.has_addends) return with_addends(std::bool_constant<!kGather>());
-  with_addends(std::false_type());
+  const auto stored = [&](auto has_addends) HWY_ATTR {
+    if constexpr (std::is_same_v<Out, T>)
+      if (pass.stream) return with_count(has_addends, std::integral_constant<Put, Put::kStream>());
+    with_count(has_addends, std::integral_constant<Put, Put::kStore>());
+  };
+  if constexpr (!kGather) {
+    if (pass.accumulate) return permute_rows<kGather, false, false, Put::kAdd, 0, In, Out>(pass, order);
+    if (pass.has_addends) return stored(std::true_type());
+  }
+  stored(std::false_type());
 }
 
 /// Whether permute_block will do: `round` is given in the order of what is written.
