@@ -43,9 +43,10 @@ if [ -n "$prefix" ]; then
   export LIBRARY_PATH=$libraries PATH=$prefix/usr/bin:$PATH
 fi
 [ -d "${CUDA_HOME:-/usr/local/cuda}/bin" ] && PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
+mkdir -p "$build"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DTEMPO_GRPC=OFF -DTEMPO_METRICS=OFF \
   -DTEMPO_TESTS=OFF "-DCMAKE_PREFIX_PATH=$torch;${prefix:+$prefix/usr;}${CMAKE_PREFIX_PATH:-}" >"$build.log" 2>&1 ||
-  { mkdir -p "$build"; tail -5 "$build.log" >&2; echo "gpu_bench: configuring failed, see $build.log" >&2; exit 1; }
+  { tail -5 "$build.log" >&2; echo "gpu_bench: configuring failed, see $build.log" >&2; exit 1; }
 ninja -C "$build" tempo tempo-worker tempo-bench >>"$build.log" 2>&1 ||
   { grep -m 5 -E "error|FAILED" "$build.log" >&2; echo "gpu_bench: building failed, see $build.log" >&2; exit 1; }
 echo "gpu_bench: built in $((SECONDS - start)) s"
