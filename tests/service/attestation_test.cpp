@@ -76,6 +76,17 @@ TEST(Attestation, ReplayedEvidenceIsRefused) {
   EXPECT_THAT(refused_with(owner, owner.options(service.server->port())), HasSubstr("report"));
 }
 
+TEST(Attestation, EvidenceOverAnotherNonceOfTheSameConnectionIsRefused) {
+  Service service;
+  const Owner owner;
+  const auto client = owner.connect(service);
+  owner.submit(*client);  // each release takes an attestation of its own
+  owner.submit(*client);
+  service.evidence.is_replaying = true;  // the first of this connection: only its nonce is another
+  EXPECT_THAT(testing::message_of<AttestationError>([&] { owner.submit(*client); }), HasSubstr("report_data"));
+  EXPECT_THAT(owner.refusal(), HasSubstr("report_data"));
+}
+
 TEST(Attestation, EvidenceRelayedToAnotherTlsEndpointIsRefused) {
   Service service;
   Relay relay(service.server->port(), service.log);
