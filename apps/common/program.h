@@ -12,8 +12,8 @@ namespace tempo::apps {
 /// worker links this and must not link the code of secrets.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& prepare = {});
 
-/// Threads that sleep while they wait, and memory that is kept for the next step. To be called first in `main`: may
-/// start the program anew.
+/// Threads that sleep while they wait, and memory that is kept for the next step. To be called first in `main`: starts
+/// the program anew, unless OMP_WAIT_POLICY (or GOMP_SPINCOUNT) and GLIBC_TUNABLES are set.
 void set_up_runtime(char** argv);
 
 }  // namespace tempo::apps

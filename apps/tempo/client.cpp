@@ -29,7 +29,7 @@ using service::Phase;
 
 /// What all of them take.
 struct ClientFlags {
-  std::string server, policy, identity, state, job;
+  std::string server, policy, now, identity, state, job;
   std::vector<std::string> collateral;
 
   void add_to(CLI::App& command, bool is_job_required) {
@@ -39,10 +39,14 @@ struct ClientFlags {
         ->type_name("FILE");
     command.add_option("--collateral", collateral, "vendors' certificates, revocation lists and TCB info; may repeat")
         ->type_name("FILE");
+    command.add_option("--now", now, "time of appraisal, e.g. 2025-07-01T10:00:00Z; default: the clock's")
+        ->type_name("TIME");
     command
         .add_option("--identity", identity, "this client's key, made at first use; default: ~/.config/tempo/client.pem")
         ->type_name("FILE");
-    command.add_option("--client-state", state, "what is remembered of jobs; default: ~/.config/tempo")
+    command
+        .add_option("--client-state", state,
+                    "what is remembered of jobs and collateral, and what was refused; default: ~/.config/tempo")
         ->type_name("DIR");
     if (is_job_required) command.add_option("job", job, "its id, 32 hex digits")->required();
   }
@@ -64,7 +68,7 @@ struct ClientFlags {
                                .policy = attest::parse_policy(policy_bytes, policy),
                                .collateral = std::move(all),
                                .state = state.empty() ? home("") : std::filesystem::path(state),
-                               .now = attest::utc_now()},
+                               .now = now.empty() ? attest::utc_now() : attest::parse_utc(now, "--now")},
         *identity_);
     fmt::print(stderr, "attested: {}, measurement {}\n", attest::name_of(client_->appraisal().tee),
                client_->appraisal().measurement);

@@ -1,10 +1,24 @@
 // The `tempo` command: parses the command line and calls include/tempo/run.h.
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "base/secret.h"
 #include "commands.h"
 #include "common/program.h"
 
+namespace {
+
+/// The other commands move bytes, and need not be started twice: loading LibTorch alone takes most of their time.
+bool is_computing(int argc, char** argv) {
+  constexpr std::array<std::string_view, 6> kCommands = {"train", "plan", "eval", "predict", "export", "serve"};
+  return argc > 1 && std::find(kCommands.begin(), kCommands.end(), argv[1]) != kCommands.end();
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  tempo::apps::set_up_runtime(argv);
+  if (is_computing(argc, argv)) tempo::apps::set_up_runtime(argv);
   CLI::App app{"Tempo: trains neural networks on machines that are not trusted.", "tempo"};
   app.require_subcommand(1);
   app.set_version_flag("--version", TEMPO_VERSION);

@@ -19,7 +19,7 @@ snp() {
   digest=$(sev-snp-measure --mode snp --vmm-type QEMU --vcpus "$cpus" --vcpu-type "$1" --guest-features "$2" \
     --ovmf "$ovmf" --kernel "$out/tempo-master.efi")
   grep -qx '[0-9a-f]\{96\}' <<<"$digest" || { echo "measure: got \"$digest\", expected 96 hex digits"; exit 1; }
-  echo "sev_snp.measurements: $digest"
+  echo "sev-snp measurements: $digest"
 }
 
 tdx() {
@@ -32,9 +32,9 @@ tdx() {
                     rsdp: "\($acpi)/rsdp.bin", table_loader: "\($acpi)/table_loader.bin"},
       direct: {kernel: "\($out)/linux", initrd: "\($out)/initrd", cmdline: $cmdline}}' >"$work/metadata.json"
   tdx-measure --json --json-file "$work/measured.json" "$work/metadata.json" >/dev/null
-  jq -r '"tdx.mrtd: \(.mrtd)", "tdx.rtmr[0]: \(.rtmr0)", "tdx.rtmr[1]: \(.rtmr1)", "tdx.rtmr[2]: \(.rtmr2)"' \
+  jq -r '"tdx mrtd: \(.mrtd)", "tdx rtmr0: \(.rtmr0)", "tdx rtmr1: \(.rtmr1)", "tdx rtmr2: \(.rtmr2)"' \
     "$work/measured.json"
-  echo "tdx.rtmr[3]: 0 (nothing extends it)"
+  echo "tdx rtmr3: leave it out, so it must be zero (nothing extends it)"
 }
 
 case $kind in

@@ -1,5 +1,5 @@
-/// `appraise` against other roots than the vendors': for tests, which have no vendor's keys. Nothing but tests and
-/// `appraise` itself calls this.
+/// `appraise` against other roots than the vendors': for tests, which have no vendor's keys. `appraise` itself calls
+/// this, and so does the service's client, whose roots are others in tests alone; tools/check_layering.py sees to it.
 #pragma once
 
 #include "attest/appraisal.h"

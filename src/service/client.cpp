@@ -5,8 +5,10 @@
 #include <deque>
 #include <fstream>
 
+#include "attest/appraise_with_roots.h"
 #include "attest/report_data.h"
 #include "base/byte_reader.h"
+#include "observe/log.h"
 #include "seal/sealed_file.h"
 #include "service/listener.h"
 #include "service/messages.h"
@@ -25,6 +27,23 @@ constexpr size_t kMaxCheckpointBytes = size_t{64} << 30;
 constexpr const char* kCheckpointKind = "checkpoint";  // as src/train/checkpoint.cpp seals it
 constexpr const char* kStateKind = "job-state";
 constexpr const char* kSeenFile = "seen-collateral.json";
+constexpr const char* kRefusedFile = "refused.jsonl";
+
+/// Whatever is written there then says why it cannot be.
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+}
+
+/// A log that cannot be written changes nothing: what is refused stays refused, and the command says so.
+void log_refusal(const std::filesystem::path& folder, const char* event, const char* reason) {
+  make_folder(folder);
+  try {
+    observe::Log log((folder / kRefusedFile).string());
+    log.warning(event, {{"reason", reason}});
+  } catch (const InputError&) {
+  }
+}
 
 }  // namespace
 
@@ -52,6 +71,16 @@ Client::~Client() {
 
 attest::SeenCollateral Client::seen() const { return attest::SeenCollateral::load(options_.state / kSeenFile); }
 
+template <typename Check>
+void Client::refusing(const char* event, const Check& check) const {
+  try {
+    check();
+  } catch (const AttestationError& error) {
+    log_refusal(options_.state, event, error.what());
+    throw;
+  }
+}
+
 void Client::attest() {
   transcript_.reset();
   const SecretKey random = SecretKey::random();
@@ -62,9 +91,13 @@ void Client::attest() {
   const v1::Attestation& got = reply.attestation();
   if (!reply.has_attestation() || got.configuration().size() > kMaxServiceConfigBytes)
     throw ProtocolError("service: got no attestation, or one with too long a configuration");
+  refusing("service_refused", [&] { check(got, random.bytes()); });
+}
+
+void Client::check(const v1::Attestation& got, attest::ByteView nonce) {
   release_key_ = fixed<32>(got.release_key(), "attestation: key-release key");
   const attest::Digest32 config_hash = sha256(bytes_of(got.configuration()));
-  const attest::ReportData expected = attest::bind_report_data({.nonce = random.bytes(),
+  const attest::ReportData expected = attest::bind_report_data({.nonce = nonce,
                                                                 .spki = channel_.binding().service_spki,
                                                                 .release_public_key = release_key_,
                                                                 .tls_exporter = channel_.binding().exporter,
@@ -77,17 +110,25 @@ void Client::attest() {
   }
   attest::SeenCollateral remembered = seen();
   const auto before = remembered.items();
-  appraisal_ =
-      attest::appraise(evidence, options_.collateral, options_.policy,
-                       {.report_data = expected, .config_hash = config_hash, .now = options_.now}, &remembered);
+  appraisal_ = attest::appraise_with_unpinned_roots(
+      evidence, options_.collateral, options_.policy,
+      {.report_data = expected, .config_hash = config_hash, .now = options_.now}, &remembered,
+      options_.unpinned_roots != nullptr ? *options_.unpinned_roots : attest::pinned_vendor_roots());
   attest::require_accepted(appraisal_);
-  if (remembered.items() != before) remembered.save(options_.state / kSeenFile);
+  if (remembered.items() != before) {
+    make_folder(options_.state);
+    remembered.save(options_.state / kSeenFile);
+  }
   configuration_ = got.configuration();
-  transcript_ = hash_of({.nonce = random.bytes(),
+  transcript_ = hash_of({.nonce = nonce,
                          .binding = channel_.binding(),
                          .release_key = release_key_,
                          .config_hash = config_hash,
                          .evidence = bytes_of(got.evidence())});
+}
+
+void Client::heard(const JobId& job, uint64_t counter) {
+  refusing("state_refused", [&] { jobs_.heard(job, counter); });
 }
 
 v1::JobReply Client::call(const v1::JobRequest& request) {
@@ -101,7 +142,7 @@ JobView Client::one_view(const v1::JobReply& reply) {
   if (!reply.has_jobs() || reply.jobs().jobs_size() != 1)
     throw ProtocolError("service: expected the status of one job");
   JobView view = view_of(reply.jobs().jobs(0));
-  jobs_.heard(view.job, view.counter);
+  heard(view.job, view.counter);
   return view;
 }
 
@@ -158,7 +199,7 @@ std::vector<JobView> Client::status(const std::optional<JobId>& job) {
   std::vector<JobView> views;
   for (const v1::JobStatus& status : reply.jobs().jobs()) {
     views.push_back(view_of(status));
-    jobs_.heard(views.back().job, views.back().counter);
+    heard(views.back().job, views.back().counter);
   }
   return views;
 }
@@ -212,9 +253,11 @@ FetchedJob Client::fetch(const JobId& job, const SecretKey& data_key) {
       seal::unseal(fetch_file(query), "the job's state", job_key(data_key, job), kStateKind, kMaxStateFileBytes);
   fetched.state = parse_job_state(plain, "the job's state");
   sodium_memzero(plain.data(), plain.size());
-  if (fetched.state.job != job || fetched.state.owner != channel_.binding().client)
-    throw AttestationError("fetch: the state that came is of another job or another client");
-  jobs_.heard(job, fetched.state.counter);
+  refusing("state_refused", [&] {
+    if (fetched.state.job != job || fetched.state.owner != channel_.binding().client)
+      throw AttestationError("fetch: the state that came is of another job or another client");
+  });
+  heard(job, fetched.state.counter);
   if (!fetched.state.checkpoint) return fetched;
   query.set_file(v1::FetchQuery::CHECKPOINT);
   query.set_number(fetched.state.checkpoint->number);

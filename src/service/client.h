@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attest/appraisal.h"
+#include "attest/vendor_roots.h"
 #include "service/client_jobs.h"
 #include "service/frame_stream.h"
 #include "service/job.h"
@@ -23,8 +24,10 @@ struct ClientOptions {
   wire::HostPort server;
   attest::Policy policy;
   attest::Collateral collateral;
-  std::filesystem::path state;  ///< folder: jobs/, and what collateral was seen
+  std::filesystem::path state;  ///< folder: jobs/, what collateral was seen, what was refused
   attest::UtcTime now{};        ///< expiry dates are compared with it
+  /// For tests alone, which have no vendor's keys. Null: the pinned ones.
+  const attest::VendorRoots* unpinned_roots = nullptr;
 };
 
 /// A finished job, opened.
@@ -34,7 +37,8 @@ struct FetchedJob {
 };
 
 /// One attested connection. Nothing is asked, and nothing sent, before evidence over this very connection was accepted.
-/// What the service says of a job's state is compared with what was remembered. Not thread-safe.
+/// What the service says of a job's state is compared with what was remembered. What this client refuses, it also logs:
+/// a warning in `refused.jsonl` of its state folder. Not thread-safe.
 class Client {
  public:
   /// Connects and attests. @param identity outlives it: who owns the jobs.
@@ -69,6 +73,11 @@ class Client {
 
  private:
   void attest();
+  void check(const v1::Attestation& got, attest::ByteView nonce);
+  void heard(const JobId& job, uint64_t counter);
+  /// Runs a check of this client's; what it refuses is logged, and thrown on.
+  template <typename Check>
+  void refusing(const char* event, const Check& check) const;
   v1::JobReply call(const v1::JobRequest& request);
   JobView one_view(const v1::JobReply& reply);
   std::vector<std::byte> fetch_file(v1::FetchQuery query);

@@ -12,6 +12,8 @@ import tempfile
 import time
 import unittest
 
+from start_once import START_ONCE
+
 TEMPO = sys.argv[1]
 SMALL = ["--model", "lenet", "--train-size", "64", "--test-size", "16", "--batch-size", "16", "--tee-threads", "1"]
 
@@ -21,7 +23,7 @@ class CommandLine(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
         self.key = self.path / "key"
-        self.environment = {**os.environ, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
+        self.environment = {**os.environ, **START_ONCE, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
         self.tempo("keygen", "--out", self.key)
 
     def tearDown(self):
@@ -91,6 +93,8 @@ class CommandLine(unittest.TestCase):
         self.assertFalse((self.path / "run").exists())
 
     def test_a_run_from_start_to_export(self):
+        for name in START_ONCE:  # as a user starts it
+            del self.environment[name]
         run = self.train("run", "--seed", 3)
         summary = json.loads((run / "summary.json").read_text())
         for name in ("model", "protection", "reuse", "weights", "workers", "parameters", "steps", "samples_per_second",

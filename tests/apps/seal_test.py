@@ -16,19 +16,29 @@ import tempfile
 import time
 import unittest
 
+from start_once import START_ONCE
+
 TEMPO = sys.argv[1]
 HEADER, CHUNK = 48, 65577  # docs/formats/sealed-archive.md
 SMALL = ["--model", "lenet", "--steps", "4", "--batch-size", "16", "--seed", "3", "--tee-threads", "1"]
 
 
 class Sealing(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.keys = [pathlib.Path(folder.name) / name for name in ("key", "other")]
+        for key in cls.keys:
+            subprocess.run([TEMPO, "keygen", "--out", key], check=True, stdout=subprocess.DEVNULL)
+
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
-        self.key, self.sealed, self.out = self.path / "key", self.path / "x.sealed", self.path / "out"
+        self.sealed, self.out = self.path / "x.sealed", self.path / "out"
+        self.key, self.other_key = self.keys
         self.partial, self.source = self.path / "x.sealed.partial", self.path / "in"
-        self.environment = {**os.environ, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
-        self.tempo("keygen", "--out", self.key)
+        self.environment = {**os.environ, **START_ONCE, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
         self.source.mkdir()
 
     def tearDown(self):
@@ -163,9 +173,7 @@ class Sealing(unittest.TestCase):
         refused(whole[:third] + other[third:third + CHUNK] + whole[third + CHUNK:], "chunk 3 of 5 was altered")
         refused(b"PK" + bytes(1000), "not a sealed archive")
         self.sealed.write_bytes(whole)
-        other_key = self.path / "key2"
-        self.tempo("keygen", "--out", other_key)
-        self.refused("unseal", "--key", other_key, "--in", self.sealed, "--out", self.out, says="sealed under key")
+        self.refused("unseal", "--key", self.other_key, "--in", self.sealed, "--out", self.out, says="sealed under key")
         (self.source / "link").symlink_to("a")
         self.sealed.unlink()
         self.refused("seal", "--key", self.key, "--in", self.source, "--out", self.sealed, says="is a symbolic link")
@@ -197,8 +205,7 @@ class Sealing(unittest.TestCase):
 
     def test_training_from_an_archive_is_training_from_the_folder(self):
         self.make_cifar(self.source)
-        data_key = self.path / "data.key"
-        self.tempo("keygen", "--out", data_key)
+        data_key = self.other_key
         self.tempo("seal", "--key", data_key, "--in", self.source, "--out", self.sealed)
         sealed_data = ["--data", self.sealed, "--data-key", data_key]
 
@@ -235,8 +242,7 @@ class Sealing(unittest.TestCase):
     def test_the_data_is_nowhere_in_the_clear(self):
         self.make_cifar(self.source)
         marker = (self.source / "data_batch_1.bin").read_bytes()[1:65]
-        data_key = self.path / "data.key"
-        self.tempo("keygen", "--out", data_key)
+        data_key = self.other_key
         self.tempo("seal", "--key", data_key, "--in", self.source, "--out", self.sealed)
         shutil.rmtree(self.source)
         self.tempo("train", *SMALL, "--key", self.key, "--out", self.path / "run", "--data", self.sealed, "--data-key",

@@ -5,6 +5,7 @@ usage: service_test.py PATH_TO_TEMPO PATH_TO_TEMPO_WORKER
 TEMPO_CIFAR10: a folder with CIFAR-10's binary files; without it the test makes files of the same layout.
 """
 import array
+import json
 import os
 import pathlib
 import random
@@ -114,13 +115,15 @@ class EndToEnd(Case):
         make_cifar(self.cifar)
         self.sealed = self.path / "cifar.sealed"
         self.run_program(self.tempo, "seal", "--in", self.cifar, "--out", self.sealed, "--key", self.key)
+        uri = f"shm://tempo-service-{os.getpid()}-{abs(hash(self._testMethodName)) % 1_000_000}"
+        self.worker_process = self.start_worker(uri)
+        self.start_service("--workers", uri)
+
+    def make_markers(self):
         self.run_program(self.tempo, "train", *TRAINING, "--workers", "local", "--data", self.cifar, "--out",
                          self.path / "plain", "--key", self.key, "--tee-threads", "1")
         self.run_program(self.tempo, "export", "--run", self.path / "plain", "--key", self.key, "--out", self.path / "plain.st")
         self.markers = Markers(self.cifar, self.key, weights(self.path / "plain.st"))
-        uri = f"shm://tempo-service-{os.getpid()}-{abs(hash(self._testMethodName)) % 1_000_000}"
-        self.worker_process = self.start_worker(uri)
-        self.start_service("--workers", uri)
 
     def files_of_the_service(self):
         return b"".join(path.read_bytes() for path in [*(self.path / "state").rglob("*"), self.path / "service.log"]
@@ -162,6 +165,7 @@ class EndToEnd(Case):
         return files, worker, service
 
     def test_seal_serve_submit_watch_fetch_eval(self):
+        self.make_markers()
         relay = Relay(self.port)
         self.addCleanup(relay.close)
         job = self.submit(*TRAINING, data=self.sealed, port=relay.port)
@@ -194,6 +198,7 @@ class EndToEnd(Case):
         self.assertIn("sealed under key", refused.stderr)
 
     def test_the_search_finds_weights_in_a_worker_that_is_not_blinded(self):
+        self.make_markers()
         job = self.submit(*TRAINING, "--protection", "none", "--allow-unprotected", data=self.sealed)
         _, worker, _ = self.watch(job)
         self.assertIn("of_weights", worker)
@@ -208,13 +213,21 @@ class EndToEnd(Case):
         self.assertEqual(self.client("status", *stranger).stdout, "")
         self.assertIn("permission denied", (self.path / "service.log").read_text())
 
+    def last_refusal(self, event):
+        """@returns the reason that the client logged last."""
+        line = json.loads((self.path / "config/tempo/refused.jsonl").read_text().splitlines()[-1])
+        self.assertEqual((line["level"], line["event"]), ("warning", event))
+        return line["reason"]
+
     def test_what_is_refused_with_exit_code_4(self):
         policy = (self.path / "policy.json").read_text()
         measured = next(word for word in policy.split('"') if len(word) == 64)
         flipped = ("0" if measured[0] != "0" else "1") + measured[1:]
         (self.path / "other.json").write_text(policy.replace(measured, flipped))
         refused = self.client("status", code=4, policy="other.json")
-        self.assertIn("measurement", refused.stderr)
+        self.assertIn("measurement", refused.stderr.splitlines()[-1])
+        self.assertIn("measurement", self.last_refusal("service_refused"))
+        self.client("status", "--now", "today", code=2)
         # A state that was put back: the client remembers.
         job = self.submit(*TRAINING, "--checkpoint-interval", "1", data=self.sealed)
         while self.status(job)[1] < 2:
@@ -232,7 +245,9 @@ class EndToEnd(Case):
         refused = self.client("submit", "--key", self.key, "--resume", job, code=4)
         self.assertIn("somebody put an older one back", refused.stderr)
         self.assertIn("somebody put an older one back", (self.path / "service.log").read_text())
-        self.client("fetch", job, "--key", self.key, "--out", self.path / "stale", code=4)
+        refused = self.client("fetch", job, "--key", self.key, "--out", self.path / "stale", code=4)
+        self.assertIn("it was rolled back", refused.stderr)
+        self.assertIn("it was rolled back", self.last_refusal("state_refused"))
 
 
 if __name__ == "__main__":

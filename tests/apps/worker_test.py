@@ -15,6 +15,8 @@ import tempfile
 import time
 import unittest
 
+from start_once import START_ONCE
+
 TEMPO, WORKER = sys.argv[1:3]
 HAS_METRICS = os.environ.get("TEMPO_METRICS", "ON") == "ON"
 SMALL = ["--model", "resnet20", "--image-size", "16", "--train-size", "160", "--test-size", "16", "--batch-size", "16",
@@ -41,7 +43,7 @@ class Worker(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
-        self.environment = {**os.environ, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
+        self.environment = {**os.environ, **START_ONCE, "HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
         self.uri = f"shm://tempo-test-{os.getpid()}-{abs(hash(self._testMethodName)) % 1_000_000}"
 
     def tearDown(self):

@@ -16,6 +16,7 @@ import threading
 import time
 import unittest
 
+from start_once import START_ONCE
 from worker_test import relative_difference, weights
 
 TEMPO, WORKER = sys.argv[1:3]
@@ -33,7 +34,8 @@ class Process:
     def __init__(self, scheme, tls, port=0, more=()):
         command = [WORKER, "--listen", scheme if scheme.startswith("shm://") else f"{scheme}127.0.0.1:{port}",
                    "--threads", "1", "--tls", str(tls), *more]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        env={**os.environ, **START_ONCE})
         line = self.process.stdout.readline()
         found = re.match(r"listening on ([^,]+),", line)
         if not found:
@@ -53,7 +55,7 @@ class Workers(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.path = pathlib.Path(cls.folder.name)
-        cls.environment = {**os.environ, "HOME": str(cls.path), "XDG_CONFIG_HOME": str(cls.path / "config")}
+        cls.environment = {**os.environ, **START_ONCE, "HOME": str(cls.path), "XDG_CONFIG_HOME": str(cls.path / "config")}
         cls.tls = cls.path / "tls"
         cls.run_program(TEMPO, "keygen", "--tls", cls.tls, code=0)
         cls.expected = cls.train_to_end("expected", "inprocess:", 10)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <random>
 
 #include "offload/transport_servers.h"
@@ -23,9 +24,22 @@ constexpr std::chrono::seconds kLong{60};
 
 class Conformance : public ::testing::TestWithParam<testing::Transport> {
  protected:
+  /// One worker serves all tests of a transport but those that end it: their sessions share nothing else.
   void SetUp() override {
-    server_ = testing::start_worker(GetParam());
-    worker_ = make_worker(server_->uri(), {.tls_folder = testing::tls_folder()});
+    std::unique_ptr<testing::WorkerProcess>& shared = shared_[GetParam().name];
+    if (!shared) shared = testing::start_worker(GetParam());
+    connect(*shared);
+  }
+  static void TearDownTestSuite() { shared_.clear(); }
+  void connect(testing::WorkerProcess& server) {
+    worker_.reset();
+    server_ = &server;
+    worker_ = make_worker(server.uri(), {.tls_folder = testing::tls_folder()});
+  }
+  /// A worker of this test's own, to be ended.
+  void connect_to_own() {
+    own_ = testing::start_worker(GetParam());
+    connect(*own_);
   }
 
   Buffer random_operand(Worker& worker, std::vector<int64_t> shape) {
@@ -76,7 +90,9 @@ class Conformance : public ::testing::TestWithParam<testing::Transport> {
   }
 
   std::mt19937 random_{kSeed};
-  std::unique_ptr<testing::WorkerProcess> server_;
+  static inline std::map<std::string, std::unique_ptr<testing::WorkerProcess>> shared_;  // by transport
+  std::unique_ptr<testing::WorkerProcess> own_;
+  testing::WorkerProcess* server_ = nullptr;  // either
   std::shared_ptr<Worker> worker_;
 };
 
@@ -170,6 +186,7 @@ TEST_P(Conformance, EndsWithWorkUnderWay) {
 
 TEST_P(Conformance, AWorkerThatDiesIsLostWithoutHanging) {
   if (!server_->is_a_process()) GTEST_SKIP() << "dies with this process";
+  connect_to_own();
   worker_->put(1, filled({1536, 1536}, 1));
   const Buffer reply = fetch(1);
   std::vector<std::future<Buffer>> pending;
@@ -194,6 +211,7 @@ TEST_P(Conformance, AWorkerThatDiesIsLostWithoutHanging) {
 
 TEST_P(Conformance, AWorkerThatIsStoppedFinishesWhatRunsAndSaysSo) {
   if (!server_->is_a_process()) GTEST_SKIP() << "stops with this process";
+  connect_to_own();
   worker_->put(1, filled({1024, 1024}, 1));
   fetch(1);
   std::vector<std::future<Buffer>> pending;

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -38,6 +39,9 @@ WorkerProcess::WorkerProcess(const std::string& listen, std::vector<std::string>
   id_ = fork();
   if (id_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setenv("OMP_WAIT_POLICY", "passive",
+           1);  // else it would start twice (apps/common/program.h): LibTorch loads slowly
+    setenv("GLIBC_TUNABLES", "", 1);
     dup2(output[1], STDOUT_FILENO);
     close(output[0]);
     close(output[1]);

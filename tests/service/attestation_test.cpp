@@ -1,4 +1,5 @@
-// Attacks on the attestation: each refused by the client with exit code 4, before anything else is sent.
+// Attacks on the attestation: each refused by the client with exit code 4, before anything else is sent, and logged by
+// it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,12 +12,14 @@ namespace {
 using namespace testing_peers;  // NOLINT: the cast of every test here
 using ::testing::HasSubstr;
 
-template <typename Body>
-std::string refused_with(Body&& body) {
+/// The reason for which a client of `owner` refuses its service.
+std::string refused_with(const Owner& owner, const ClientOptions& options) {
   try {
-    body();
+    owner.connect(options);
   } catch (const AttestationError& error) {
     EXPECT_EQ(error.exit_code(), ExitCode::kAttestation);
+    EXPECT_THAT(owner.refusal(), HasSubstr(R"("level":"warning","event":"service_refused","reason":")"));
+    EXPECT_THAT(owner.refusal(), HasSubstr(error.what()));
     return error.what();
   }
   return "nothing";
@@ -70,14 +73,25 @@ TEST(Attestation, ReplayedEvidenceIsRefused) {
   const Owner owner;
   owner.connect(service);  // an honest one, whose evidence the service keeps
   service.evidence.is_replaying = true;
-  EXPECT_THAT(refused_with([&] { owner.connect(service); }), HasSubstr("report"));
+  EXPECT_THAT(refused_with(owner, owner.options(service.server->port())), HasSubstr("report"));
+}
+
+TEST(Attestation, EvidenceOverAnotherNonceOfTheSameConnectionIsRefused) {
+  Service service;
+  const Owner owner;
+  const auto client = owner.connect(service);
+  owner.submit(*client);  // each release takes an attestation of its own
+  owner.submit(*client);
+  service.evidence.is_replaying = true;  // the first of this connection: only its nonce is another
+  EXPECT_THAT(testing::message_of<AttestationError>([&] { owner.submit(*client); }), HasSubstr("report_data"));
+  EXPECT_THAT(owner.refusal(), HasSubstr("report_data"));
 }
 
 TEST(Attestation, EvidenceRelayedToAnotherTlsEndpointIsRefused) {
   Service service;
   Relay relay(service.server->port(), service.log);
   const Owner owner;
-  EXPECT_THAT(refused_with([&] { owner.connect(owner.options(relay.port())); }), HasSubstr("report"));
+  EXPECT_THAT(refused_with(owner, owner.options(relay.port())), HasSubstr("report"));
   EXPECT_TRUE(relay.has_other_exporter());
 }
 
@@ -86,7 +100,7 @@ TEST(Attestation, OtherCodesMeasurementIsRefused) {
   const Owner owner;
   ClientOptions options = owner.options(service.server->port());
   options.policy.insecure_simulated->measurements[0][0] ^= std::byte{1};
-  EXPECT_THAT(refused_with([&] { owner.connect(options); }), HasSubstr("measurement"));
+  EXPECT_THAT(refused_with(owner, options), HasSubstr("measurement"));
 }
 
 TEST(Attestation, APolicyThatNamesNoSimulationRefusesIt) {
@@ -95,7 +109,7 @@ TEST(Attestation, APolicyThatNamesNoSimulationRefusesIt) {
   ClientOptions options = owner.options(service.server->port());
   options.policy.insecure_simulated.reset();
   options.policy.sev_snp.emplace();
-  EXPECT_NE(refused_with([&] { owner.connect(options); }), "nothing");
+  EXPECT_NE(refused_with(owner, options), "nothing");
 }
 
 TEST(Attestation, AnotherConfigurationIsRefusedWhereThePolicyPinsOne) {
@@ -106,7 +120,7 @@ TEST(Attestation, AnotherConfigurationIsRefusedWhereThePolicyPinsOne) {
   options.policy.config_hashes = {sha256(bytes_of(configuration))};
   EXPECT_TRUE(owner.connect(options)->appraisal().accepted);
   options.policy.config_hashes = {attest::Digest32{}};
-  EXPECT_THAT(refused_with([&] { owner.connect(options); }), HasSubstr("config"));
+  EXPECT_THAT(refused_with(owner, options), HasSubstr("config"));
 }
 
 /// A caller that skips what `Client` insists on.

@@ -84,14 +84,15 @@ struct FakeTraining {
 /// One service over a state folder; it can be ended and started again.
 class Service {
  public:
-  Service() { start(); }
+  /// @param other instead of `evidence`; outlives it.
+  explicit Service(attest::EvidenceSource* other = nullptr) : source_(other != nullptr ? *other : evidence) { start(); }
   void start(StoreLimits limits = {}) {
     ServerOptions options;
     options.listen = {"127.0.0.1", 0};
     options.state = folder / "state";
     options.store = limits;
     options.base.workers = "local";
-    server = std::make_unique<Server>(options, evidence, FakeTraining::train, log);
+    server = std::make_unique<Server>(options, source_, FakeTraining::train, log);
   }
   void restart() {
     server.reset();
@@ -103,6 +104,9 @@ class Service {
   observe::Log log{(folder / "log").string()};
   Evidence evidence;
   std::unique_ptr<Server> server;
+
+ private:
+  attest::EvidenceSource& source_;
 };
 
 /// A client with an identity and a memory of its own.
@@ -114,6 +118,11 @@ class Owner {
             .collateral = {},
             .state = folder / "client",
             .now = attest::utc_now()};
+  }
+  /// The last line of what this client refused.
+  [[nodiscard]] std::string refusal() const {
+    const std::string lines = read_text_file(folder / "client/refused.jsonl", 1 << 20);
+    return lines.substr(lines.rfind('\n', lines.size() - 2) + 1);
   }
   std::unique_ptr<Client> connect(const Service& service) const { return connect(options(service.server->port())); }
   std::unique_ptr<Client> connect(const ClientOptions& with) const { return std::make_unique<Client>(with, identity); }
