@@ -66,7 +66,7 @@ bool Residual::is_explained() const {
 double Residual::ratio() const { return tolerance > 0 ? norm_of(values) / tolerance : 0; }
 
 ProductCheck::ProductCheck(const ProductShape& shape, const RoundingModel& rounding, const WeightFingerprint& weight)
-    : shape_(shape), rounding_(rounding), weight_(weight) {}
+    : shape_(shape), rounding_(rounding), weight_(weight), sigma_(weight.sigma()) {}
 
 /// Of all windows of the input that a kernel meets.
 double ProductCheck::window_energy() const {
@@ -76,7 +76,7 @@ double ProductCheck::window_energy() const {
 
 template <typename T>
 Projection<T> ProductCheck::of_input() const {
-  return projection<T>(shape_.in_pixels(), shape_.in, weight_.weight().phi, &weight_.sigma());
+  return projection<T>(shape_.in_pixels(), shape_.in, weight_.weight().phi, &sigma_);
 }
 
 template <typename T>
@@ -106,7 +106,7 @@ Projection<T> ProductCheck::of_input_gradient() const {
 
 template <typename T>
 Projection<T> ProductCheck::of_weight_gradient() const {
-  return projection<T>(shape_.out * shape_.taps(), shape_.in, weight_.sigma(), nullptr);
+  return projection<T>(shape_.out * shape_.taps(), shape_.in, sigma_, nullptr);
 }
 
 template <typename T>
@@ -222,7 +222,7 @@ Residual ProductCheck::returned_gradient(const Projection<T>& dw) const {
     by_tap[static_cast<size_t>(pixel % taps * shape_.out + pixel / taps)] = dw.plane(0)[pixel];
   Residual residual;
   subtract(expected_weight_gradient_, by_tap.data(), residual.values);
-  const double error = gradient_error(weight_.sigma_rms());
+  const double error = gradient_error(norm_of(sigma_) / std::sqrt(static_cast<double>(shape_.in)));
   residual.is_decidable = is_held(error / rounding_.unit_roundoff, rounding_.unit_roundoff);
   residual.tolerance = kToleratedDeviations * (error + shared(expected_weight_gradient_));
   return residual;

@@ -106,6 +106,8 @@ class ProductCheck {
   ProductShape shape_;
   RoundingModel rounding_;
   const WeightFingerprint& weight_;
+  /// As it was when the call began: a later use of the layer, under other keys, sets that of the weight anew.
+  std::vector<double> sigma_;
   double input_energy_ = 0, gradient_energy_ = 0;  // ||X||^2, ||dY||^2
   std::vector<double> expected_output_;            // Y rho, by output pixel
   std::vector<double> projected_input_;            // X sigma, by input pixel
