@@ -17,8 +17,8 @@ namespace {
 constexpr double kForwardAndBackward = 3;  // y, dx and dw cost the same
 constexpr int64_t kProbeImages = 2;
 // Bytes moved by element-wise work around one product, per output element: batch statistics, normalise, activate,
-// add, and their gradients, in float32 with stock kernels.
-constexpr double kElementwiseBytesPerOutput = 4.0 * 17;
+// add, and their gradients, in float32.
+constexpr double kElementwiseBytesPerOutput = 4.0 * 14;
 
 /// Elements of each operand of a step, on the wire.
 struct OperandSizes {
@@ -37,6 +37,17 @@ double seconds_per_element(const BlindingOptions& blinding, double rows, const M
   return machine.rotate_seconds + (rounds - 1) * machine.row_round_seconds;
 }
 
+/// CPU seconds of what verification reads. Where keys only permute, and no tile has a halo, it is taken on the way.
+double seconds_to_verify(const OperandSizes& sizes, const BlindingOptions& blinding, bool resident,
+                         const MachineModel& machine) {
+  if (!machine.verifies) return 0;
+  const bool on_the_way =
+      blinding.protection == Protection::kPermuted && sizes.decoys == 0 && sizes.x <= sizes.plain_x && sizes.is_weight;
+  if (on_the_way) return 2 * (sizes.x + sizes.y) * machine.verify_on_the_way_seconds;
+  // All four operands once, dy once more for the gradient of a weight, and x, too, if the weight is followed.
+  return ((resident ? 3 : 2) * sizes.plain_x + 3 * sizes.plain_y) * machine.verify_seconds;
+}
+
 void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blinding, const MachineModel& machine) {
   for (double* with_rows : {&sizes.x, &sizes.y, &sizes.rows}) *with_rows *= 1 + sizes.decoys;
   const bool resident = sizes.is_weight && blinding.weights == WeightPlacement::kResident;
@@ -52,15 +63,12 @@ void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blin
 
   const double activations = (x_sent + 1) * sizes.x + (dy_sent + 1) * sizes.y;
   const double weights = (w_sent + w_received) * sizes.w;
-  // x, y and both gradients are projected once, and x once more for the gradient of a weight; dy, too, if it is
-  // followed.
-  const double projected = machine.verifies ? 3 * sizes.plain_x + (resident ? 3 : 2) * sizes.plain_y : 0;
   const int rounds = std::max(1, obfuscation::row_rounds(blinding, static_cast<uint64_t>(sizes.rows)));
   const double left_keys = sizes.key_sets * (blinding.reuse == Reuse::kFull ? 1 : 2);
   layer.seconds_in_tee = layer.flops / machine.tee_flops_per_second;
   layer.seconds_to_blind = activations * seconds_per_element(blinding, sizes.rows, machine) +
                            weights * seconds_per_element(blinding, sizes.weight_rows, machine) +
-                           projected * machine.verify_seconds +
+                           seconds_to_verify(sizes, blinding, resident, machine) +
                            left_keys * sizes.rows * rounds * machine.key_seconds_per_entry +
                            (left_keys + (resident ? 0 : 2 * sizes.key_sets)) * machine.key_seconds;
   if (resident) layer.seconds_saved = sizes.w * machine.optimiser_bytes_per_parameter / machine.tee_bytes_per_second;

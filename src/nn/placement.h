@@ -20,9 +20,10 @@ struct MachineModel {
   /// Blinding or un-blinding one element, one core: to copy or permute it, or the first row round with the channels'
   /// of `rotated`; and each further row round.
   double permute_seconds = 0.8e-9, rotate_seconds = 1.8e-9, row_round_seconds = 1.1e-9;
-  double verify_seconds = 0.4e-9;         ///< to project one element, where results are verified
-  double key_seconds = 1.0e-5;            ///< deriving one key
-  double key_seconds_per_entry = 6.0e-9;  ///< drawing one entry of one round of it
+  double verify_seconds = 0.4e-9;              ///< to project one element, where results are verified
+  double verify_on_the_way_seconds = 0.05e-9;  ///< the same while it is blinded or un-blinded
+  double key_seconds = 1.0e-5;                 ///< deriving one key
+  double key_seconds_per_entry = 6.0e-9;       ///< drawing one entry of one round of it
   double worker_flops_per_second = 2.0e11;
   double link_bytes_per_second = 8.0e9;  ///< between master and worker, each way
   int tee_threads = 1;
