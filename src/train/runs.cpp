@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <sstream>
 
 #include "base/cpu_budget.h"
@@ -108,11 +109,17 @@ void check_matches(const Checkpoint& checkpoint, const nn::ModelOptions& options
 }
 
 /// The TEE's threads, on CPUs of their own if their number was given; workers of this process need the others.
-void use_threads(const RunConfig& config) {
-  if (config.tee_threads > 0 && config.workers.find("inprocess:") == std::string::npos)
-    keep_to_cpus(config.tee_threads);
-  at::set_num_threads(tee_threads(config));
-}
+class RunThreads {
+ public:
+  explicit RunThreads(const RunConfig& config) {
+    if (config.tee_threads > 0 && config.workers.find("inprocess:") == std::string::npos)
+      budget_.emplace(config.tee_threads);
+    at::set_num_threads(tee_threads(config));
+  }
+
+ private:
+  std::optional<CpuBudget> budget_;
+};
 
 void warn_of_known_weights(const RunConfig& config, bool quiet) {
   if (config.workers == "local" || quiet) return;
@@ -179,7 +186,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (!is_kept && (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)))
     refuse_occupied(config.out);
 
-  use_threads(config);
+  const RunThreads threads(config);
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
   std::optional<SecretKey> sealing_key;
   if (is_kept)
