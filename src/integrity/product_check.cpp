@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 #include "integrity/projection.h"
 
@@ -220,6 +221,9 @@ Residual ProductCheck::returned_gradient(const Projection<T>& dw) const {
   std::vector<T> by_tap(static_cast<size_t>(dw.pixels));
   for (int64_t pixel = 0; pixel < dw.pixels; ++pixel)
     by_tap[static_cast<size_t>(pixel % taps * shape_.out + pixel / taps)] = dw.plane(0)[pixel];
+  // Nothing to compare with would pass: a gradient is only checked after `see_output_gradient`.
+  if (expected_weight_gradient_.size() != by_tap.size())
+    throw std::logic_error("integrity: a weight gradient is checked before dY was seen");
   Residual residual;
   subtract(expected_weight_gradient_, by_tap.data(), residual.values);
   const double error = gradient_error(norm_of(sigma_) / std::sqrt(static_cast<double>(shape_.in)));

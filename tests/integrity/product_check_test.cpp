@@ -172,6 +172,14 @@ TYPED_TEST(ProductCheckOf, OneWrongElementIsSeenInEveryResult) {
   }
 }
 
+TYPED_TEST(ProductCheckOf, AWeightGradientIsNotCheckedAgainstNothing) {
+  const ProductShape shape = fitted(shapes().front());
+  Checked<TypeParam> c(shape);
+  const ProductCheck unseen(shape, RoundingModel{}, c.weight);
+  const auto dw = measured(unseen.of_weight_gradient<TypeParam>(), c.product.dw, c.threads);
+  EXPECT_THROW((void)unseen.returned_gradient(dw), std::logic_error);
+}
+
 TYPED_TEST(ProductCheckOf, OperandsOfTheMasterThatAreNotFiniteAccuseNobody) {
   const ProductShape shape = shapes().front();
   Checked<TypeParam> c(shape);
