@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "tempo/worker.h"
+
 namespace tempo {
 
 /// Which secret keys protect operands; equations in docs/blinding.md, guarantees in docs/threat-model.md.
@@ -32,6 +34,11 @@ struct BlindingOptions {
   /// vectors' relations, so a worker that held one weight under two keys can relate them: see docs/threat-model.md.
   int64_t rekey_interval = 10;
   WirePrecision wire = WirePrecision::kFloat32;
+  /// What workers may round the operands of float32 products to: the checks then allow for it.
+  offload::ProductPrecision products = offload::ProductPrecision::kFloat32;
+  /// Parts of a batch of which one is blinded while others are on their way; 0: as it pays. Range 0..64. Only where one
+  /// worker has all rows, and keys mix no further than that. Operands are the same for any number.
+  int slices = 0;
   /// Energy of the noise images that `rotated` mixes with the real ones, relative to theirs; 0 means none. Range
   /// 0..100. Products of two activations (attention) have none.
   double decoys = 3;

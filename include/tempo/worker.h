@@ -59,9 +59,16 @@ using OperandId = uint64_t;
 ///   kMatmul  x [batch, n, d]         w [batch, d, m]        y [batch, n, m]          y = x w
 enum class ProductKind : uint8_t { kLinear = 0, kConv2d = 1, kMatmul = 2 };
 
+/// What a product may round its operands to; sums are of float32 at least. Only of operands that are not float64. A
+/// worker may be more precise: TF32 is there on GPUs alone.
+///   kTf32      11 bits of float32
+///   kBFloat16  8 bits, of the result too; weight gradients, sums over many rows, are kTf32
+enum class ProductPrecision : uint8_t { kFloat32 = 0, kTf32 = 1, kBFloat16 = 2 };
+
 struct Product {
   ProductKind kind = ProductKind::kLinear;
   int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;  ///< kConv2d only
+  ProductPrecision precision = ProductPrecision::kFloat32;
 };
 
 /// y = x * w. Both operands stay stored. The reply is y.
@@ -77,7 +84,13 @@ struct InputGradient {
   std::vector<int64_t> x_shape;
   ElementType reply_type = ElementType::kFloat32;
 };
-/// dw = x^T * dy: the gradient of the second operand, of shape `w_shape`.
+/// Some rows of the two operands of a weight gradient, which were put as operands of their own.
+struct RowPart {
+  OperandId x = 0, dy = 0;
+};
+constexpr size_t kMaxRowParts = 64;  ///< of one weight gradient
+/// dw = x^T * dy: the gradient of the second operand, of shape `w_shape`. Where rows came as several operands, the sum
+/// over x, dy and `further`.
 /// With `keep_as` != 0 dw stays on the worker under that id and the reply is its squared Frobenius norm, float64[1].
 struct WeightGradient {
   Product product;
@@ -85,6 +98,7 @@ struct WeightGradient {
   std::vector<int64_t> w_shape;
   ElementType reply_type = ElementType::kFloat32;
   OperandId keep_as = 0;
+  std::vector<RowPart> further = {};
 };
 /// One SGD step on a resident weight:  g = gradient_scale * dw + weight_decay * w;  v = momentum * v + g;  w -= lr * v.
 /// `step` makes it idempotent: an update whose step is not above the last one applied to `w` changes nothing.

@@ -15,7 +15,7 @@ namespace tempo::integrity {
 /// What rounds on the way from plain operands to an un-blinded result.
 struct RoundingModel {
   double unit_roundoff = 0x1p-24;  ///< of products: 2^-24 for float32, 2^-53 for float64
-  double wire_roundoff = 0;        ///< of activations and gradients on the wire: 2^-9 for bfloat16, else 0
+  double wire_roundoff = 0;        ///< of activations and gradients on the wire, or in products: 2^-9 for bfloat16
   double input_noise = 0;          ///< energy of decoys in X, relative to the real one
   double output_noise = 0;         ///< of decoys in dY
   double key_spread = 1;           ///< by how much scales of keys enlarge relative errors; 1 for orthogonal keys

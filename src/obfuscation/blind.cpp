@@ -169,18 +169,26 @@ class Call {
       products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
   }
 
-  void blind(const T* x, const T* decoys) {
+  void blind(const T* x, const T* decoys, const BlindSlices& slices) {
     walk_.source = x;
     walk_.decoys = decoys;
     carve(0);
-    if (!further_rounds_) return walk_.run(work_, threads_);
-    in_turns([&] {
-      walk_.run(work_, threads_);
-      rounds_.run(walk_.mixed, spare_, threads_);
-    });
+    if (further_rounds_) {
+      in_turns([&] {
+        walk_.run(work_, all_rows(), threads_);
+        rounds_.run(walk_.mixed, spare_, threads_);
+      });
+      if (slices.done) slices.done(all_rows());
+      return;
+    }
+    if (slices.rows.empty()) return walk_.run(work_, all_rows(), threads_);
+    for (const RowRange& rows : slices.rows) {
+      walk_.run(work_, rows, threads_);
+      slices.done(rows);
+    }
   }
 
-  void unblind(T* x, const T* addend) {
+  void unblind(T* x, const T* addend, const UnblindSlices& slices) {
     walk_.addend = addend;
     TileGeometry image = walk_.geometry;
     const bool through_tiles = !further_rounds_ && !image.is_disjoint();
@@ -194,13 +202,21 @@ class Call {
     carve(tile_elements);
     walk_.target = through_tiles ? tiles_ : x;
     if (walk_.accumulate) zero(x, image.images * image.height * image.width * image.channels);
-    if (further_rounds_)
+    if (further_rounds_) {
+      if (!slices.rows.empty()) rounds_.wire = const_cast<std::byte*>(slices.arrive(all_rows()));
       in_turns([&] {
         rounds_.run(walk_.mixed, spare_, threads_);
-        walk_.run(work_, threads_);
+        walk_.run(work_, all_rows(), threads_);
       });
-    else
-      walk_.run(work_, threads_);
+    } else if (slices.rows.empty()) {
+      walk_.run(work_, all_rows(), threads_);
+    } else {
+      for (const RowRange& rows : slices.rows) {
+        walk_.wire = const_cast<std::byte*>(slices.arrive(rows));
+        walk_.first_wire_row = rows.begin;
+        walk_.run(work_, rows, threads_);
+      }
+    }
     if (through_tiles)
       sum_tiles(tiles_, image, *walk_.kernels, x, threads_);
     else if (!walk_.accumulate)
@@ -208,6 +224,8 @@ class Call {
   }
 
  private:
+  [[nodiscard]] RowRange all_rows() const { return {0, walk_.geometry.rows()}; }
+
   /// Calls `body` with walk and rounds set to the positions of each turn.
   template <typename Body>
   void in_turns(const Body& body) {
@@ -264,6 +282,12 @@ bool mixes_nothing(const Key& key) {
   return std::all_of(key.rounds.begin(), key.rounds.end(), [](const KeyRound& round) { return round.block == 1; });
 }
 
+void check_slices(const char* where, const KeyUse& rows, const std::vector<RowRange>& slices) {
+  if (!slices.empty() && slices != slice_rows(*rows.key, static_cast<int64_t>(slices.size())))
+    throw InputError(
+        fmt::format("{}: {} slices of {} rows, expected those of slice_rows", where, slices.size(), rows.key->size));
+}
+
 template <typename T>
 void check_products(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels,
                     const PixelProducts<T>& products) {
@@ -282,6 +306,17 @@ void check_products(const char* where, const TileGeometry& geometry, KeyUse rows
 
 }  // namespace
 
+std::vector<RowRange> slice_rows(const Key& key, int64_t count) {
+  const int64_t rows = key.size;
+  if (key.rounds.size() > 1 || count < 2 || rows == 0) return {{0, rows}};
+  const int64_t sections = (rows + kernels::kSection - 1) / kernels::kSection, most = std::min(count, sections);
+  std::vector<RowRange> slices;
+  for (int64_t i = 0; i < most; ++i)
+    slices.push_back(
+        {sections * i / most * kernels::kSection, std::min(rows, sections * (i + 1) / most * kernels::kSection)});
+  return slices;
+}
+
 bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels) {
   return rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels) &&
          geometry.is_disjoint();
@@ -294,26 +329,29 @@ bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& chan
 
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products) {
+           ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products, const BlindSlices& slices) {
   check<T>("blind", geometry, rows, channels, wire, out, true);
   check_decoys("blind", geometry, decoys.images);
   if (decoys.images > 0 && decoys.pixels == nullptr)
     throw InputError(fmt::format("blind: {} decoys without pixels, expected them", decoys.images));
   check_products("blind", geometry, rows, channels, products);
+  check_slices("blind", rows, slices.rows);
   if (geometry.elements() == 0) return;
   const TileGeometry cut = simplified(geometry);
   Call<T> call(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads);
   call.take(products);
-  call.blind(x, decoys.pixels);
+  call.blind(x, decoys.pixels, slices);
   call.hand_out(products);
 }
 
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products, const T* addend) {
+             ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products, const T* addend,
+             const UnblindSlices& slices) {
   check<T>("unblind", geometry, rows, channels, wire, in, false);
   check_decoys("unblind", geometry, decoy_images);
   check_products("unblind", geometry, rows, channels, products);
+  check_slices("unblind", rows, slices.rows);
   if (addend != nullptr && !takes_addend(geometry, *rows.key, *channels.key))
     throw InputError("unblind: an addend to an operand that is mixed, or cut into tiles; expected neither");
   if (geometry.elements() == 0) return;
@@ -322,7 +360,7 @@ void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry
   Call<T> call(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
                threads);
   call.take(products);
-  call.unblind(x, addend);
+  call.unblind(x, addend, slices);
 }
 
 template <typename T>
@@ -334,9 +372,9 @@ void add(T* x, const T* addend, int64_t elements, ThreadPool& threads) {
 
 #define TEMPO_INSTANTIATE(T)                                                                                          \
   template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,            \
-                      DecoyImages<T>, PixelProducts<T>);                                                              \
+                      DecoyImages<T>, PixelProducts<T>, const BlindSlices&);                                          \
   template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t, \
-                        PixelProducts<T>, const T*);                                                                  \
+                        PixelProducts<T>, const T*, const UnblindSlices&);                                            \
   template void add(T*, const T*, int64_t, ThreadPool&);
 TEMPO_INSTANTIATE(float)
 TEMPO_INSTANTIATE(double)

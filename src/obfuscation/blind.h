@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "obfuscation/key.h"
@@ -59,6 +61,19 @@ bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& ch
 /// Whether something can be added to it on the way: the same, and every pixel is a row.
 bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels);
 
+/// Neighbouring ranges of all rows, about as long each, `count` at most: so that some can be on their way to a worker
+/// or back while others are blinded or un-blinded. One of all rows where `key` mixes further than that.
+std::vector<RowRange> slice_rows(const Key& rows, int64_t count);
+/// What was sliced, in order, as `slice_rows` has it; empty: it is not.
+struct BlindSlices {
+  std::vector<RowRange> rows;
+  std::function<void(const RowRange&)> done;  ///< these rows are finished
+};
+struct UnblindSlices {
+  std::vector<RowRange> rows;
+  std::function<const std::byte*(const RowRange&)> arrive;  ///< waits for these rows, and says where they lie
+};
+
 /// Blinds a batch so that a worker can multiply but not read it:  out = L x M, per tile position.
 /// @param x        [images, height, width, channels] of `geometry`, less decoys; contiguous, element type `T`.
 /// @param rows     acts on the rows of the cut (size geometry.rows()); must be a gathering form.
@@ -74,16 +89,19 @@ bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& chan
 /// @throws InputError if a size, a form, a type or an alignment does not fit; RunError if scratch memory runs out.
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys = {}, PixelProducts<T> products = {});
+           ThreadPool& threads, DecoyImages<T> decoys = {}, PixelProducts<T> products = {},
+           const BlindSlices& slices = {});
 
 /// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles
 /// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
 /// @param decoy_images of `geometry`, its last, which are dropped: x has none.
 /// @param products of x; only where `takes_products`.
 /// @param addend   of the shape of x, is added to it after products were taken; only where `takes_addend`. Or nullptr.
+/// @param slices   where rows lie and when; `in` is not used then.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {}, const T* addend = nullptr);
+             ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {}, const T* addend = nullptr,
+             const UnblindSlices& slices = {});
 
 /// x += addend, for what could not be added on the way.
 template <typename T>

@@ -6,6 +6,14 @@
 
 namespace tempo::obfuscation {
 
+/// Rows [begin, end) of a cut.
+struct RowRange {
+  int64_t begin = 0, end = 0;
+
+  [[nodiscard]] int64_t count() const { return end - begin; }
+  friend bool operator==(const RowRange&, const RowRange&) = default;
+};
+
 /// Row r = (n * tiles_y + ty) * tiles_x + tx. Position (py, px) of row r is image pixel
 ///   y = ty * step_y - offset_y + py * pitch_y,   x = tx * step_x - offset_x + px * pitch_x
 /// and is a zero of the padding where that pixel lies outside the image. Layout is channels-last throughout.

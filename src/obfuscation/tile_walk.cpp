@@ -64,7 +64,11 @@ template <typename T>
 typename TileWalk<T>::OtherSide TileWalk<T>::other_side(int64_t position) const {
   if (wire != nullptr) {
     const int64_t run_bytes = geometry.channels * (wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
-    return {wire + position * run_bytes, geometry.positions() * geometry.channels, {geometry.channels, 0}, wire_bf16};
+    const int64_t row_bytes = geometry.positions() * run_bytes;
+    return {wire + position * run_bytes - first_wire_row * row_bytes,
+            geometry.positions() * geometry.channels,
+            {geometry.channels, 0},
+            wire_bf16};
   }
   T* const panel = mixed + (position - first_position) * panels.per_position * panels.stride;
   return {reinterpret_cast<std::byte*>(panel), panels.width, {panels.width, panels.stride}, false};
@@ -303,12 +307,14 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
 }
 
 template <typename T>
-void TileWalk<T>::run(T* work, ThreadPool& threads) const {
+void TileWalk<T>::run(T* work, const RowRange& some, ThreadPool& threads) const {
   Tickets tickets(threads.threads());
-  const int64_t items = (geometry.rows() + rows_per_item() - 1) / rows_per_item();
+  const int64_t first = some.begin / rows_per_item();
+  const int64_t items = (some.end + rows_per_item() - 1) / rows_per_item() - first;
   threads.parallel_for(items * positions, 1, [&](int64_t begin, int64_t end) {
     const Tickets::Held ticket(tickets);
-    walk(begin, end, work + static_cast<int64_t>(ticket.number()) * work_per_thread());
+    walk(first * positions + begin, first * positions + end,
+         work + static_cast<int64_t>(ticket.number()) * work_per_thread());
   });
 }
 

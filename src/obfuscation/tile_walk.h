@@ -48,11 +48,12 @@ struct TileWalk {
   KeyUse rows;
   const ChannelRounds<T>* channels = nullptr;
   const kernels::Kernels<T>* kernels = nullptr;
-  int64_t real_images = 0;    ///< those after them are decoys: read from elsewhere, never written
-  const T* source = nullptr;  ///< the real images if gathering
-  const T* decoys = nullptr;  ///< and the decoys
-  T* target = nullptr;        ///< the real images if scattering
-  std::byte* wire = nullptr;  ///< the other side, or nullptr: it is `mixed`
+  int64_t real_images = 0;     ///< those after them are decoys: read from elsewhere, never written
+  const T* source = nullptr;   ///< the real images if gathering
+  const T* decoys = nullptr;   ///< and the decoys
+  T* target = nullptr;         ///< the real images if scattering
+  std::byte* wire = nullptr;   ///< the other side, or nullptr: it is `mixed`
+  int64_t first_wire_row = 0;  ///< that `wire` begins with
   bool wire_bf16 = false;
   T* mixed = nullptr;
   Panels panels;        ///< of `mixed`
@@ -70,7 +71,8 @@ struct TileWalk {
   void find_origins(TileOrigin* table, ThreadPool& threads) const;
   /// Elements of `work` for so many threads.
   [[nodiscard]] int64_t work_elements(int threads) const { return threads * work_per_thread(); }
-  void run(T* work, ThreadPool& threads) const;
+  /// @param some all, or those of a slice (blind.h): whole sections, but for the last
+  void run(T* work, const RowRange& some, ThreadPool& threads) const;
 
  private:
   [[nodiscard]] bool gathering() const { return is_gathering(rows.form); }

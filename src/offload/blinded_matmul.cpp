@@ -62,7 +62,7 @@ BlindedMatmul::BatchKeys BlindedMatmul::derive(const Call& call, uint64_t purpos
 }
 
 BlindedMatmul::Blinding BlindedMatmul::blinding_of_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys) {
-  return [this, &call, &keys, a](OperandId id) {
+  return [this, &call, &keys, a](OperandId id, const Session::Slices&) {
     const auto& [batch, n, d, m] = call.shape;
     return session_.blind(id,
                           items_of<Session::BlindItem>(a, n * d, keys.items, &ProductKeys::left, Form::kDirect,
@@ -72,7 +72,7 @@ BlindedMatmul::Blinding BlindedMatmul::blinding_of_a(const Call& call, ConstPlai
 }
 
 BlindedMatmul::Blinding BlindedMatmul::blinding_of_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys) {
-  return [this, &call, &keys, b](OperandId id) {
+  return [this, &call, &keys, b](OperandId id, const Session::Slices&) {
     const auto& [batch, n, d, m] = call.shape;
     return session_.blind(id,
                           items_of<Session::BlindItem>(b, d * m, keys.items, &ProductKeys::inner,
@@ -82,7 +82,7 @@ BlindedMatmul::Blinding BlindedMatmul::blinding_of_b(const Call& call, ConstPlai
 }
 
 BlindedMatmul::Blinding BlindedMatmul::blinding_of_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys) {
-  return [this, &call, &keys, dc](OperandId id) {
+  return [this, &call, &keys, dc](OperandId id, const Session::Slices&) {
     const auto& [batch, n, d, m] = call.shape;
     return session_.blind(
         id,
@@ -98,8 +98,8 @@ void BlindedMatmul::set_sources(const Call& call, ConstPlainTensor a, ConstPlain
     call.b.set_source();
     return;
   }
-  call.a.set_source([make = blinding_of_a(call, a, call.keys), id = call.a.id()] { return make(id); });
-  call.b.set_source([make = blinding_of_b(call, b, call.keys), id = call.b.id()] { return make(id); });
+  call.a.set_source([make = blinding_of_a(call, a, call.keys), id = call.a.id()] { return make(id, {}); });
+  call.b.set_source([make = blinding_of_b(call, b, call.keys), id = call.b.id()] { return make(id, {}); });
 }
 
 template <typename Check>
@@ -125,10 +125,9 @@ BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainT
   call->keys = derive(*call, 0, true, true, true, nullptr);
   call->b = session_.send(Spread::kRows, blinding_of_b(*call, b, call->keys));
   call->a = session_.send(Spread::kRows, blinding_of_a(*call, a, call->keys), call->b);
-  PendingReply reply = session_.submit(
-      Forward{
-          .product = {.kind = ProductKind::kMatmul}, .x = call->a.id(), .w = call->b.id(), .reply_type = call->wire},
-      {.type = call->wire, .shape = {shape.batch, shape.n, shape.m}}, "forward of " + layer_);
+  PendingReply reply =
+      session_.submit(Forward{.product = product(), .x = call->a.id(), .w = call->b.id(), .reply_type = call->wire},
+                      {.type = call->wire, .shape = {shape.batch, shape.n, shape.m}}, "forward of " + layer_);
   call->is_checked = session_.verifier().draw();
   session_.accept(reply, [&](const Buffer& blinded) {
     session_.unblind(blinded, matrix_geometry(shape.n, shape.m),
@@ -159,7 +158,7 @@ void BlindedMatmul::backward(Call& call, ConstPlainTensor a, ConstPlainTensor b,
   Operand b_again, a_again, dc_for_db;
   if (renew_all) b_again = session_.send(Spread::kRows, blinding_of_b(call, b, da_keys), call.b);
   const Operand dc_for_da = session_.send(Spread::kRows, blinding_of_dc(call, dc, da_keys), call.b);
-  PendingReply da_reply = session_.submit(InputGradient{.product = {.kind = ProductKind::kMatmul},
+  PendingReply da_reply = session_.submit(InputGradient{.product = product(),
                                                         .dy = dc_for_da.id(),
                                                         .w = renew_all ? b_again.id() : call.b.id(),
                                                         .x_shape = {batch, n, d},
@@ -167,7 +166,7 @@ void BlindedMatmul::backward(Call& call, ConstPlainTensor a, ConstPlainTensor b,
                                           {.type = call.wire, .shape = {batch, n, d}}, "input_gradient of " + layer_);
   if (renew_all) a_again = session_.send(Spread::kRows, blinding_of_a(call, a, db_keys), call.b);
   if (fresh) dc_for_db = session_.send(Spread::kRows, blinding_of_dc(call, dc, db_keys), call.b);
-  PendingReply db_reply = session_.submit(WeightGradient{.product = {.kind = ProductKind::kMatmul},
+  PendingReply db_reply = session_.submit(WeightGradient{.product = product(),
                                                          .x = renew_all ? a_again.id() : call.a.id(),
                                                          .dy = fresh ? dc_for_db.id() : dc_for_da.id(),
                                                          .w_shape = {batch, d, m},

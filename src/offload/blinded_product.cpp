@@ -26,7 +26,8 @@ struct BlindedProduct::Call {
   ElementType wire = ElementType::kFloat32;
   double flops = 0;
   ProductKeys keys;
-  Operand x, w;  // w is empty with resident weights
+  Session::Slices slices;  // of rows: of x, dy, y and dx
+  Operand x, w;            // w is empty with resident weights
   OperandId w_id = 0;
   std::optional<CallVerifier> verifier;
 
@@ -76,7 +77,7 @@ ProductKeys BlindedProduct::derive(const Call& call, uint64_t purpose, bool left
 
 BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys,
                                                        uint64_t purpose, const ProductsOnTheWay& products) {
-  return [this, &call, x, keys, purpose, products](OperandId id) {
+  return [this, &call, x, keys, purpose, products](OperandId id, const Session::Slices& slices) {
     const DecoyPlan& plan = call.decoys;
     Session::BlindItem item{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}};
     item.products = products;
@@ -88,12 +89,12 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPl
       item.decoy_images = plan.images();
       item.decoys = decoys.data();
     }
-    return session_.blind(id, {item}, call.cut.input, call.wire, call.wire_shape(call.cut.input));
+    return session_.blind(id, {item}, call.cut.input, call.wire, call.wire_shape(call.cut.input), slices);
   };
 }
 
 BlindedProduct::Blinding BlindedProduct::blinding_of_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys) {
-  return [this, &call, w, keys](OperandId id) {
+  return [this, &call, w, keys](OperandId id, const Session::Slices&) {
     return session_.blind(id, {{w, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
                           weight_geometry_, call.type, weight_wire_shape());
   };
@@ -101,7 +102,7 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_w(const Call& call, ConstPl
 
 BlindedProduct::Blinding BlindedProduct::blinding_of_dy(const Call& call, ConstPlainTensor dy, const ProductKeys& keys,
                                                         uint64_t purpose, const ProductsOnTheWay& products) {
-  return [this, &call, dy, keys, purpose, products](OperandId id) {
+  return [this, &call, dy, keys, purpose, products](OperandId id, const Session::Slices& slices) {
     const TileGeometry& out = call.cut.output;
     const DecoyPlan& plan = call.decoys;
     Session::BlindItem item{
@@ -115,14 +116,14 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_dy(const Call& call, ConstP
       item.decoy_images = plan.images();
       item.decoys = decoys.data();
     }
-    return session_.blind(id, {item}, out, call.wire, call.wire_shape(out));
+    return session_.blind(id, {item}, out, call.wire, call.wire_shape(out), slices);
   };
 }
 
 void BlindedProduct::set_sources(const Call& call, ConstPlainTensor x, ConstPlainTensor w) {
   const auto source = [](const Operand& operand, const ConstPlainTensor& plain, const auto& blinding) {
     if (plain.data == nullptr) return operand.set_source();
-    operand.set_source([make = blinding(), id = operand.id()] { return make(id); });
+    operand.set_source([make = blinding(), id = operand.id()] { return make(id, {}); });
   };
   source(call.x, x, [&] { return blinding_of_x(call, x, call.keys, 0); });
   if (call.w) source(call.w, w, [&] { return blinding_of_w(call, w, call.keys); });
@@ -164,8 +165,8 @@ void BlindedProduct::measure(Probe& probe, ConstPlainTensor x) {
   probe.measure(x, session_.threads());
 }
 
-void BlindedProduct::unblind_and_check(const Buffer& blinded, const TileGeometry& geometry, Session::UnblindItem item,
-                                       Probe probe, const Check& check) {
+void BlindedProduct::unblind_and_check(const Session::ArrivingReply& blinded, const TileGeometry& geometry,
+                                       Session::UnblindItem item, Probe probe, const Check& check) {
   const obfuscation::Key &rows = *item.rows.key, &channels = *item.channels.key;
   const bool on_the_way = probe.fits(geometry, rows, channels);
   if (on_the_way) item.products = probe.on_the_way();
@@ -173,7 +174,7 @@ void BlindedProduct::unblind_and_check(const Buffer& blinded, const TileGeometry
   const bool adds_on_the_way = (!probe || on_the_way) && !session_.is_observed() && item.decoy_images == 0 &&
                                obfuscation::takes_addend(geometry, rows, channels);
   const void* const addend = adds_on_the_way ? nullptr : std::exchange(item.addend, nullptr);
-  session_.unblind(blinded, geometry, {item});
+  session_.unblind(blinded, geometry, item);
   if (probe) {
     on_the_way ? probe.arrived() : measure(probe, item.x);
     const Stopwatch watch(session_.counters().verify_seconds);
@@ -223,12 +224,14 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
   call->decoys = plan_decoys(session_.options(), shape.images, cut(shape.images));
   call->cut = cut(shape.images + call->decoys.images());
   const TileGeometry& out = call->cut.output;
+  call->product.precision = session_.options().products;
   if (out.positions() > 1)
     call->product = {.kind = ProductKind::kConv2d,
                      .stride_h = g.stride,
                      .stride_w = g.stride,
                      .dilation_h = out.tile_h == 1 ? 1 : g.dilation,
-                     .dilation_w = out.tile_w == 1 ? 1 : g.dilation};
+                     .dilation_w = out.tile_w == 1 ? 1 : g.dilation,
+                     .precision = call->product.precision};
   call->flops = 2.0 * static_cast<double>(shape.images * out.height * out.width) *
                 static_cast<double>(weight_geometry_.elements());
 
@@ -241,6 +244,8 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->w = session_.send(Spread::kEverywhere, blinding_of_w(*call, w, call->keys));
     call->w_id = call->w.id();
   }
+  const auto largest = static_cast<size_t>(std::max(call->cut.input.elements(), out.elements()));
+  call->slices = session_.slices_of(*call->keys.left, largest * element_bytes(call->wire));
   begin_verification(*call, w);
   Probe of_x = call->verifier ? call->verifier->of_input() : Probe();
   // Decoys want the energy of x before it is blinded.
@@ -250,13 +255,14 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
     call->input_energy =
         of_x ? of_x.energy() : squared_norm(x, shape.images * shape.height * shape.width * g.in, session_.threads());
   call->x = session_.send(Spread::kRows,
-                          blinding_of_x(*call, x, call->keys, 0, on_the_way ? of_x.on_the_way() : ProductsOnTheWay()));
+                          blinding_of_x(*call, x, call->keys, 0, on_the_way ? of_x.on_the_way() : ProductsOnTheWay()),
+                          {}, call->slices);
   if (on_the_way) of_x.arrived();
   if (of_x) call->verifier->see_input(of_x);
   PendingReply reply =
       session_.submit(Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire},
                       {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
-  session_.accept(reply, [&](const Buffer& blinded) {
+  session_.accept_rows(reply, call->slices, [&](const Session::ArrivingReply& blinded) {
     unblind_and_check(
         blinded, out,
         {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}, call->decoys.images()},
@@ -294,7 +300,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
                              session_.threads());
   if (want_dx) {
     if (renew_all) w_again = session_.send(Spread::kEverywhere, blinding_of_w(call, w, dx_keys));
-    dy_for_dx = session_.send(Spread::kRows, blinding_of_dy(call, dy, dx_keys, 1, products), call.x);
+    dy_for_dx = session_.send(Spread::kRows, blinding_of_dy(call, dy, dx_keys, 1, products), call.x, call.slices);
     dx_reply =
         session_.submit(InputGradient{.product = call.product,
                                       .dy = dy_for_dx.id(),
@@ -318,9 +324,9 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   const TensorSpec w_spec{.type = call.type, .shape = weight_wire_shape()};
   const std::string dw_name = "weight_gradient of " + layer_;
   if (want_dw) {
-    if (renew_all) x_again = session_.send(Spread::kRows, blinding_of_x(call, x, dw_keys, 2), call.x);
+    if (renew_all) x_again = session_.send(Spread::kRows, blinding_of_x(call, x, dw_keys, 2), call.x, call.slices);
     if (fresh || !want_dx)
-      dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2, products), call.x);
+      dy_for_dw = session_.send(Spread::kRows, blinding_of_dy(call, dy, dw_keys, 2, products), call.x, call.slices);
     const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
     if (!sums_there)
       dw_reply =
@@ -342,7 +348,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
 
 void BlindedProduct::accept_input_gradient(Call& call, PendingReply& reply, const ProductKeys& keys, PlainTensor dx,
                                            const void* addend) {
-  session_.accept(reply, [&](const Buffer& blinded) {
+  session_.accept_rows(reply, call.slices, [&](const Session::ArrivingReply& blinded) {
     Session::UnblindItem item{
         dx, {keys.left.get(), Form::kTranspose}, {keys.inner.get(), Form::kTranspose}, call.decoys.images()};
     item.addend = addend;
@@ -380,7 +386,7 @@ void BlindedProduct::follow_gradient(Call& call, ConstPlainTensor x) {
 }
 
 void BlindedProduct::unblind_gradient(Call& call, const ProductKeys& keys, const Buffer& blinded, PlainTensor dw) {
-  unblind_and_check(blinded, weight_geometry_,
+  unblind_and_check({blinded, blinded.spec().type}, weight_geometry_,
                     {dw, {keys.right.get(), Form::kTranspose}, {keys.inner.get(), Form::kInverse}},
                     call.verifier ? call.verifier->of_weight_gradient() : Probe(),
                     [&](const Probe& found) { call.verifier->check_weight_gradient(found); });

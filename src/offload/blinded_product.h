@@ -67,7 +67,7 @@ class BlindedProduct {
                      const ProductKeys& otherwise);
   /// @param purpose names the keys, and the noise that goes with the operand.
   /// What is sent, and how to make it again: with `call`, the tensor and the keys as they are now.
-  using Blinding = std::function<Buffer(OperandId)>;
+  using Blinding = Session::Blinding;
   Blinding blinding_of_x(const Call& call, ConstPlainTensor x, const ProductKeys& keys, uint64_t purpose,
                          const ProductsOnTheWay& products = {});
   Blinding blinding_of_w(const Call& call, ConstPlainTensor w, const ProductKeys& keys);
@@ -91,8 +91,8 @@ class BlindedProduct {
   void measure(Probe& probe, ConstPlainTensor x);
   using Check = std::function<void(const Probe&)>;
   /// Un-blinds a result and, unless `probe` is of nothing, checks what it finds; then adds the item's addend.
-  void unblind_and_check(const Buffer& blinded, const obfuscation::TileGeometry& geometry, Session::UnblindItem item,
-                         Probe probe, const Check& check);
+  void unblind_and_check(const Session::ArrivingReply& blinded, const obfuscation::TileGeometry& geometry,
+                         Session::UnblindItem item, Probe probe, const Check& check);
   /// As CallVerifier wants it, for pixels cut by `geometry` and mixed by `rows`; nothing where rows are not mixed.
   [[nodiscard]] CallVerifier::LargestMixed largest_mixed(const obfuscation::TileGeometry& geometry,
                                                          obfuscation::KeyUse rows);
@@ -133,13 +133,16 @@ class BlindedMatmul {
     std::vector<ProductKeys> items;
   };
   BatchKeys derive(const Call& call, uint64_t purpose, bool left, bool inner, bool right, const BatchKeys* otherwise);
-  using Blinding = std::function<Buffer(OperandId)>;
+  using Blinding = Session::Blinding;
   Blinding blinding_of_a(const Call& call, ConstPlainTensor a, const BatchKeys& keys);
   Blinding blinding_of_b(const Call& call, ConstPlainTensor b, const BatchKeys& keys);
   Blinding blinding_of_dc(const Call& call, ConstPlainTensor dc, const BatchKeys& keys);
   void set_sources(const Call& call, ConstPlainTensor a, ConstPlainTensor b);
   template <typename Check>
   void verify(const Call& call, const char* what, const Check& check);
+  [[nodiscard]] Product product() const {
+    return {.kind = ProductKind::kMatmul, .precision = session_.options().products};
+  }
 
   Session& session_;
   std::string layer_;

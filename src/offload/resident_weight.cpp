@@ -53,7 +53,7 @@ ResidentWeight::Keys ResidentWeight::derive(uint64_t epoch) {
 
 Operand ResidentWeight::encrypt(ConstPlainTensor plain, const Keys& keys) {
   const uint64_t before = session_.counters().encryptions;
-  Operand operand = session_.send(Spread::kEverywhere, [&](OperandId id) {
+  Operand operand = session_.send(Spread::kEverywhere, [&](OperandId id, const Session::Slices&) {
     return session_.blind(id, {{plain, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
                           geometry_, type_, wire_shape_);
   });

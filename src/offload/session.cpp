@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "offload/stopwatch.h"
 #include "tempo/error.h"
 
@@ -104,17 +106,34 @@ void Session::restart(SecretKey master) {
   last_passes_.clear();
 }
 
+Session::Slices Session::slices_of(const obfuscation::Key& rows, size_t bytes) const {
+  // Below it a slice's messages and its wait cost more than what overlaps.
+  constexpr size_t kWorthwhileBytes = size_t{4} << 20;
+  constexpr size_t kMost = 8;
+  if (!workers_->is_single()) return {};
+  size_t count = static_cast<size_t>(options_.slices);
+  // A worker on processors of this machine would only be in the way of blinding.
+  if (count == 0) count = workers_->device() == "cpu" ? 1 : std::min(kMost, bytes / kWorthwhileBytes);
+  Slices slices = obfuscation::slice_rows(rows, static_cast<int64_t>(count));
+  return slices.size() > 1 ? slices : Slices();
+}
+
 Buffer Session::blind(OperandId id, const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry,
-                      ElementType wire, std::vector<int64_t> shape) {
+                      ElementType wire, std::vector<int64_t> shape, const Slices& slices) {
   Buffer buffer = workers_->allocate({.type = wire, .shape = std::move(shape)});
   const size_t stride = static_cast<size_t>(geometry.elements()) * element_bytes(wire);
   const Stopwatch watch(counters_.blind_seconds);
   std::byte* out = buffer.data();
+  obfuscation::BlindSlices put;
+  if (!slices.empty()) {
+    workers_->begin_slices(id, buffer.spec());
+    put = {slices, [&](const obfuscation::RowRange& rows) { workers_->put_slice(id, buffer, rows); }};
+  }
   for (const BlindItem& item : items) {
     with_element_type(item.x.type, [&](auto element) {
       using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
       obfuscation::blind<T>(static_cast<const T*>(item.x.data), geometry, item.rows, item.channels, wire, out, threads_,
-                            {item.decoy_images, static_cast<const T*>(item.decoys)}, products<T>(item.products));
+                            {item.decoy_images, static_cast<const T*>(item.decoys)}, products<T>(item.products), put);
     });
     out += stride;
   }
@@ -122,11 +141,15 @@ Buffer Session::blind(OperandId id, const std::vector<BlindItem>& items, const o
   return buffer;
 }
 
-Operand Session::send(Spread spread, const std::function<Buffer(OperandId)>& make, const Operand& like) {
+Operand Session::send(Spread spread, const Blinding& make, const Operand& like, const Slices& slices) {
   const OperandId id = new_operand_id();
   Operand operand(*this, id);
-  workers_->put(
-      id, make(id), spread, [make, id] { return make(id); }, like.id());
+  WorkerPool::Source again = [make, id] { return make(id, {}); };
+  const Buffer buffer = make(id, slices);
+  if (slices.empty())
+    workers_->put(id, buffer, spread, std::move(again), like.id());
+  else
+    workers_->set_source(id, std::move(again));
   ++counters_.encryptions;
   return operand;
 }
@@ -155,21 +178,57 @@ void Session::accept(PendingReply& reply, const WorkerPool::Accept& use) {
   }
 }
 
+void Session::accept_rows(PendingReply& reply, const Slices& slices,
+                          const std::function<void(const ArrivingReply&)>& use) {
+  const WorkerPool::Accept use_whole = [&use](const Buffer& whole) { use({whole, whole.spec().type}); };
+  const auto is_slice = [](const Shard& shard, const obfuscation::RowRange& rows) { return shard.rows == rows; };
+  const bool is_sliced =
+      slices.size() > 1 && std::equal(reply.shards.begin(), reply.shards.end(), slices.begin(), slices.end(), is_slice);
+  if (!is_sliced || is_observed()) return accept(reply, use_whole);
+  size_t next = 0;
+  const auto arrive = [&](const obfuscation::RowRange&) {
+    double waited = 0;
+    const std::byte* rows = nullptr;
+    {
+      const Stopwatch watch(waited);
+      rows = workers_->receive_shard(reply, next++).data();
+    }
+    counters_.wait_seconds += waited;
+    counters_.unblind_seconds -= waited;  // which is running
+    return rows;
+  };
+  try {
+    use({{}, reply.expected.type, {slices, arrive}});
+  } catch (const IntegrityError&) {
+    workers_->resolve(reply, workers_->combine(reply), use_whole, std::current_exception());
+  }
+}
+
+void Session::unblind(const std::byte* in, ElementType wire, const obfuscation::TileGeometry& geometry,
+                      const UnblindItem& item, const obfuscation::UnblindSlices& slices) {
+  const Stopwatch watch(counters_.unblind_seconds);
+  with_element_type(item.x.type, [&](auto element) {
+    using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+    obfuscation::unblind<T>(in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
+                            item.decoy_images, products<T>(item.products), static_cast<const T*>(item.addend), slices);
+  });
+}
+
 void Session::unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry,
                       const std::vector<UnblindItem>& items) {
-  const Stopwatch watch(counters_.unblind_seconds);
   const ElementType wire = reply.spec().type;
   const size_t stride = static_cast<size_t>(geometry.elements()) * element_bytes(wire);
   const std::byte* in = reply.data();
   for (const UnblindItem& item : items) {
-    with_element_type(item.x.type, [&](auto element) {
-      using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
-      obfuscation::unblind<T>(in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
-                              item.decoy_images, products<T>(item.products), static_cast<const T*>(item.addend));
-    });
+    unblind(in, wire, geometry, item, {});
     in += stride;
   }
   if (plain_observer_ != nullptr) plain_observer_->received(reply, geometry, items);
+}
+
+void Session::unblind(const ArrivingReply& reply, const obfuscation::TileGeometry& geometry, const UnblindItem& item) {
+  if (reply.slices.rows.empty()) return unblind(reply.whole, geometry, std::vector<UnblindItem>{item});
+  unblind(nullptr, reply.wire, geometry, item, reply.slices);
 }
 
 }  // namespace tempo::offload

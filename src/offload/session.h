@@ -132,14 +132,21 @@ class Session {
     const void* decoys = nullptr;  ///< their pixels, of x's type
     ProductsOnTheWay products = {};
   };
+  /// How the rows of one product's operands go to the workers, and come back: as `obfuscation::slice_rows` has it.
+  using Slices = std::vector<obfuscation::RowRange>;
+  /// @param bytes of the larger operand; empty where rows go together.
+  [[nodiscard]] Slices slices_of(const obfuscation::Key& rows, size_t bytes) const;
   /// Blinds tensors of equal geometry, one key pair each, into one operand of `shape`.
   /// @param id that the operand will have; for observers
+  /// @param slices not empty, with one item: they are put as they are finished
   Buffer blind(OperandId id, const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry,
-               ElementType wire, std::vector<int64_t> shape);
+               ElementType wire, std::vector<int64_t> shape, const Slices& slices = {});
+  /// Blinds an operand; with slices, puts them, too.
+  using Blinding = std::function<Buffer(OperandId, const Slices&)>;
   /// Sends what `make` blinds. Workers that come in for others make it ask again: until `Operand::set_source` says
   /// otherwise, `make` and all that it refers to must stay as they are.
   /// @param like an operand whose rows this one's belong to.
-  Operand send(Spread spread, const std::function<Buffer(OperandId)>& make, const Operand& like = {});
+  Operand send(Spread spread, const Blinding& make, const Operand& like = {}, const Slices& slices = {});
   /// Sends an operand as it is, to all workers: only for what is already blinded.
   Operand send_blinded_unchecked(const Buffer& operand);
 
@@ -150,6 +157,14 @@ class Session {
   /// The same, and gives it to `use`, which un-blinds and verifies. Where that throws IntegrityError the workers who
   /// were wrong are found and left out, and `use` gets the result of another.
   void accept(PendingReply& reply, const WorkerPool::Accept& use);
+  /// A reply, of which rows may still be on their way.
+  struct ArrivingReply {
+    Buffer whole;  ///< unless there are slices
+    ElementType wire = ElementType::kFloat32;
+    obfuscation::UnblindSlices slices = {};
+  };
+  /// The same for rows, which come in the slices that operands were sent in.
+  void accept_rows(PendingReply& reply, const Slices& slices, const std::function<void(const ArrivingReply&)>& use);
   struct UnblindItem {
     PlainTensor x;
     obfuscation::KeyUse rows, channels;
@@ -159,6 +174,7 @@ class Session {
   };
   /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
   void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);
+  void unblind(const ArrivingReply& reply, const obfuscation::TileGeometry& geometry, const UnblindItem& item);
 
   void count_product(double flops) { counters_.flops += flops; }
 
@@ -178,6 +194,8 @@ class Session {
 
  private:
   friend class Operand;
+  void unblind(const std::byte* in, ElementType wire, const obfuscation::TileGeometry& geometry,
+               const UnblindItem& item, const obfuscation::UnblindSlices& slices);
 
   BlindingOptions options_;
   obfuscation::KeyRing keys_;

@@ -64,12 +64,27 @@ void use_keys(integrity::WeightFingerprint& fingerprint, const obfuscation::Key&
                   unblinded(fingerprint.in_probe(), {&inner, obfuscation::Form::kInverse}));
 }
 
+/// Both operands are rounded, so by the square root of two more than one would be.
+double product_roundoff(offload::ProductPrecision precision) {
+  constexpr double kBoth = 1.4142135623730951;
+  switch (precision) {
+    case ProductPrecision::kFloat32:
+      return 0;
+    case ProductPrecision::kTf32:
+      return kBoth * 0x1p-10;  // tensor cores cut bits off
+    case ProductPrecision::kBFloat16:
+      return kBoth * 0x1p-9;
+  }
+  return 0;
+}
+
 integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,
                                         double input_noise, double output_noise) {
   // Root mean square of the scales times that of their reciprocals: 3.04 for 1..16, 2.87 for log-uniform in [1/4, 4].
   constexpr double kSpreadOfScales = 3.1;
   return {.unit_roundoff = type == ElementType::kFloat64 ? 0x1p-53 : 0x1p-24,
-          .wire_roundoff = wire == ElementType::kBFloat16 ? 0x1p-9 : 0,
+          .wire_roundoff = std::hypot(wire == ElementType::kBFloat16 ? 0x1p-9 : 0,
+                                      type == ElementType::kFloat64 ? 0 : product_roundoff(options.products)),
           .input_noise = input_noise,
           .output_noise = output_noise,
           .key_spread = options.protection == Protection::kPermuted ? kSpreadOfScales : 1};

@@ -31,6 +31,9 @@ const Choices<Coefficients> kCoefficients{{"positive-integer", Coefficients::kPo
 const Choices<Reuse> kReuses{{"full", Reuse::kFull}, {"fresh", Reuse::kFresh}, {"none", Reuse::kNone}};
 const Choices<WeightPlacement> kWeights{{"resident", WeightPlacement::kResident},
                                         {"returned", WeightPlacement::kReturned}};
+const Choices<offload::ProductPrecision> kProducts{{"float32", offload::ProductPrecision::kFloat32},
+                                                   {"tf32", offload::ProductPrecision::kTf32},
+                                                   {"bf16", offload::ProductPrecision::kBFloat16}};
 const Choices<WirePrecision> kWires{{"float32", WirePrecision::kFloat32}, {"bf16", WirePrecision::kBFloat16}};
 const Choices<Optimizer> kOptimizers{{"sgd", Optimizer::kSgd}, {"adamw", Optimizer::kAdamW}};
 const Choices<Schedule> kSchedules{{"cosine", Schedule::kCosine}, {"constant", Schedule::kConstant}};
@@ -179,6 +182,9 @@ std::vector<Field> make_fields() {
   t.integer("rekey-interval", TEMPO_MEMBER(blinding.rekey_interval), 1, int64_t{1} << 31,
             "steps for which resident weights keep their keys");
   t.choice("wire", kWires, TEMPO_MEMBER(blinding.wire), "type of blinded activations");
+  t.choice("products", kProducts, TEMPO_MEMBER(blinding.products), "what workers may round operands of products to");
+  t.integer_or("auto", "slices", TEMPO_MEMBER(blinding.slices), 64,
+               "parts of a batch that are on their way while others are blinded, or auto");
   t.boolean("allow-unprotected", TEMPO_MEMBER(allow_unprotected), "let protection=none start: everything is visible");
   t.text("integrity", TEMPO_MEMBER(integrity),
          "whether results of workers are verified: always, sampled:P (a share P of them), off");
@@ -308,6 +314,8 @@ std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
   copy.out = copy.key = copy.data_key = copy.workers = copy.tls = copy.integrity = copy.metrics = copy.log = "";
   copy.tee_threads = 0;
+  copy.blinding.slices = 0;
+  copy.blinding.products = offload::ProductPrecision::kFloat32;
   copy.worker_timeout = copy.worker_wait = 0;
   copy.gradient_sum = GradientSum::kMaster;
   copy.checkpoint_interval = 0;

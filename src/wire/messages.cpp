@@ -37,6 +37,7 @@ void write(const TensorSpec& spec, v1::TensorSpec& out) {
 }
 
 void write(const offload::Product& product, v1::Product& out) {
+  out.set_precision(static_cast<v1::ProductPrecision>(product.precision));
   switch (product.kind) {
     case ProductKind::kLinear:
       return out.set_kind(v1::PRODUCT_KIND_LINEAR);
@@ -74,6 +75,11 @@ void write(const offload::WeightGradient& op, v1::Operation& out) {
   gradient.mutable_w_shape()->Add(op.w_shape.begin(), op.w_shape.end());
   gradient.set_reply_type(to_proto(op.reply_type));
   gradient.set_keep_as(op.keep_as);
+  for (const offload::RowPart& part : op.further) {
+    v1::RowPart& further = *gradient.add_further();
+    further.set_x(part.x);
+    further.set_dy(part.dy);
+  }
 }
 void write(const offload::Update& op, v1::Operation& out) {
   v1::Update& update = *out.mutable_update();
@@ -192,18 +198,33 @@ int64_t read_step(int64_t value, const char* what) {
   return value;
 }
 
+offload::ProductPrecision read_precision(v1::ProductPrecision precision) {
+  switch (precision) {
+    case v1::PRODUCT_PRECISION_FLOAT32:
+      return offload::ProductPrecision::kFloat32;
+    case v1::PRODUCT_PRECISION_TF32:
+      return offload::ProductPrecision::kTf32;
+    case v1::PRODUCT_PRECISION_BFLOAT16:
+      return offload::ProductPrecision::kBFloat16;
+    default:
+      throw ProtocolError(fmt::format("wire: got precision {}, expected 0 to 2", static_cast<int>(precision)));
+  }
+}
+
 offload::Product read(const v1::Product& product) {
+  const offload::ProductPrecision precision = read_precision(product.precision());
   switch (product.kind()) {
     case v1::PRODUCT_KIND_LINEAR:
-      return {.kind = ProductKind::kLinear};
+      return {.kind = ProductKind::kLinear, .precision = precision};
     case v1::PRODUCT_KIND_MATMUL:
-      return {.kind = ProductKind::kMatmul};
+      return {.kind = ProductKind::kMatmul, .precision = precision};
     case v1::PRODUCT_KIND_CONV2D:
       return {.kind = ProductKind::kConv2d,
               .stride_h = read_step(product.stride_h(), "stride"),
               .stride_w = read_step(product.stride_w(), "stride"),
               .dilation_h = read_step(product.dilation_h(), "dilation"),
-              .dilation_w = read_step(product.dilation_w(), "dilation")};
+              .dilation_w = read_step(product.dilation_w(), "dilation"),
+              .precision = precision};
     default:
       throw ProtocolError(fmt::format("wire: got product {}, expected 1 to 3", static_cast<int>(product.kind())));
   }
@@ -249,6 +270,15 @@ Operation read(const v1::JoinGroup& op) {
                             op.size()};
 }
 
+std::vector<offload::RowPart> read_parts(const v1::WeightGradient& op) {
+  const bool may_have = op.product().kind() != v1::PRODUCT_KIND_MATMUL;
+  const size_t most = may_have ? offload::kMaxRowParts : 0, count = static_cast<size_t>(op.further_size());
+  if (count > most) throw ProtocolError(fmt::format("wire: got {} further parts, expected at most {}", count, most));
+  std::vector<offload::RowPart> parts;
+  for (const v1::RowPart& part : op.further()) parts.push_back({part.x(), part.dy()});
+  return parts;
+}
+
 Operation read(const v1::Operation& operation) {
   switch (operation.kind_case()) {
     case v1::Operation::kForward: {
@@ -263,8 +293,8 @@ Operation read(const v1::Operation& operation) {
     case v1::Operation::kWeightGradient: {
       const v1::WeightGradient& op = operation.weight_gradient();
       const ElementType type = element_type(op.reply_type());
-      return offload::WeightGradient{read(op.product()), op.x(), op.dy(), read_shape(op.w_shape(), type), type,
-                                     op.keep_as()};
+      return offload::WeightGradient{read(op.product()), op.x(),        op.dy(), read_shape(op.w_shape(), type), type,
+                                     op.keep_as(),       read_parts(op)};
     }
     case v1::Operation::kUpdate:
       return read(operation.update());

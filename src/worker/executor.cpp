@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "tempo/error.h"
 #include "worker/collective.h"
+#include "worker/device_queues.h"
 
 namespace tempo::worker {
 
@@ -37,31 +40,65 @@ ElementType element_type(at::ScalarType type) {
   return ElementType::kBFloat16;
 }
 
-at::Tensor to_tensor(const Buffer& buffer, const at::Device& device) {
+/// The memory, which the tensor holds on to.
+at::Tensor view_of(const Buffer& buffer) {
   auto owner = buffer.owner();
-  at::Tensor tensor = torch::from_blob(
+  return torch::from_blob(
       buffer.data(), buffer.spec().shape, [owner](void*) {}, at::TensorOptions(scalar_type(buffer.spec().type)));
-  return tensor.to(device);
 }
 
-Buffer to_buffer(const at::Tensor& result, ElementType type) {
-  at::Tensor tensor = result.to(at::kCPU, scalar_type(type)).contiguous();
+Buffer buffer_of(const at::Tensor& tensor) {
   std::shared_ptr<std::byte> data(static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {});
-  return {{.type = type, .shape = tensor.sizes().vec()}, std::move(data)};
+  return {{.type = element_type(tensor.scalar_type()), .shape = tensor.sizes().vec()}, std::move(data)};
 }
+
+/// What an operation replies: a tensor of this type.
+struct Result {
+  at::Tensor tensor;
+  ElementType type = ElementType::kFloat32;
+};
 
 /// The reply where a tensor stays here.
-Buffer squared_norm(const at::Tensor& tensor) {
+Result squared_norm(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.flatten().to(at::kDouble);
-  return to_buffer(flat.dot(flat).view({1}), ElementType::kFloat64);
+  return {flat.dot(flat).view({1}), ElementType::kFloat64};
 }
 
-Buffer nothing() { return Buffer::allocate({.type = ElementType::kFloat32, .shape = {0}}); }
+Result nothing() { return {at::empty({0}, at::kFloat), ElementType::kFloat32}; }
 
-/// Operands narrower than float32 are widened: products accumulate in float32 at least.
 at::Tensor widened(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kBFloat16 ? tensor.to(at::kFloat) : tensor;
 }
+
+/// An operand in the type that its product is computed in.
+at::Tensor as_factor(const at::Tensor& tensor, const Product& product) {
+  const bool is_narrow = product.precision == offload::ProductPrecision::kBFloat16;
+  return is_narrow && tensor.scalar_type() == at::kFloat ? tensor.to(at::kBFloat16)
+         : is_narrow                                     ? tensor
+                                                         : widened(tensor);
+}
+
+/// Lets float32 products round to TF32 or not while they are started. The setting is of the process: products of
+/// several sessions are started one after the other.
+class ScopedTf32 {
+ public:
+  ScopedTf32(const at::Device& device, const Product& product) {
+    if (!device.is_cuda()) return;
+    lock_ = std::unique_lock(mutex());
+    set(product.precision != offload::ProductPrecision::kFloat32);
+  }
+  static void set(bool allowed) {
+    at::globalContext().setAllowTF32CuDNN(allowed);
+    at::globalContext().setAllowTF32CuBLAS(allowed);
+  }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex of_process;
+    return of_process;
+  }
+  std::unique_lock<std::mutex> lock_;
+};
 
 at::Tensor to_nchw(const at::Tensor& nhwc) { return nhwc.permute({0, 3, 1, 2}); }
 at::Tensor to_nhwc(const at::Tensor& nchw) { return nchw.permute({0, 2, 3, 1}); }
@@ -121,6 +158,7 @@ struct Executor::State {
   std::unordered_set<OperandId> lent;                  // others may read this memory: not to be changed in place
   std::shared_ptr<Collective> collective;              // null: no sums with other workers
   std::unique_ptr<WorkerGroup> group;                  // null: in none
+  std::unique_ptr<DeviceQueues> queues;                // null: the device is the host
 
   const at::Tensor& operand(OperandId id) const {
     const auto found = store.find(id);
@@ -128,25 +166,41 @@ struct Executor::State {
     return found->second;
   }
 
-  Buffer run(const offload::Forward& op) {
-    return to_buffer(forward(op.product, widened(operand(op.x)), widened(operand(op.w))), op.reply_type);
+  [[nodiscard]] at::Tensor factor(OperandId id, const Product& product) const {
+    return as_factor(operand(id), product);
   }
 
-  Buffer run(const offload::InputGradient& op) {
-    return to_buffer(input_gradient(op.product, widened(operand(op.dy)), widened(operand(op.w)), op.x_shape),
-                     op.reply_type);
+  Result run(const offload::Forward& op) {
+    const ScopedTf32 tf32(device, op.product);
+    return {forward(op.product, factor(op.x, op.product), factor(op.w, op.product)), op.reply_type};
   }
 
-  Buffer run(const offload::WeightGradient& op) {
-    const at::Tensor dw =
-        weight_gradient(op.product, widened(operand(op.x)), widened(operand(op.dy)), op.w_shape).contiguous();
-    if (op.keep_as == 0) return to_buffer(dw, op.reply_type);
-    Buffer norm = squared_norm(dw);
+  Result run(const offload::InputGradient& op) {
+    const ScopedTf32 tf32(device, op.product);
+    return {input_gradient(op.product, factor(op.dy, op.product), factor(op.w, op.product), op.x_shape), op.reply_type};
+  }
+
+  Result run(const offload::WeightGradient& op) {
+    const ScopedTf32 tf32(device, op.product);
+    const auto is_like = [this](OperandId part, OperandId first) {
+      const at::Tensor &a = operand(part), &b = operand(first);
+      return a.dim() == b.dim() && a.dim() > 0 && a.sizes().slice(1) == b.sizes().slice(1);
+    };
+    for (const offload::RowPart& part : op.further)
+      TORCH_CHECK(is_like(part.x, op.x) && is_like(part.dy, op.dy), "parts of rows of another shape");
+    at::Tensor dw = weight_gradient_of(op, {op.x, op.dy});
+    for (const offload::RowPart& part : op.further) dw.add_(weight_gradient_of(op, part));
+    if (op.keep_as == 0) return {dw, op.reply_type};
     store[op.keep_as] = dw;
-    return norm;
+    return squared_norm(dw);
   }
 
-  Buffer run(const offload::Update& op) {
+  /// Of some rows: float32 at least, and nobody else's.
+  [[nodiscard]] at::Tensor weight_gradient_of(const offload::WeightGradient& op, const offload::RowPart& rows) const {
+    return weight_gradient(op.product, widened(operand(rows.x)), widened(operand(rows.dy)), op.w_shape).contiguous();
+  }
+
+  Result run(const offload::Update& op) {
     at::Tensor w = operand(op.w), velocity = operand(op.velocity);
     const at::Tensor dw = operand(op.dw);
     TORCH_CHECK(w.sizes() == dw.sizes() && w.sizes() == velocity.sizes(), "update of a weight of another shape");
@@ -161,10 +215,12 @@ struct Executor::State {
     return nothing();
   }
 
-  Buffer run(const offload::Fetch& op) {
+  Result run(const offload::Fetch& op) {
     const at::Tensor& tensor = operand(op.operand);
+    // A copy from a device reads it while later operations may change it.
+    if (queues != nullptr) return {tensor.clone(), element_type(tensor.scalar_type())};
     lent.insert(op.operand);
-    return to_buffer(tensor, element_type(tensor.scalar_type()));
+    return {tensor, element_type(tensor.scalar_type())};
   }
 
   /// What was put or fetched stays as it was: whoever has it may read it later.
@@ -174,7 +230,7 @@ struct Executor::State {
     lent.erase(id);
   }
 
-  Buffer run(const offload::JoinGroup& op) {
+  Result run(const offload::JoinGroup& op) {
     group.reset();
     if (collective == nullptr)
       throw ProtocolError("worker: join_group refused: this worker takes no part in sums (tempo-worker --collective)");
@@ -182,14 +238,29 @@ struct Executor::State {
     return nothing();
   }
 
-  Buffer run(const offload::AllReduce& op) {
+  Result run(const offload::AllReduce& op) {
     if (group == nullptr) throw ProtocolError("worker: all_reduce refused: the session is in no group");
     const auto found = store.find(op.operand);
     // The others must learn that there is none.
     const at::Tensor sum = group->sum(found == store.end() ? at::Tensor() : found->second);
-    Buffer norm = squared_norm(sum);
     store[op.operand] = sum;
-    return norm;
+    return squared_norm(sum);
+  }
+
+  /// Brings a result to the host.
+  Started deliver(const Result& result, const Place& place) const {
+    const at::ScalarType type = scalar_type(result.type);
+    std::optional<Buffer> there;
+    if (place) there = place({.type = result.type, .shape = result.tensor.sizes().vec()});
+    if (queues == nullptr || result.tensor.is_cpu()) {
+      if (!there) return {buffer_of(result.tensor.to(type).contiguous()), {}};
+      view_of(*there).copy_(result.tensor);
+      return {*std::move(there), {}};
+    }
+    const at::Tensor from = result.tensor.to(type).contiguous();
+    if (!there) there = Buffer::allocate({.type = result.type, .shape = from.sizes().vec()});
+    Completion completion = queues->download(from, view_of(*there));
+    return {*std::move(there), std::move(completion)};
   }
 };
 
@@ -200,11 +271,14 @@ Executor::Executor(const std::string& device, std::shared_ptr<Collective> collec
                                            .updated_at = {},
                                            .lent = {},
                                            .collective = std::move(collective),
-                                           .group = nullptr});
+                                           .group = nullptr,
+                                           .queues = make_device_queues(at::Device(device))});
     at::empty({1}, at::TensorOptions(state_->device));
-    // TF32 keeps 10 bits of a float32 operand: products would silently be 1e-3 off.
-    at::globalContext().setAllowTF32CuDNN(false);
-    at::globalContext().setAllowTF32CuBLAS(false);
+    ScopedTf32::set(false);
+    at::globalContext().setBenchmarkCuDNN(true);  // a layer's shapes stay the same
+#if TORCH_VERSION_MAJOR >= 2
+    at::globalContext().setAllowBF16ReductionCuBLAS(false);
+#endif
   } catch (const c10::Error&) {
     throw InputError(
         fmt::format("device: got \"{}\", expected cpu, or cuda:N with a GPU and a LibTorch that has CUDA", device));
@@ -213,10 +287,18 @@ Executor::Executor(const std::string& device, std::shared_ptr<Collective> collec
 
 Executor::~Executor() = default;
 
-void Executor::put(OperandId id, Buffer operand) {
-  state_->store[id] = to_tensor(operand, state_->device);
-  state_->lent.insert(id);
+Completion Executor::put(OperandId id, Buffer operand) {
   state_->updated_at.erase(id);
+  const at::Tensor tensor = view_of(operand);
+  if (state_->queues == nullptr) {
+    state_->store[id] = tensor.to(state_->device);
+    state_->lent.insert(id);
+    return {};
+  }
+  state_->lent.erase(id);
+  auto [copy, done] = state_->queues->upload(tensor);
+  state_->store[id] = copy;
+  return done;
 }
 
 void Executor::free(const std::vector<OperandId>& ids) {
@@ -227,14 +309,23 @@ void Executor::free(const std::vector<OperandId>& ids) {
   }
 }
 
-Buffer Executor::run(const offload::Operation& operation) {
+Started Executor::start(const offload::Operation& operation, const Place& place) {
   const torch::NoGradGuard no_grad;
   try {
-    return std::visit([this](const auto& op) { return state_->run(op); }, operation);
+    c10::OptionalStreamGuard guard;
+    if (state_->queues != nullptr) guard.reset_stream(state_->queues->products());
+    const Result result = std::visit([this](const auto& op) { return state_->run(op); }, operation);
+    return state_->deliver(result, place);
   } catch (const c10::Error& error) {
     throw ProtocolError(
         fmt::format("worker: {} refused: {}", offload::operation_name(operation), error.what_without_backtrace()));
   }
+}
+
+Buffer Executor::run(const offload::Operation& operation) {
+  const Started started = start(operation);
+  if (started.completion) started.completion();
+  return started.result;
 }
 
 uint64_t Executor::stored_bytes() const {

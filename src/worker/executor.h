@@ -1,7 +1,9 @@
 /// The worker's arithmetic: LibTorch on blinded operands. UNTRUSTED; knows nothing of keys, models or data.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +13,21 @@ namespace tempo::worker {
 
 class Collective;
 
-/// An operand store and the products over it. Not thread-safe: one thread owns it.
+/// Waits for what a device was asked to do, and holds on to the host memory that it reads or writes until then; empty
+/// where nothing is under way. To be called once, on any thread. @throws ProtocolError if the device failed.
+using Completion = std::function<void()>;
+
+/// An operation that was started.
+struct Started {
+  offload::Buffer result;  ///< its values are there after `completion`
+  Completion completion;
+};
+
+/// Memory where a result should lie; nothing: wherever it is.
+using Place = std::function<std::optional<offload::Buffer>(const offload::TensorSpec&)>;
+
+/// An operand store and the products over it. On a GPU, copies to it, products, and copies from it run beside one
+/// another, each kind in the order in which it was asked for. Not thread-safe: one thread owns it.
 class Executor {
  public:
   /// @param device "cpu" or "cuda:N". @param collective for sums with other workers; null: they are refused.
@@ -21,9 +37,13 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  void put(offload::OperandId id, offload::Buffer operand);
+  /// The operand's memory must stay as it is until it is freed, or, with a completion, until that is done.
+  Completion put(offload::OperandId id, offload::Buffer operand);
   void free(const std::vector<offload::OperandId>& ids);
-  /// @throws ProtocolError for an unknown operand or shapes that do not fit; the store is unchanged then.
+  /// @throws ProtocolError for an unknown operand or shapes that do not fit, the store is unchanged then; what `place`
+  /// throws.
+  Started start(const offload::Operation& operation, const Place& place = {});
+  /// Starts it and waits.
   offload::Buffer run(const offload::Operation& operation);
 
   [[nodiscard]] uint64_t stored_bytes() const;

@@ -12,6 +12,7 @@
 
 #include "tempo/error.h"
 #include "wire/reply_size.h"
+#include "worker/completions.h"
 #include "worker/executor.h"
 
 namespace tempo::worker {
@@ -134,7 +135,8 @@ struct Session::State {
     missing.erase(id);
     if (std::string reason = no_room(id, operand.bytes()); !reason.empty()) return miss(id, std::move(reason));
     try {
-      executor.put(id, operand);
+      // A device that fails here fails what comes after it, too.
+      if (Completion copied = executor.put(id, operand)) completions.add(std::move(copied), [](const auto&) {});
       stored.put(id, operand.spec());
     } catch (const std::exception& error) {  // out of device memory, say
       miss(id, fmt::format("worker: operand {} could not be stored: {}", id, error.what()));
@@ -177,7 +179,12 @@ struct Session::State {
       decltype(find)& among;
       const std::string* operator()(const offload::Forward& op) const { return among({op.x, op.w}); }
       const std::string* operator()(const offload::InputGradient& op) const { return among({op.dy, op.w}); }
-      const std::string* operator()(const offload::WeightGradient& op) const { return among({op.x, op.dy}); }
+      const std::string* operator()(const offload::WeightGradient& op) const {
+        const std::string* reason = among({op.x, op.dy});
+        for (size_t i = 0; reason == nullptr && i < op.further.size(); ++i)
+          reason = among({op.further[i].x, op.further[i].dy});
+        return reason;
+      }
       const std::string* operator()(const offload::Update& op) const { return among({op.w, op.velocity, op.dw}); }
       const std::string* operator()(const offload::Fetch& op) const { return among({op.operand}); }
       const std::string* operator()(const offload::JoinGroup&) const { return nullptr; }
@@ -187,8 +194,32 @@ struct Session::State {
   }
 
   void refuse(const OperationTag& operation, RefusalCause cause, const std::string& reason) {
-    monitor->refused(operation, cause);
-    listener.refused(operation.number, reason);
+    completions.add({}, [this, operation, cause, reason](const auto&) {
+      monitor->refused(operation, cause);
+      listener.refused(operation.number, reason);
+    });
+  }
+
+  /// Hands a result over once it is there.
+  void reply(const OperationTag& tag, Started started, std::chrono::steady_clock::time_point begin) {
+    completions.add(std::move(started.completion),
+                    [this, tag, begin, result = std::move(started.result)](const std::exception_ptr& error) mutable {
+                      if (error) {
+                        monitor->refused(tag, RefusalCause::kNotComputable);
+                        return listener.refused(tag.number, message_of(error));
+                      }
+                      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+                      monitor->done(tag, seconds.count(), result.bytes());
+                      listener.replied(tag.number, std::move(result));
+                    });
+  }
+
+  static std::string message_of(const std::exception_ptr& error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& known) {
+      return known.what();
+    }
   }
 
   void run(uint64_t number, const offload::Operation& operation) {
@@ -201,20 +232,18 @@ struct Session::State {
     // A sum that this worker has no operand for: the others of the group must be told, or would wait for it.
     const bool is_awaited = std::holds_alternative<offload::AllReduce>(operation);
     if (missing_because != nullptr && !is_awaited) return refuse(tag, RefusalCause::kOperandMissing, *missing_because);
-    Buffer result;
     try {
       const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });
       if (const std::string reason = too_large(operation, spec); !reason.empty())
         return refuse(tag, RefusalCause::kTooLarge, reason);
       const auto begin = std::chrono::steady_clock::now();
-      result = executor.run(operation);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      Started started =
+          executor.start(operation, [this](const TensorSpec& result) { return listener.memory_for(result); });
       if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
-      monitor->done(tag, seconds.count(), result.bytes());
+      reply(tag, std::move(started), begin);
     } catch (const std::exception& error) {
-      return refuse(tag, RefusalCause::kNotComputable, missing_because == nullptr ? error.what() : *missing_because);
+      refuse(tag, RefusalCause::kNotComputable, missing_because == nullptr ? error.what() : *missing_because);
     }
-    listener.replied(number, std::move(result));
   }
 
   const SessionLimits limits;
@@ -231,6 +260,7 @@ struct Session::State {
   size_t waiting = 0;          // operations
   uint64_t waiting_bytes = 0;  // of jobs not yet done
   bool is_stopping = false;
+  Completions completions;
   std::thread thread;
 };
 

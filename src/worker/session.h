@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,12 @@ struct SessionLimits {
 /// Thread-safe. A put that does not fit the memory limit does not end the session: operations that name it are refused.
 class Session {
  public:
-  /// What became of an operation; called on the session's thread, in the order of submission.
+  /// What became of an operation; in the order of submission, one call at a time.
   struct Listener {
     virtual ~Listener() = default;
+    /// Memory where a result should lie; nothing: the listener takes it from wherever it is. Called while an earlier
+    /// result may be handed over. @throws ProtocolError: there is none, and the operation is refused.
+    virtual std::optional<offload::Buffer> memory_for(const offload::TensorSpec&) { return std::nullopt; }
     virtual void replied(uint64_t number, offload::Buffer result) = 0;
     virtual void refused(uint64_t number, const std::string& reason) = 0;
   };

@@ -12,6 +12,28 @@
 namespace tempo::offload {
 namespace {
 
+/// How far products of two workers may lie apart where one rounds operands and the other need not.
+double difference_of(const Operation& operation) {
+  struct Visitor {
+    ProductPrecision operator()(const Forward& op) const { return op.product.precision; }
+    ProductPrecision operator()(const InputGradient& op) const { return op.product.precision; }
+    ProductPrecision operator()(const WeightGradient& op) const { return op.product.precision; }
+    ProductPrecision operator()(const Update&) const { return ProductPrecision::kFloat32; }
+    ProductPrecision operator()(const Fetch&) const { return ProductPrecision::kFloat32; }
+    ProductPrecision operator()(const JoinGroup&) const { return ProductPrecision::kFloat32; }
+    ProductPrecision operator()(const AllReduce&) const { return ProductPrecision::kFloat32; }
+  };
+  switch (std::visit(Visitor{}, operation)) {
+    case ProductPrecision::kFloat32:
+      return 0;
+    case ProductPrecision::kTf32:
+      return 8e-3;
+    case ProductPrecision::kBFloat16:
+      return 3e-2;
+  }
+  return 0;
+}
+
 /// How far the same rows of two honest workers may lie apart, of a row's norm: they add in another order.
 double honest_difference(ElementType type) {
   switch (type) {
@@ -81,7 +103,10 @@ void WorkerPool::resolve(const PendingReply& reply, const Buffer& combined, cons
                          const std::exception_ptr& refusal) {
   const std::string wrong = fmt::format("its result of {} was wrong", reply.what);
   last_error_ = refusal;
-  if (reply.shards.size() == 1) quarantine(reply.shards.front().by, wrong);
+  const size_t first = reply.shards.front().by;
+  const bool is_of_one =
+      std::all_of(reply.shards.begin(), reply.shards.end(), [&](const Shard& shard) { return shard.by == first; });
+  if (is_of_one) quarantine(first, wrong);
   const RowRange all{0, reply.shards.back().rows.end};
   for (size_t witness = pick({}); witness < members_.size(); witness = pick({})) {
     ++reissued_;
@@ -106,7 +131,9 @@ void WorkerPool::resolve(const PendingReply& reply, const Buffer& combined, cons
 std::vector<size_t> WorkerPool::liars_of(const PendingReply& reply, const Buffer& combined, const Buffer& proven,
                                          size_t witness) {
   std::vector<size_t> liars;
-  if (reply.shards.size() < 2) return liars;
+  const size_t first = reply.shards.front().by;
+  if (std::all_of(reply.shards.begin(), reply.shards.end(), [&](const Shard& s) { return s.by == first; }))
+    return liars;
   const ElementType type = reply.expected.type;
   double worst = 0;
   size_t most_likely = witness;
@@ -122,7 +149,7 @@ std::vector<size_t> WorkerPool::liars_of(const PendingReply& reply, const Buffer
       const Buffer again = compute_alone(reply, shard.rows, witness);
       difference = largest_row_difference(shard.result.data(), again.data(), type, all_rows, row_size);
     }
-    if (difference > honest_difference(type)) liars.push_back(shard.by);
+    if (difference > std::max(honest_difference(type), difference_of(reply.operation))) liars.push_back(shard.by);
     if (difference > worst) {
       worst = difference;
       most_likely = shard.by;

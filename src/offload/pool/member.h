@@ -20,6 +20,7 @@ struct Member {
   std::string uri;
   MemberState state = MemberState::kAbsent;
   std::shared_ptr<Worker> worker;  ///< of active members only
+  std::string device;              ///< as it says
   uint64_t life = 0;               ///< counts connections: what an earlier one stored is gone
   double share = 1;                ///< of the rows, relative to the others'
   double done = 0, seconds = 0;    ///< of the work since shares were last set, and the time it took

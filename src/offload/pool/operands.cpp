@@ -99,6 +99,43 @@ void WorkerPool::try_upload(OperandId id, Stored& stored, const Place& place, co
   }
 }
 
+void WorkerPool::begin_slices(OperandId id, const TensorSpec& spec) {
+  stored_[id] = {.spec = spec, .spread = Spread::kRows, .source = {}, .cut = {}, .pieces = {}};
+}
+
+void WorkerPool::put_slice(OperandId id, const Buffer& whole, const RowRange& rows) {
+  if (active() == 0) throw_alone();
+  Stored& sliced = stored(id);
+  sliced.cut.push_back(rows);
+  try_upload(id, sliced, {rows, pick({})}, whole);
+  if (active() == 0) throw_alone();
+}
+
+std::vector<OperandId> WorkerPool::pieces_of(OperandId id, const RowRange& rows, size_t member) const {
+  std::vector<OperandId> ids;
+  const auto found = stored_.find(id);
+  if (found == stored_.end()) return ids;
+  int64_t at = rows.begin;
+  for (const Piece& piece : found->second.pieces) {
+    if (piece.member != member || piece.rows.begin != at || piece.rows.end > rows.end || !is_alive(piece)) continue;
+    ids.push_back(piece.id);
+    at = piece.rows.end;
+  }
+  return at == rows.end ? ids : std::vector<OperandId>();
+}
+
+std::vector<WorkerPool::Place> WorkerPool::holders(const Stored& stored) const {
+  std::vector<Place> places;
+  for (const RowRange& rows : stored.cut) {
+    const size_t member = holder(stored, rows);
+    if (!places.empty() && places.back().member == member && places.back().rows.end == rows.begin)
+      places.back().rows.end = rows.end;
+    else
+      places.push_back({rows, member});
+  }
+  return places;
+}
+
 OperandId WorkerPool::ensure(OperandId id, const RowRange& rows, size_t member) {
   Stored& operand = stored(id);
   const RowRange wanted = operand.spread == Spread::kEverywhere ? RowRange{0, rows_of(operand.spec)} : rows;
@@ -132,7 +169,7 @@ size_t WorkerPool::replicas(OperandId id) const {
 
 bool WorkerPool::is_whole(OperandId id) const {
   const auto found = stored_.find(id);
-  return found != stored_.end() && found->second.cut.size() == 1;
+  return found != stored_.end() && holders(found->second).size() == 1;
 }
 
 void WorkerPool::free(OperandId id) {

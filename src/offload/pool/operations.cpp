@@ -76,8 +76,11 @@ struct WorkerPool::Translate {
     return op;
   }
   Operation operator()(WeightGradient op) const {
-    op.x = at(op.x);
-    op.dy = at(op.dy);
+    const std::vector<OperandId> x = pool.pieces_of(op.x, rows, member), dy = pool.pieces_of(op.dy, rows, member);
+    const bool is_sliced = x.size() > 1 && x.size() == dy.size() && x.size() <= kMaxRowParts;
+    for (size_t i = 1; is_sliced && i < x.size(); ++i) op.further.push_back({x[i], dy[i]});
+    op.x = is_sliced ? x.front() : at(op.x);
+    op.dy = is_sliced ? dy.front() : at(op.dy);
     if (is_matmul(op.product)) op.w_shape.front() = rows.count();
     return op;
   }
@@ -115,8 +118,10 @@ PendingReply WorkerPool::submit(Operation operation, TensorSpec expected, std::s
   if (reply.combine == Combine::kEach) {
     for (const Piece& piece : lead.pieces)
       if (is_alive(piece)) places.push_back({piece.rows, piece.member});
-  } else {
+  } else if (reply.combine == Combine::kRows) {
     for (const RowRange& rows : lead.cut) places.push_back({rows, holder(lead, rows)});
+  } else {
+    places = holders(lead);
   }
   for (const Place& place : places)
     start_somewhere(reply, reply.shards.emplace_back(Shard{.rows = place.rows}), place.member);
@@ -157,12 +162,19 @@ void WorkerPool::start_elsewhere(PendingReply& reply, Shard& shard) {
 }
 
 Buffer WorkerPool::receive(PendingReply& reply) {
-  const auto start = Clock::now();
-  const auto is_open = [](const Shard& shard) { return !shard.is_done; };
-  while (std::any_of(reply.shards.begin(), reply.shards.end(), is_open)) poll(reply);
-  measure(reply);
-  if (observer_ != nullptr) observer_->completed(operation_name(reply.operation), seconds_since(start));
+  for (size_t i = 0; i < reply.shards.size(); ++i) receive_shard(reply, i);
   return combine(reply);
+}
+
+const Buffer& WorkerPool::receive_shard(PendingReply& reply, size_t index) {
+  const auto start = Clock::now();
+  while (!reply.shards[index].is_done) poll(reply);
+  reply.waited += seconds_since(start);
+  if (index + 1 == reply.shards.size()) {
+    measure(reply);
+    if (observer_ != nullptr) observer_->completed(operation_name(reply.operation), reply.waited);
+  }
+  return reply.shards[index].result;
 }
 
 void WorkerPool::poll(PendingReply& reply) {
@@ -177,7 +189,7 @@ void WorkerPool::poll(PendingReply& reply) {
       slowest_done = std::max(slowest_done, shard.seconds);
       continue;
     }
-    waiting = &shard;
+    if (waiting == nullptr) waiting = &shard;
     open += shard.attempts.size();
   }
   if (waiting == nullptr) return;
@@ -238,7 +250,8 @@ void WorkerPool::reissue_if_late(PendingReply& reply, Shard& shard, double slowe
 }
 
 void WorkerPool::measure(const PendingReply& reply) {
-  if (reply.combine == Combine::kEach || reply.shards.size() < 2) return;
+  const auto is_first = [&](const Shard& shard) { return shard.by == reply.shards.front().by; };
+  if (reply.combine == Combine::kEach || std::all_of(reply.shards.begin(), reply.shards.end(), is_first)) return;
   double slowest = 0;
   int64_t rows = 0;
   for (const Shard& shard : reply.shards) {

@@ -46,6 +46,7 @@ struct PendingReply {
   std::string what;  ///< for messages: "forward of layer1.conv1"
   Combine combine = Combine::kOne;
   std::vector<Shard> shards;
+  double waited = 0;  ///< seconds, for what was received
 };
 
 }  // namespace tempo::offload

@@ -4,15 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "obfuscation/tile_geometry.h"
+
 namespace tempo::offload {
 
-/// Rows [begin, end).
-struct RowRange {
-  int64_t begin = 0, end = 0;
-
-  [[nodiscard]] int64_t count() const { return end - begin; }
-  friend bool operator==(const RowRange&, const RowRange&) = default;
-};
+using obfuscation::RowRange;
 
 /// Cuts `rows` into neighbouring ranges, one a share, in proportion: off by less than one row. Some may be empty.
 /// @param shares not negative, with a positive sum.

@@ -65,6 +65,7 @@ std::string WorkerPool::name() const {
 
 void WorkerPool::activate(Member& member, std::shared_ptr<Worker> worker) {
   member.worker = std::move(worker);
+  member.device = member.worker->describe().device;
   member.state = MemberState::kActive;
   ++member.life;
   member.late = 0;

@@ -83,6 +83,13 @@ class WorkerPool {
   /// Stores an operand. @param source may be empty: it is lost with the workers that have it.
   /// @param like another one whose cut it shares.
   void put(OperandId id, const Buffer& operand, Spread spread, Source source, OperandId like = 0);
+  /// Whether one worker has all work; `device` is what it says it computes on.
+  [[nodiscard]] bool is_single() const { return active() == 1; }
+  [[nodiscard]] const std::string& device() const { return members_[pick({})].device; }
+  /// Begins an operand whose rows come in slices, all to one worker.
+  void begin_slices(OperandId id, const TensorSpec& spec);
+  /// The next rows. @param whole all of the operand, of which these rows are finished.
+  void put_slice(OperandId id, const Buffer& whole, const RowRange& rows);
   void set_source(OperandId id, Source source);
   /// Gives a replicated operand to active workers that do not have it.
   void replicate(OperandId id, const Buffer& operand);
@@ -92,6 +99,10 @@ class WorkerPool {
   PendingReply submit(Operation operation, TensorSpec expected, std::string what);
   /// Waits for the whole reply; its shape and type are right, its values untrusted.
   Buffer receive(PendingReply& reply);
+  /// Waits for one part of it; of all, it is the same as `receive`.
+  const Buffer& receive_shard(PendingReply& reply, size_t index);
+  /// The whole of what was received in parts.
+  [[nodiscard]] Buffer combine(const PendingReply& reply) const;
   /// `reply` was not what `accept` takes, and `refusal` says so. Finds a worker whose result it takes, and quarantines
   /// all who were wrong; throws `refusal` where there is none.
   void resolve(const PendingReply& reply, const Buffer& combined, const Accept& accept,
@@ -150,6 +161,10 @@ class WorkerPool {
   void try_upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole);
   /// The id of these rows on a member; sent there first if need be.
   OperandId ensure(OperandId id, const RowRange& rows, size_t member);
+  /// Ids of pieces on a member that make up these rows, in order; empty if there are none that do.
+  [[nodiscard]] std::vector<OperandId> pieces_of(OperandId id, const RowRange& rows, size_t member) const;
+  /// Who has which rows, neighbouring ones of one member together.
+  [[nodiscard]] std::vector<Place> holders(const Stored& stored) const;
   void note_kept(const Operation& operation, const TensorSpec& spec, size_t member);
   Stored& stored(OperandId id);
 
@@ -165,7 +180,6 @@ class WorkerPool {
   void give_up_silent(const PendingReply& reply, Shard& shard);
   void reissue_if_late(PendingReply& reply, Shard& shard, double slowest_done);
   void measure(const PendingReply& reply);
-  Buffer combine(const PendingReply& reply) const;
 
   // Disputes: dispute.cpp
   Buffer compute_alone(const PendingReply& reply, const RowRange& rows, size_t member);

@@ -49,7 +49,7 @@ class InprocessWorker final : public Worker {
   void put(OperandId id, Buffer operand) override {
     enqueue([this, id, operand = std::move(operand)] {
       try {
-        executor_->put(id, operand);
+        if (const worker::Completion copied = executor_->put(id, operand)) copied();
       } catch (const std::exception& error) {
         // Out of device memory, say. There is no reply to a put: the operations that need it will fail.
         put_failure_ = error.what();

@@ -20,21 +20,30 @@ std::optional<uint64_t> ShmOperands::allocate(uint64_t bytes, std::chrono::milli
 
 bool ShmOperands::holds(uint64_t offset, uint64_t bytes) const {
   const std::lock_guard lock(mutex_);
-  const auto block = blocks_.find(offset);
-  return block != blocks_.end() && bytes <= block->second.bytes;
+  const auto block = block_at(offset);
+  return block != blocks_.end() && bytes <= block->second.bytes - (offset - block->first);
+}
+
+ShmOperands::Blocks::const_iterator ShmOperands::block_at(uint64_t offset) const {
+  auto block = blocks_.upper_bound(offset);
+  if (block == blocks_.begin()) return blocks_.end();
+  --block;
+  const bool is_inside = offset == block->first || offset - block->first < block->second.bytes;
+  return is_inside ? block : blocks_.end();
 }
 
 void ShmOperands::lend(uint64_t offset) {
   const std::lock_guard lock(mutex_);
-  ++blocks_.at(offset).lent;
+  ++blocks_.at(block_at(offset)->first).lent[offset];
 }
 
 void ShmOperands::give_back(uint64_t offset) {
   const std::lock_guard lock(mutex_);
-  const auto block = blocks_.find(offset);
-  if (block == blocks_.end() || block->second.lent == 0)
+  const auto at = block_at(offset);
+  const auto block = at == blocks_.end() ? blocks_.end() : blocks_.find(at->first);
+  if (block == blocks_.end() || block->second.lent.count(offset) == 0)
     throw ProtocolError(fmt::format("the worker freed operand memory at {} that it does not hold", offset));
-  --block->second.lent;
+  if (--block->second.lent[offset] == 0) block->second.lent.erase(offset);
   release_if_unused(block);
 }
 
@@ -49,7 +58,7 @@ void ShmOperands::drop(uint64_t offset) noexcept {
 std::string ShmOperands::fill() const { return fmt::format("{} of {} bytes in use", area_.used(), area_.bytes()); }
 
 void ShmOperands::release_if_unused(std::map<uint64_t, Block>::iterator block) {
-  if (block->second.has_buffer || block->second.lent > 0) return;
+  if (block->second.has_buffer || !block->second.lent.empty()) return;
   const uint64_t offset = block->first;
   blocks_.erase(block);
   [[maybe_unused]] const bool was_given = area_.release(offset);

@@ -20,9 +20,9 @@ class ShmOperands {
 
   /// For a Buffer of the master. Empty if there is no room within `patience`.
   std::optional<uint64_t> allocate(uint64_t bytes, std::chrono::milliseconds patience);
-  /// Whether what was given out at `offset` has at least `bytes`.
+  /// Whether `bytes` at `offset` were given out, as a whole or part of one.
   [[nodiscard]] bool holds(uint64_t offset, uint64_t bytes) const;
-  /// The operand was put: the worker uses it, once for every put.
+  /// The operand that lies here was put: the worker uses it, once for every put.
   void lend(uint64_t offset);
   /// The worker says it is done. @throws ProtocolError if it holds nothing there.
   void give_back(uint64_t offset);
@@ -36,14 +36,17 @@ class ShmOperands {
  private:
   struct Block {
     uint64_t bytes = 0;
-    uint64_t lent = 0;
+    std::map<uint64_t, uint64_t> lent = {};  ///< offset -> how often
     bool has_buffer = true;
   };
-  void release_if_unused(std::map<uint64_t, Block>::iterator block);
+  using Blocks = std::map<uint64_t, Block>;
+  /// The block that this offset lies in, or the end.
+  [[nodiscard]] Blocks::const_iterator block_at(uint64_t offset) const;
+  void release_if_unused(Blocks::iterator block);
 
   wire::ShmArea area_;
   mutable std::mutex mutex_;
-  std::map<uint64_t, Block> blocks_;
+  Blocks blocks_;
 };
 
 /// Replies that the master still reads. Thread-safe.

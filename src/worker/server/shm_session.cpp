@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <mutex>
+#include <optional>
+#include <unordered_set>
 
 #include "tempo/error.h"
 #include "wire/shm_area.h"
@@ -69,19 +72,33 @@ class ShmSession::Memory : public std::enable_shared_from_this<ShmSession::Memor
   wire::ShmChannel channel_;
 };
 
-/// Copies results into the reply area and announces them.
+/// Results in the reply area, and their announcements.
 class ShmSession::Replies final : public Session::Listener {
  public:
   Replies(Memory& memory, SessionMonitor& monitor)
       : memory_(memory), monitor_(monitor), area_(memory.segment().layout().replies()) {}
 
+  /// None where the master holds all of it: `replied` then says so.
+  std::optional<Buffer> memory_for(const offload::TensorSpec& spec) override {
+    const auto offset = area_.allocate(spec.bytes(), kReleasePatience);
+    if (!offset) return std::nullopt;
+    {
+      const std::lock_guard lock(mutex_);
+      unsent_.insert(*offset);
+    }
+    std::shared_ptr<std::byte> memory(memory_.segment().at(*offset),
+                                      [this, at = *offset](std::byte*) { give_back_unsent(at); });
+    return Buffer(spec, std::move(memory), true);
+  }
+
   void replied(uint64_t number, Buffer result) override {
-    const auto offset = area_.allocate(result.bytes(), kReleasePatience);
+    std::optional<uint64_t> offset = take_unsent(result);
+    if (!offset && (offset = area_.allocate(result.bytes(), std::chrono::milliseconds(0))) && result.bytes() > 0)
+      std::memcpy(memory_.segment().at(*offset), result.data(), result.bytes());
     if (!offset) {
       monitor_.reply_refused(number, result.bytes());
       return refused(number, no_room(result.bytes()));
     }
-    if (result.bytes() > 0) std::memcpy(memory_.segment().at(*offset), result.data(), result.bytes());
     memory_.send(wire::Reply{.number = number, .spec = result.spec(), .offset = *offset});
   }
 
@@ -96,6 +113,19 @@ class ShmSession::Replies final : public Session::Listener {
   void close() { area_.close(); }
 
  private:
+  /// Where a result lies that was given memory here. From now on it is the master's to release.
+  std::optional<uint64_t> take_unsent(const Buffer& result) {
+    const uint64_t offset =
+        reinterpret_cast<uintptr_t>(result.data()) - reinterpret_cast<uintptr_t>(memory_.segment().at(0));
+    const std::lock_guard lock(mutex_);
+    return unsent_.erase(offset) > 0 ? std::optional(offset) : std::nullopt;
+  }
+  /// Of an operation that was refused after all.
+  void give_back_unsent(uint64_t offset) {
+    const std::lock_guard lock(mutex_);
+    if (unsent_.erase(offset) > 0) static_cast<void>(area_.release(offset));
+  }
+
   [[nodiscard]] std::string no_room(uint64_t bytes) const {
     return fmt::format(
         "worker: no reply memory for {} bytes ({} of {} in use); release replies, or start the worker "
@@ -106,6 +136,8 @@ class ShmSession::Replies final : public Session::Listener {
   Memory& memory_;
   SessionMonitor& monitor_;
   wire::ShmArea area_;
+  std::mutex mutex_;
+  std::unordered_set<uint64_t> unsent_;  // offsets given out for results that are not announced yet
 };
 
 ShmSession::ShmSession(wire::UniqueDescriptor socket, const ServerOptions& options) : options_(options) {

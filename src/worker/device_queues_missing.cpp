@@ -1,0 +1,8 @@
+// Of a build without CUDA.
+#include "worker/device_queues.h"
+
+namespace tempo::worker {
+
+std::unique_ptr<DeviceQueues> make_device_queues(const at::Device&) { return nullptr; }
+
+}  // namespace tempo::worker
