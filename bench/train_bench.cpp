@@ -44,6 +44,8 @@ const std::vector<Setting>& all_settings() {
       {"permuted_reuse_none", "--protection permuted --weights returned --reuse none --conv-tile 4"},
       {"permuted_reuse_fresh", "--protection permuted --weights returned --reuse fresh --conv-tile 4"},
       {"permuted", "--protection permuted --weights returned --reuse full --conv-tile 4"},
+      {"permuted_whole", "--protection permuted --weights returned --conv-tile 4 --slices 1"},
+      {"permuted_bf16", "--protection permuted --weights returned --conv-tile 4 --wire bf16 --products tf32"},
       {"permuted_unverified", "--protection permuted --weights returned --conv-tile 4 --integrity off"},
       {"rotated_returned", "--protection rotated --weights returned"},
       {"rotated_resident", "--protection rotated --weights resident"},
@@ -254,7 +256,8 @@ Options parse(int argc, char** argv) {
   return options;
 }
 
-bool is_possible(const std::string& model, const Setting& setting) {
+bool is_possible(const std::string& model, const Setting& setting, const std::string& device) {
+  if (setting.name == "permuted_whole" && device == "cpu") return false;  // as `permuted` is there
   const bool is_resident = setting.flags.find("resident") != std::string::npos;
   return !is_resident || model.rfind("vit", 0) != 0;  // AdamW runs in the TEE
 }
@@ -275,7 +278,7 @@ int run_train(int argc, char** argv) {
           for (const Setting& setting : all_settings()) {
             const bool is_wanted = options.settings.empty() ||
                                    std::count(options.settings.begin(), options.settings.end(), setting.name) > 0;
-            if (!is_wanted || !is_possible(model, setting)) continue;
+            if (!is_wanted || !is_possible(model, setting, options.device)) continue;
             if (setting.name == "local" && workers != options.workers.front()) continue;
             const Case what{model, setting, batch, workers};
             const std::string name = fmt::format("{}/{}/batch:{}/workers:{}", model, setting.name, batch,

@@ -39,13 +39,13 @@ if [ -n "$prefix" ]; then
   prefix=$(cd "$prefix" && pwd)
   libraries=$prefix/usr/lib/$(uname -m)-linux-gnu
   export PKG_CONFIG_PATH=$libraries/pkgconfig:$prefix/usr/lib/pkgconfig:$prefix/usr/share/pkgconfig
-  export PKG_CONFIG_SYSROOT_DIR=$prefix LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-} CPATH=$prefix/usr/include
+  export PKG_CONFIG_SYSROOT_DIR=$prefix LD_LIBRARY_PATH=$libraries:${LD_LIBRARY_PATH:-} CPATH=$prefix/usr/include:$prefix/usr/include/$(uname -m)-linux-gnu
   export LIBRARY_PATH=$libraries PATH=$prefix/usr/bin:$PATH
 fi
 [ -d "${CUDA_HOME:-/usr/local/cuda}/bin" ] && PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
 mkdir -p "$build"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DTEMPO_GRPC=OFF -DTEMPO_METRICS=OFF \
-  -DTEMPO_TESTS=OFF "-DCMAKE_PREFIX_PATH=$torch;${prefix:+$prefix/usr;}${CMAKE_PREFIX_PATH:-}" >"$build.log" 2>&1 ||
+  -DTEMPO_AUDIT=OFF -DTEMPO_TESTS=OFF "-DCMAKE_PREFIX_PATH=$torch;${prefix:+$prefix/usr;}${CMAKE_PREFIX_PATH:-}" >"$build.log" 2>&1 ||
   { tail -5 "$build.log" >&2; echo "gpu_bench: configuring failed, see $build.log" >&2; exit 1; }
 ninja -C "$build" tempo tempo-worker tempo-bench >>"$build.log" 2>&1 ||
   { grep -m 5 -E "error|FAILED" "$build.log" >&2; echo "gpu_bench: building failed, see $build.log" >&2; exit 1; }
@@ -63,7 +63,7 @@ for model in ${models//,/ }; do
   fi
   # One process a model: losses are checked against those of `local`, which runs first.
   timeout "$limit" "$build/apps/tempo-bench" train --rounds 1 --steps "$steps" --batch-size "$batch" --model "$model" \
-    --setting "local,unprotected,none,permuted,$resident" --tee-threads "$threads" --worker-device "$device" \
+    --setting "local,unprotected,none,permuted_whole,permuted,permuted_bf16,$resident" --tee-threads "$threads" --worker-device "$device" \
     --benchmark_out="$out/$model.json" >"$out/$model.log" 2>&1 ||
     echo "gpu_bench: $model was cut off or failed: $(tail -1 "$out/$model.log")" >&2
   if [ -n "$sampler" ]; then kill "$sampler" 2>/dev/null || true; fi

@@ -7,7 +7,9 @@ import pathlib
 import subprocess
 
 NAMES = {"unprotected": "unprotected, on the device", "local": "wholly in the TEE", "none": "Tempo, nothing hidden",
-         "permuted": "Tempo, `permuted`", "rotated_resident": "Tempo, `rotated`, resident (default)",
+         "permuted": "Tempo, `permuted`", "permuted_whole": "the same, batches not sliced",
+         "permuted_bf16": "Tempo, `permuted`, bf16 wire, TF32 products",
+         "rotated_resident": "Tempo, `rotated`, resident (default)",
          "rotated_returned": "Tempo, `rotated`, returned"}
 
 

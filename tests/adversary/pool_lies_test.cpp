@@ -118,5 +118,24 @@ TEST(PoolLies, TheOnlyWorkerThatLiesEndsTheStep) {
   EXPECT_THAT(message_of<IntegrityError>([&] { training.step(); }), HasSubstr("from liar is not the product"));
 }
 
+/// Every slice of a batch is as good a place to lie as the whole.
+TEST(PoolLies, ALieInASliceIsFound) {
+  BlindingOptions options = options_of(WeightPlacement::kReturned);
+  options.protection = Protection::kPermuted;
+  options.slices = 4;
+  constexpr int64_t kScale = 8;  // 1,680 and 320 rows
+  for (const int opportunity : {0, 1, 2, 3, 4, 6, 8}) {
+    SCOPED_TRACE(fmt::format("opportunity {}", opportunity));
+    Workers workers;
+    SmallTraining training(workers.pool({}, 0, 30 + static_cast<uint64_t>(opportunity)), options, kScale);
+    training.step();
+    workers.liar->arm(Lie::kElement, kSize, opportunity);
+    workers.liar->end_pass();
+    EXPECT_THAT(message_of<IntegrityError>([&] { training.steps(2); }), HasSubstr("from liar is not the product"));
+    EXPECT_TRUE(workers.liar->has_lied());
+    EXPECT_EQ(training.workers().active(), 0U);
+  }
+}
+
 }  // namespace
 }  // namespace tempo::audit

@@ -142,6 +142,17 @@ TEST(Parity, SkipConnectionUnderEverySetting) {
         }
 }
 
+/// Batches large enough to be cut: rows travel in slices where keys mix no further, and the result is the same.
+TEST(Parity, SlicedBatchesUnderEverySetting) {
+  for (BlindingOptions options : testing::blinding_cases())
+    for (const auto& [kernel, tile] : {std::pair{1, 1}, {3, 1}, {3, 4}}) {
+      options.conv_tile = tile;
+      options.slices = 3;
+      const Shape shape{tile == 1 ? 5 : 70, 16, 12, 17, 19, kernel, 1, kernel / 2};
+      check_convolution(options, shape, torch::kFloat32);
+    }
+}
+
 TEST(Parity, LinearUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t rows : {1, 3, 16, 130})
@@ -231,6 +242,34 @@ TEST(Parity, BFloat16WireIsCloseAndNarrow) {
     expect_equal(got, want, 1e-2);
     EXPECT_GT(relative_error(got.y, want.y), 1e-5) << "float32 went over the wire";
   }
+}
+
+/// On a CPU TF32 products are float32's; bf16 ones are not. Either way they are verified as what they may be.
+TEST(Parity, NarrowProductsPassTheirChecks) {
+  for (const Protection protection : {Protection::kPermuted, Protection::kRotated})
+    for (const WirePrecision wire : {WirePrecision::kFloat32, WirePrecision::kBFloat16})
+      for (const auto precision : {offload::ProductPrecision::kTf32, offload::ProductPrecision::kBFloat16}) {
+        const BlindingOptions options{.protection = protection, .wire = wire, .products = precision};
+        SCOPED_TRACE(fmt::format("{} products {}", train::describe(options), static_cast<int>(precision)));
+        torch::manual_seed(kSeed);
+        const Tensor x = torch::randn({4, 16, 8, 8}), w = torch::randn({32, 16, 3, 3}), b = torch::zeros({32});
+        const Tensor dy = torch::randn({4, 32, 8, 8});
+        const auto session = testing::make_session(options);
+        const auto layer =
+            std::make_shared<BlindedLayer>(*session, "conv", offload::ProductGeometry{16, 32, 3, 3, 1, 1, 1});
+        session->begin_pass({obfuscation::Period::kStep, 1, 0});
+        const auto plain = [](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
+          return torch::conv2d(x_, w_, b_, 1, 1);
+        };
+        const auto offloaded = [&](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
+          return offloaded_conv2d(layer, x_, w_, b_);
+        };
+        const Gradients want = run(plain, x, w, b, dy), got = run(offloaded, x, w, b, dy);
+        expect_equal(got, want, 2e-2);
+        if (precision == offload::ProductPrecision::kBFloat16) {
+          EXPECT_GT(relative_error(got.y, want.y), 1e-4);
+        }
+      }
 }
 
 // A worker that has operand sizes wrong must not be believed; here: a session that is given a lying one.

@@ -112,6 +112,45 @@ TEST_P(Conformance, AgreesWithTheEmbeddedWorkerBitForBit) {
   expect_same({.kind = ProductKind::kMatmul}, {4, 16, 8}, {4, 8, 12}, {4, 16, 12});
 }
 
+/// Slices of one operand, put one by one out of its memory, are operands of their own.
+TEST_P(Conformance, RowsOfOneBufferCanBePutApart) {
+  const Buffer whole = random_operand(*worker_, {512, 16});
+  const Buffer w = random_operand(*worker_, {8, 16}), dy = random_operand(*worker_, {512, 8});
+  const auto rows_of = [](const Buffer& buffer, int64_t begin, int64_t end) {
+    const size_t row = buffer.bytes() / 512;
+    return Buffer({.shape = {end - begin, buffer.spec().shape[1]}},
+                  {buffer.owner(), buffer.data() + static_cast<size_t>(begin) * row}, buffer.is_shared());
+  };
+  const Buffer copy = Buffer::allocate(whole.spec());
+  std::memcpy(copy.data(), whole.data(), whole.bytes());
+  worker_->put(9, w);
+  worker_->put(1, rows_of(whole, 0, 256));
+  worker_->put(2, rows_of(whole, 256, 512));
+  worker_->put(3, copy);
+  worker_->put(4, rows_of(dy, 0, 256));
+  worker_->put(5, rows_of(dy, 256, 512));
+  worker_->put(6, dy);
+  const Buffer y = worker_->submit(Forward{.product = {}, .x = 3, .w = 9}).get();
+  const Buffer top = worker_->submit(Forward{.product = {}, .x = 1, .w = 9}).get();
+  const Buffer bottom = worker_->submit(Forward{.product = {}, .x = 2, .w = 9}).get();
+  const auto differs = [](const Buffer& a, const std::byte* b) {
+    double most = 0;
+    for (size_t i = 0; i < a.bytes() / sizeof(float); ++i)
+      most = std::max(
+          most, double{std::abs(reinterpret_cast<const float*>(a.data())[i] - reinterpret_cast<const float*>(b)[i])});
+    return most;
+  };
+  EXPECT_LT(differs(top, y.data()), 1e-5);
+  EXPECT_LT(differs(bottom, y.data() + top.bytes()), 1e-5);
+  const Buffer dw = worker_->submit(WeightGradient{.product = {}, .x = 3, .dy = 6, .w_shape = {8, 16}}).get();
+  const Buffer sum =
+      worker_
+          ->submit(WeightGradient{.product = {}, .x = 1, .dy = 4, .w_shape = {8, 16}, .further = {{.x = 2, .dy = 5}}})
+          .get();
+  EXPECT_LT(differs(dw, sum.data()), 1e-3);
+  worker_->free({1, 2, 3, 4, 5, 6, 9});
+}
+
 TEST_P(Conformance, DescribesTheWorker) {
   const WorkerDescription description = worker_->describe();
   EXPECT_THAT(server_->uri(), HasSubstr(description.name));

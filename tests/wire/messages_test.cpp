@@ -93,6 +93,14 @@ TEST(Messages, OperationsComeBackAsTheyWere) {
       operation_round_trip(offload::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 4}, .keep_as = 11});
   EXPECT_EQ(dw.keep_as, 11U);
   EXPECT_EQ(dw.w_shape, (std::vector<int64_t>{3, 4}));
+  EXPECT_TRUE(dw.further.empty());
+  const auto sliced = operation_round_trip(offload::WeightGradient{
+      .product = convolution(), .x = 1, .dy = 2, .w_shape = {3, 4}, .further = {{.x = 5, .dy = 6}, {.x = 7, .dy = 8}}});
+  ASSERT_EQ(sliced.further.size(), 2U);
+  EXPECT_EQ(sliced.further[1].x, 7U);
+  EXPECT_EQ(sliced.further[1].dy, 8U);
+  for (const auto precision : {offload::ProductPrecision::kTf32, offload::ProductPrecision::kBFloat16})
+    EXPECT_EQ(operation_round_trip(offload::Forward{.product = {.precision = precision}}).product.precision, precision);
   const auto update = operation_round_trip(offload::Update{.w = 1,
                                                            .velocity = 2,
                                                            .dw = 3,

@@ -67,6 +67,38 @@ TEST(Executor, AnUpdateIsAppliedOnce) {
   EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0);
 }
 
+TEST(Executor, AGradientIsSummedOverPartsOfRows) {
+  Executor executor("cpu");
+  executor.put(1, filled({5, 2}, 1));
+  executor.put(2, filled({5, 3}, 2));
+  executor.put(3, filled({4, 2}, 3));
+  executor.put(4, filled({4, 3}, 1));
+  executor.put(5, filled({4, 6}, 1));
+  offload::WeightGradient gradient{
+      .product = {}, .x = 1, .dy = 2, .w_shape = {3, 2}, .further = {{.x = 3, .dy = 4}, {.x = 3, .dy = 4}}};
+  EXPECT_FLOAT_EQ(first(executor.run(gradient)), 5 * 2 + 2 * 4 * 3);
+  gradient.further = {{.x = 5, .dy = 4}};
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(gradient); }), HasSubstr("parts of rows of another shape"));
+}
+
+TEST(Executor, PutsAResultWhereItIsToldTo) {
+  Executor executor("cpu");
+  executor.put(1, filled({4, 8}, 1));
+  executor.put(2, filled({3, 8}, 2));
+  const Buffer there = Buffer::allocate({.type = offload::ElementType::kBFloat16, .shape = {4, 3}});
+  const Started started =
+      executor.start(offload::Forward{.product = {}, .x = 1, .w = 2, .reply_type = offload::ElementType::kBFloat16},
+                     [&](const offload::TensorSpec& result) {
+                       EXPECT_EQ(result, there.spec());
+                       return there;
+                     });
+  EXPECT_FALSE(started.completion);
+  EXPECT_EQ(started.result.data(), there.data());
+  uint16_t bits = 0;
+  std::memcpy(&bits, there.data() + 22, sizeof bits);
+  EXPECT_EQ(bits, 0x4180) << "16 in bfloat16";
+}
+
 TEST(Executor, AKeptGradientAnswersWithItsNormAlone) {
   Executor executor("cpu");
   executor.put(1, filled({5, 2}, 1));

@@ -183,25 +183,30 @@ struct Kernels {
 };
 
 struct KernelSet {
-  Kernels<float> f32;
-  Kernels<double> f64;
+  const Kernels<float>* f32;
+  const Kernels<double>* f64;
 };
 
-const KernelSet& reference_kernels();
+KernelSet reference_kernels();
 /// The kernels compiled for one Highway target, which this machine must support.
-const KernelSet& simd_kernels(int64_t target);
+template <typename T>
+const Kernels<T>& simd_kernels(int64_t target);
+template <>
+const Kernels<float>& simd_kernels(int64_t target);
+template <>
+const Kernels<double>& simd_kernels(int64_t target);
 /// The kernels of the calling thread's instruction set (blind.h: ScopedIsa). Resolve once, then hand to helpers.
-const KernelSet& current_kernels();
+KernelSet current_kernels();
 
 template <typename T>
 const Kernels<T>& select(const KernelSet& set);
 template <>
 inline const Kernels<float>& select(const KernelSet& set) {
-  return set.f32;
+  return *set.f32;
 }
 template <>
 inline const Kernels<double>& select(const KernelSet& set) {
-  return set.f64;
+  return *set.f64;
 }
 
 }  // namespace tempo::obfuscation::kernels

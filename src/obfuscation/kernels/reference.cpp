@@ -205,9 +205,6 @@ constexpr Kernels<T> kTable = {gather_block<T>,    scatter_block<T>, mix_rows<T,
 
 }  // namespace
 
-const KernelSet& reference_kernels() {
-  static constexpr KernelSet kSet = {kTable<float>, kTable<double>};
-  return kSet;
-}
+KernelSet reference_kernels() { return {&kTable<float>, &kTable<double>}; }
 
 }  // namespace tempo::obfuscation::kernels

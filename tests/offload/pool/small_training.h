@@ -25,12 +25,13 @@ class SmallTraining {
  public:
   static constexpr uint64_t kSeed = 20;
 
-  SmallTraining(std::unique_ptr<offload::WorkerPool> pool, const BlindingOptions& options)
+  /// @param scale of the batch
+  SmallTraining(std::unique_ptr<offload::WorkerPool> pool, const BlindingOptions& options, int64_t scale = 1)
       : session_(options, SecretKey::random(), std::move(pool), 1,
                  {.policy = integrity::Policy::kAlways, .probability = 1}) {
-    add({.images = 6, .height = 7, .width = 5},
+    add({.images = 6 * scale, .height = 7, .width = 5},
         {.in = 9, .out = 11, .kernel_h = 3, .kernel_w = 3, .stride = 1, .padding = 1});
-    add({.images = 40}, {.in = 17, .out = 12});
+    add({.images = 40 * scale}, {.in = 17, .out = 12});
   }
 
   [[nodiscard]] offload::Session& session() { return session_; }

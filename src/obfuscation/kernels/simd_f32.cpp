@@ -1,0 +1,36 @@
+// The kernels of float, once per instruction set of Highway.
+#include "base/simd_targets.h"
+#include "obfuscation/kernels/kernels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "obfuscation/kernels/simd_f32.cpp"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+//
+#include "hwy/highway.h"
+#include "obfuscation/kernels/simd_block-inl.h"
+#include "obfuscation/kernels/simd_rows-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tempo::obfuscation::kernels::HWY_NAMESPACE {
+
+const Kernels<float>* kernels_f32() {
+  static constexpr Kernels<float> kTable = {gather_block<float>, scatter_block<float>, gather_rows<float>,
+                                            scatter_rows<float>, mix_wide<float>,      sum_runs<float>};
+  return &kTable;
+}
+
+}  // namespace tempo::obfuscation::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tempo::obfuscation::kernels {
+
+HWY_EXPORT(kernels_f32);
+
+template <>
+const Kernels<float>& simd_kernels(int64_t target) {
+  return *HWY_DISPATCH_TABLE(kernels_f32)[dispatch_index(target)]();
+}
+
+}  // namespace tempo::obfuscation::kernels
+#endif  // HWY_ONCE
