@@ -58,7 +58,11 @@ const std::vector<Setting>& all_settings() {
 struct Options {
   std::vector<std::string> models = {"resnet50"}, settings;
   std::vector<int> batches = {32}, workers = {1};
-  int steps = 6, warm_up = 2, rounds = 3, threads = 1;
+  int steps = 6, warm_up = 2, rounds = 3, threads = 1, local_threads = 0, time_limit = 0;
+
+  [[nodiscard]] int threads_of(const Setting& setting) const {
+    return setting.name == "local" && local_threads > 0 ? local_threads : threads;
+  }
   std::string apps, data = "synthetic", device = "cpu";
 };
 
@@ -152,7 +156,7 @@ Measured train(const Case& what, const Options& options) {
   std::vector<std::string> arguments = words_of(fmt::format(
       "train --model {} --data {} --batch-size {} --steps {} --offload auto --tee-threads {} --seed 3 --lr 0.001 "
       "--optimizer {} --workers {} --out {} {}",
-      what.model, options.data, what.batch, options.steps, options.threads,
+      what.model, options.data, what.batch, options.steps, options.threads_of(what.setting),
       what.model.rfind("vit", 0) == 0 ? "adamw" : "sgd", uris.empty() ? "local" : uris, run.string(),
       what.setting.flags));
   if (options.data == "synthetic")
@@ -194,8 +198,16 @@ double epoch_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+/// Since the first call.
+double seconds_since_start() {
+  static const auto start = std::chrono::steady_clock::now();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 void run_case(benchmark::State& state, const Case& what, const Options& options,
               std::map<std::pair<std::string, int>, Measured>& locals) {
+  if (options.time_limit > 0 && seconds_since_start() > options.time_limit)
+    return state.SkipWithError("not begun: the time limit is over");
   Measured& local = locals[{what.model, what.batch}];
   try {
     for (auto _ : state) {
@@ -236,6 +248,10 @@ Options parse(int argc, char** argv) {
   app.add_option("--warm-up", options.warm_up, "steps of a run that are not counted")->check(CLI::NonNegativeNumber);
   app.add_option("--rounds", options.rounds, "runs of each setting")->check(CLI::PositiveNumber);
   app.add_option("--tee-threads", options.threads, "threads of the master")->check(CLI::PositiveNumber);
+  app.add_option("--local-threads", options.local_threads, "of the setting `local`, which shares its CPUs with nobody")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--time-limit", options.time_limit, "seconds, after which no other run is begun; 0: none")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--data", options.data, "synthetic, or a folder");
   app.add_option("--worker-device", options.device, "cpu or cuda:N");
   app.add_option("--apps", options.apps, "folder of tempo and tempo-worker");
@@ -270,6 +286,7 @@ int run_train(int argc, char** argv) {
       parse(argc, argv);  // which ends: Google Benchmark's own knows no flag of ours
   benchmark::Initialize(&argc, argv);
   const Options options = parse(argc, argv);
+  seconds_since_start();
   std::map<std::pair<std::string, int>, Measured> locals;
   for (int round = 1; round <= options.rounds; ++round)
     for (const std::string& model : options.models)

@@ -5,8 +5,11 @@ if(TORCH_CXX_FLAGS MATCHES "CXX11_ABI=0")
                       "expected a cxx11-abi build (pip wheels: 2.7 and later)")
 endif()
 
+# at::parallel_for is a plain loop in code that is compiled without.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+
 add_library(tempo_torch INTERFACE)
-target_link_libraries(tempo_torch INTERFACE ${TORCH_LIBRARIES})
+target_link_libraries(tempo_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX)
 target_include_directories(tempo_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 separate_arguments(TEMPO_TORCH_FLAGS UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(tempo_torch INTERFACE ${TEMPO_TORCH_FLAGS})

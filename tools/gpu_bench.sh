@@ -10,14 +10,14 @@
 #                                 `dpkg-deb -x` leaves it
 #   --device NAME (cuda:0)        cpu tries the script where there is no GPU
 #   --models A,B (resnet50,vit_base)   --batch-size N (64)   --steps N (8)
-#   --time-limit S (220)          of each model
+#   --time-limit S (170)          after which no other setting of a model is begun
 #
 # LibTorch is that of `python3 -c "import torch"` (pip: 2.7 or later), or of CMAKE_PREFIX_PATH. gRPC and metrics are left out.
 set -euo pipefail
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$root/build/gpu-bench build=$root/build/gpu prefix="" device=cuda:0
-models=resnet50,vit_base batch=64 steps=8 limit=220
+models=resnet50,vit_base batch=64 steps=8 limit=170
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2 ;; --build) build=$2 ;; --prefix) prefix=$2 ;; --device) device=$2 ;; --models) models=$2 ;;
@@ -53,6 +53,8 @@ echo "gpu_bench: built in $((SECONDS - start)) s"
 
 mkdir -p "$out"
 threads=$(nproc)
+# The worker's threads feed the GPU. The baseline has all CPUs.
+tee_threads=$((threads > 4 ? threads - 2 : threads))
 names=()
 for model in ${models//,/ }; do
   resident=rotated_resident sampler=""
@@ -62,8 +64,9 @@ for model in ${models//,/ }; do
     sampler=$!
   fi
   # One process a model: losses are checked against those of `local`, which runs first.
-  timeout "$limit" "$build/apps/tempo-bench" train --rounds 1 --steps "$steps" --batch-size "$batch" --model "$model" \
-    --setting "local,unprotected,none,permuted_whole,permuted,permuted_bf16,$resident" --tee-threads "$threads" --worker-device "$device" \
+  timeout "$((limit + 60))" "$build/apps/tempo-bench" train --rounds 1 --steps "$steps" --batch-size "$batch" \
+    --model "$model" --setting "local,unprotected,none,permuted,permuted_whole,permuted_bf16,$resident" \
+    --tee-threads "$tee_threads" --local-threads "$threads" --worker-device "$device" --time-limit "$limit" \
     --benchmark_out="$out/$model.json" >"$out/$model.log" 2>&1 ||
     echo "gpu_bench: $model was cut off or failed: $(tail -1 "$out/$model.log")" >&2
   if [ -n "$sampler" ]; then kill "$sampler" 2>/dev/null || true; fi

@@ -19,6 +19,8 @@ enum class Reuse { kFull, kFresh, kNone };
 enum class WeightPlacement { kResident, kReturned };
 /// Element type of blinded activations and gradients on the wire. Weights always travel in the layer's own type.
 enum class WirePrecision { kFloat32, kBFloat16 };
+/// Element type of what layers keep in the TEE from the forward to the backward pass.
+enum class ActivationStorage { kFloat32, kBFloat16 };
 
 struct BlindingOptions {
   Protection protection = Protection::kRotated;

@@ -51,7 +51,7 @@ struct RunConfig {
   std::optional<WeightPlacement> weights;
   bool allow_unprotected = false;
   std::string integrity = "always";
-  std::string activations = "float32";
+  ActivationStorage activations = ActivationStorage::kFloat32;
 
   Optimizer optimizer = Optimizer::kSgd;
   double lr = 0.1;

@@ -59,10 +59,11 @@ using OperandId = uint64_t;
 ///   kMatmul  x [batch, n, d]         w [batch, d, m]        y [batch, n, m]          y = x w
 enum class ProductKind : uint8_t { kLinear = 0, kConv2d = 1, kMatmul = 2 };
 
-/// What a product may round its operands to; sums are of float32 at least. Only of operands that are not float64. A
-/// worker may be more precise: TF32 is there on GPUs alone.
+/// What a product may round its operands to; sums are of float32 at least. Neither operands of float64 nor those of
+/// weight gradients, where many rows would round alike, are rounded. A worker may be more precise: TF32 is there on
+/// GPUs alone.
 ///   kTf32      11 bits of float32
-///   kBFloat16  8 bits, of the result too; weight gradients, sums over many rows, are kTf32
+///   kBFloat16  8 bits, of the result too
 enum class ProductPrecision : uint8_t { kFloat32 = 0, kTf32 = 1, kBFloat16 = 2 };
 
 struct Product {

@@ -50,13 +50,18 @@ Tensor LinearImpl::product(const Tensor& x) {
 
 Tensor LinearImpl::forward(const Tensor& x, const Tensor& residual) { return add_bias_(product(x), bias, residual); }
 
+void keep_activations(torch::nn::Module& model, torch::ScalarType type) {
+  for (const auto& module : model.modules())
+    if (auto* keeps = dynamic_cast<KeepsActivations*>(module.get()); keeps != nullptr) keeps->kept = type;
+}
+
 LayerNormImpl::LayerNormImpl(int64_t width, double eps) : eps_(eps) {
   weight = register_parameter("weight", torch::zeros({width}));
   bias = register_parameter("bias", torch::zeros({width}));
 }
 
 Tensor LayerNormImpl::forward(const Tensor& x, Tensor* skip) {
-  Tensor y = layer_norm(x, weight, bias, eps_, skip);
+  Tensor y = layer_norm(x, weight, bias, eps_, skip, kept);
   report_call(*this, "", x, {}, y);
   return y;
 }

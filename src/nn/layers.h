@@ -67,8 +67,18 @@ TORCH_MODULE(Linear);
 
 enum class Activation { kNone, kRelu };
 
+/// A layer that keeps an activation, or what it made of one, for its backward pass.
+class KeepsActivations {
+ public:
+  virtual ~KeepsActivations() = default;
+
+  torch::ScalarType kept = torch::kFloat32;  ///< or bfloat16: what it computes forward stays float32's
+};
+/// Of all layers of a model.
+void keep_activations(torch::nn::Module& model, torch::ScalarType type);
+
 /// torch.nn.BatchNorm2d with momentum 0.1: weight, bias, running_mean, running_var, num_batches_tracked.
-class BatchNorm2dImpl : public torch::nn::Module {
+class BatchNorm2dImpl : public torch::nn::Module, public KeepsActivations {
  public:
   explicit BatchNorm2dImpl(int64_t channels, double eps = 1e-5);
   /// activation(norm(x) + residual); `residual` may be undefined.
@@ -109,7 +119,7 @@ class AttentionImpl : public torch::nn::Module {
 TORCH_MODULE(Attention);
 
 /// torch.nn.LayerNorm over the last dimension.
-class LayerNormImpl : public torch::nn::Module {
+class LayerNormImpl : public torch::nn::Module, public KeepsActivations {
  public:
   explicit LayerNormImpl(int64_t width, double eps = 1e-6);
   /// @param skip nullptr, or receives x for a skip connection that joins its gradient to this layer's

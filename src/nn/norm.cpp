@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "nn/kept.h"
 #include "nn/kernels/norm_act.h"
 #include "nn/layers.h"
 #include "nn/probe.h"
@@ -83,7 +84,7 @@ Statistics batch_statistics(const Tensor& x, Tensor& running_mean, Tensor& runni
 
 /// @param active receives where the result is above zero, as the kernels want it
 Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, const Tensor& weight,
-                  const Tensor& bias, bool relu, Tensor* active = nullptr) {
+                  const Tensor& bias, bool relu, Tensor* active = nullptr, const Keeping* keeping = nullptr) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
   std::vector<float> scale(s.mean.size()), offset(s.mean.size());
   for (size_t c = 0; c < scale.size(); ++c) {
@@ -98,6 +99,7 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, 
     best_norm_act_kernels().apply(x.data_ptr<float>() + at, around.defined() ? around.data_ptr<float>() + at : nullptr,
                                   count, channels, scale.data(), offset.data(), relu, y.data_ptr<float>() + at,
                                   active != nullptr ? bits_of(*active, first) : nullptr);
+    if (keeping != nullptr) keeping->keep(x.data_ptr<float>() + at, at, count * channels);
   });
   return y;
 }
@@ -106,12 +108,13 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const Statistics& s, 
 struct NormActFunction : torch::autograd::Function<NormActFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const c10::optional<Tensor>& residual, Tensor running_mean, Tensor running_var, bool relu,
-                        double eps) {
+                        double eps, torch::ScalarType kept) {
     const Statistics s = batch_statistics(x, running_mean, running_var, eps);
+    const Keeping keeping(x, kept);
     Tensor active;
-    Tensor y = apply_norm(x, residual.value_or(Tensor()), s, weight, bias, relu, relu ? &active : nullptr);
+    Tensor y = apply_norm(x, residual.value_or(Tensor()), s, weight, bias, relu, relu ? &active : nullptr, &keeping);
     const auto saved = [](const std::vector<float>& values) { return torch::tensor(values); };
-    ctx->save_for_backward({x, weight, active, saved(s.mean), saved(s.inverse_deviation)});
+    ctx->save_for_backward({keeping.tensor(), weight, active, saved(s.mean), saved(s.inverse_deviation)});
     ctx->saved_data["residual"] = residual.has_value();
     return y;
   }
@@ -122,12 +125,11 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
     const float *const mean = saved[3].data_ptr<float>(), *const inverse = saved[4].data_ptr<float>();
     const Tensor dy = dense(gradients[0]);
     const int64_t channels = x.size(1), rows = x.numel() / channels;
-    const float* const from = x.data_ptr<float>();
     const auto [sums, products] =
         sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
           const int64_t at = first * channels;
-          best_norm_act_kernels().gradient_sums(from + at, bits_of(active, first), dy.data_ptr<float>() + at, count,
-                                                channels, mean, sum[0], sum[1]);
+          best_norm_act_kernels().gradient_sums(kept_rows(x, at, count * channels), bits_of(active, first),
+                                                dy.data_ptr<float>() + at, count, channels, mean, sum[0], sum[1]);
         });
     Tensor dweight = torch::empty_like(weight), dbias = torch::empty_like(weight);
     std::vector<float> scale(sums.size()), slope(sums.size()), offset(sums.size());
@@ -141,15 +143,16 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
       slope[c] = static_cast<float>(-factor * deviation * deviation * products[c] / n);
       offset[c] = static_cast<float>(-factor * sums[c] / n);
     }
-    Tensor dx = torch::empty_like(x, at::MemoryFormat::ChannelsLast), dresidual;
+    Tensor dx = torch::empty_like(dy, at::MemoryFormat::ChannelsLast), dresidual;
     if (ctx->saved_data["residual"].toBool()) dresidual = torch::empty_like(dx, at::MemoryFormat::ChannelsLast);
     for_rows(rows, kernels::kSummedRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * channels;
-      best_norm_act_kernels().gradient(from + at, bits_of(active, first), dy.data_ptr<float>() + at, count, channels,
-                                       mean, scale.data(), slope.data(), offset.data(), dx.data_ptr<float>() + at,
+      best_norm_act_kernels().gradient(kept_rows(x, at, count * channels), bits_of(active, first),
+                                       dy.data_ptr<float>() + at, count, channels, mean, scale.data(), slope.data(),
+                                       offset.data(), dx.data_ptr<float>() + at,
                                        dresidual.defined() ? dresidual.data_ptr<float>() + at : nullptr);
     });
-    return {dx, dweight, dbias, dresidual, {}, {}, {}, {}};
+    return {dx, dweight, dbias, dresidual, {}, {}, {}, {}, {}};
   }
 };
 
@@ -179,7 +182,7 @@ torch::Tensor BatchNorm2dImpl::forward(const torch::Tensor& x, Activation activa
     y = is_training()
             ? NormActFunction::apply(x, weight, bias,
                                      residual.defined() ? c10::optional<Tensor>(residual) : c10::nullopt, running_mean,
-                                     running_var, is_relu, eps_)
+                                     running_var, is_relu, eps_, kept)
             : apply_norm(x, residual, running_statistics(running_mean, running_var, eps_), weight, bias, is_relu);
   } else {
     // In place after the first: the gradient of batch norm reads its input and its statistics, never its output, and

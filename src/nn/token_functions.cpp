@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "nn/kept.h"
 #include "nn/kernels/token_ops.h"
 #include "nn/row_pieces.h"
 
@@ -69,15 +70,17 @@ struct AddBiasFunction : torch::autograd::Function<AddBiasFunction> {
 
 struct GeluFunction : torch::autograd::Function<GeluFunction> {
   /// Keeps the derivative instead of x: what it is made of is at hand here.
-  static Tensor forward(AutogradContext* ctx, Tensor x, const c10::optional<Tensor>& bias, bool with_gradient) {
+  static Tensor forward(AutogradContext* ctx, Tensor x, const c10::optional<Tensor>& bias, bool with_gradient,
+                        torch::ScalarType kept) {
     ctx->mark_dirty({x});
     const Tensor b = bias.value_or(Tensor());
-    Tensor slope = with_gradient ? torch::empty_like(x, x.options().requires_grad(false)) : Tensor();
+    Tensor slope = with_gradient ? torch::empty_like(x, x.options().dtype(kept).requires_grad(false)) : Tensor();
     const int64_t width = x.size(-1);
     for_rows(rows_of(x), kTokenRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * width;
       float* const y = x.data_ptr<float>() + at;
-      best_token_kernels().gelu(y, data_of(b), count, width, y, with_gradient ? slope.data_ptr<float>() + at : nullptr);
+      const KeptPiece piece(slope, at, count * width);
+      best_token_kernels().gelu(y, data_of(b), count, width, y, piece.data());
     });
     ctx->save_for_backward({slope});
     ctx->saved_data["bias"] = b.defined();
@@ -86,30 +89,32 @@ struct GeluFunction : torch::autograd::Function<GeluFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const Tensor slope = ctx->get_saved_variables()[0], dy = gradients[0].contiguous();
-    Tensor dx = torch::empty_like(slope);
+    Tensor dx = torch::empty_like(dy);
     const int64_t width = slope.size(-1);
     const auto sums = sum_rows<1>(rows_of(dy), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
       const int64_t at = first * width;
-      best_token_kernels().gelu_gradient(data_of(slope, at), data_of(dy, at), count, width, dx.data_ptr<float>() + at,
-                                         sum[0]);
+      best_token_kernels().gelu_gradient(kept_rows(slope, at, count * width), data_of(dy, at), count, width,
+                                         dx.data_ptr<float>() + at, sum[0]);
     });
-    return {dx, ctx->saved_data["bias"].toBool() ? to_tensor(sums[0]) : Tensor(), Variable()};
+    return {dx, ctx->saved_data["bias"].toBool() ? to_tensor(sums[0]) : Tensor(), Variable(), Variable()};
   }
 };
 
 /// Ba, Kiros and Hinton, arXiv:1607.06450 (2016). The second result is x itself.
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                               double eps) {
+                               double eps, torch::ScalarType kept) {
     const int64_t width = x.size(-1), rows = rows_of(x);
+    const Keeping keeping(x, kept);
     Tensor y = torch::empty_like(x), mean = torch::empty({rows}), inverse = torch::empty({rows});
     for_rows(rows, kTokenRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * width;
       best_token_kernels().layer_norm(data_of(x, at), count, width, data_of(weight), data_of(bias),
                                       static_cast<float>(eps), y.data_ptr<float>() + at, mean.data_ptr<float>() + first,
                                       inverse.data_ptr<float>() + first);
+      keeping.keep(data_of(x, at), at, count * width);
     });
-    ctx->save_for_backward({x, weight, mean, inverse});
+    ctx->save_for_backward({keeping.tensor(), weight, mean, inverse});
     ctx->set_materialize_grads(false);
     return {y, x};
   }
@@ -117,17 +122,17 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &inverse = saved[3];
-    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Variable()};  // y went nowhere
+    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Variable(), Variable()};  // y went nowhere
     const Tensor dy = gradients[0].contiguous(), addend = gradients[1].defined() ? gradients[1].contiguous() : Tensor();
-    Tensor dx = torch::empty_like(x);
+    Tensor dx = torch::empty_like(dy);
     const int64_t width = x.size(-1);
     const auto sums = sum_rows<2>(rows_of(x), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
       const int64_t at = first * width;
-      best_token_kernels().layer_norm_gradient(data_of(x, at), data_of(dy, at), count, width, data_of(weight),
-                                               data_of(mean, first), data_of(inverse, first), data_of(addend, at),
-                                               dx.data_ptr<float>() + at, sum[0], sum[1]);
+      best_token_kernels().layer_norm_gradient(kept_rows(x, at, count * width), data_of(dy, at), count, width,
+                                               data_of(weight), data_of(mean, first), data_of(inverse, first),
+                                               data_of(addend, at), dx.data_ptr<float>() + at, sum[0], sum[1]);
     });
-    return {dx, to_tensor(sums[0]), to_tensor(sums[1]), Variable()};
+    return {dx, to_tensor(sums[0]), to_tensor(sums[1]), Variable(), Variable()};
   }
 };
 
@@ -225,14 +230,15 @@ Tensor add_bias_(Tensor y, const Tensor& bias, const Tensor& residual) {
   return residual.defined() ? y.add_(residual) : y;
 }
 
-Tensor gelu_(Tensor x, const Tensor& bias) {
-  if (is_fusible({x, bias})) return GeluFunction::apply(x, optional(bias), torch::GradMode::is_enabled());
+Tensor gelu_(Tensor x, const Tensor& bias, torch::ScalarType kept) {
+  if (is_fusible({x, bias})) return GeluFunction::apply(x, optional(bias), torch::GradMode::is_enabled(), kept);
   return torch::gelu(bias.defined() ? x + bias : x);
 }
 
-Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor* skip) {
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor* skip,
+                  torch::ScalarType kept) {
   if (is_fusible({x, weight, bias})) {
-    const variable_list results = LayerNormFunction::apply(x, weight, bias, eps);
+    const variable_list results = LayerNormFunction::apply(x, weight, bias, eps, kept);
     if (skip != nullptr) *skip = results[1];
     return results[0];
   }

@@ -13,13 +13,13 @@ namespace tempo::nn {
 torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias, const torch::Tensor& residual = {});
 
 /// gelu(x + bias), exact, in the place of x, which nothing else may need. @param bias may be undefined
-torch::Tensor gelu_(torch::Tensor x, const torch::Tensor& bias);
+/// @param kept type of what waits for the backward pass: float32, or bfloat16
+torch::Tensor gelu_(torch::Tensor x, const torch::Tensor& bias, torch::ScalarType kept = torch::kFloat32);
 
 /// @param skip nullptr, or receives x for a skip connection: what comes back along it is added in the pass that makes
-/// the
-///             gradient of x.
+/// the gradient of x. @param kept as of gelu_
 torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
-                         torch::Tensor* skip = nullptr);
+                         torch::Tensor* skip = nullptr, torch::ScalarType kept = torch::kFloat32);
 
 /// softmax(x * scale) over the last dimension in the place of x, which nothing else may need. @param scale above zero
 torch::Tensor softmax_(torch::Tensor x, double scale);

@@ -16,6 +16,7 @@ void validate(const BlindingOptions& options) {
   };
   check_range("conv-tile", options.conv_tile, 0, 1024);
   check_range("row-rounds", options.row_rounds, 0, 8);
+  check_range("slices", options.slices, 0, 64);
   check_range("rekey-interval", options.rekey_interval, 1, int64_t{1} << 31);
   if (!(options.decoys >= 0 && options.decoys <= 100))
     throw InputError(fmt::format("decoys: got {}, expected 0 to 100", options.decoys));

@@ -59,6 +59,7 @@ Session::Session(const BlindingOptions& options, SecretKey master, std::unique_p
                  const integrity::PolicySetting& integrity)
     : options_(options),
       keys_(std::move(master), obfuscation::make_scheme(options)),
+      ahead_(tee_threads > 1 ? std::make_unique<KeyAhead>(keys_) : nullptr),
       workers_(std::move(workers)),
       threads_(tee_threads),
       verifier_(integrity) {
@@ -77,6 +78,7 @@ void Session::begin_pass(obfuscation::Pass pass) {
   last->second = now;
   pass_ = pass;
   ++pass_serial_;
+  if (ahead_) ahead_->begin_pass(pass);
 }
 
 std::shared_ptr<const obfuscation::Key> Session::derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
@@ -85,6 +87,7 @@ std::shared_ptr<const obfuscation::Key> Session::derive(const obfuscation::KeyPa
   if (size < 0 || size > int64_t{UINT32_MAX})
     throw InputError(fmt::format("layer {}: a dimension of {} is too long for one key, expected at most {}", path.layer,
                                  size, UINT32_MAX));
+  if (ahead_) return ahead_->derive(path, role, static_cast<uint32_t>(size));
   return std::make_shared<const obfuscation::Key>(keys_.derive(path, role, static_cast<uint32_t>(size)));
 }
 
@@ -102,7 +105,10 @@ Counters Session::totals() const {
 }
 
 void Session::restart(SecretKey master) {
+  const bool is_ahead = ahead_ != nullptr;
+  ahead_.reset();
   keys_ = obfuscation::KeyRing(std::move(master), obfuscation::make_scheme(options_));
+  if (is_ahead) ahead_ = std::make_unique<KeyAhead>(keys_);
   last_passes_.clear();
 }
 

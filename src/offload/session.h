@@ -12,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "obfuscation/blind.h"
 #include "obfuscation/key_ring.h"
+#include "offload/key_ahead.h"
 #include "offload/pool/worker_pool.h"
 #include "offload/verifier.h"
 #include "tempo/options.h"
@@ -199,6 +200,7 @@ class Session {
 
   BlindingOptions options_;
   obfuscation::KeyRing keys_;
+  std::unique_ptr<KeyAhead> ahead_;  // null with one thread, which would only be in its own way
   std::unique_ptr<WorkerPool> workers_;
   ThreadPool threads_;
   Verifier verifier_;

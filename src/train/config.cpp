@@ -34,6 +34,8 @@ const Choices<WeightPlacement> kWeights{{"resident", WeightPlacement::kResident}
 const Choices<offload::ProductPrecision> kProducts{{"float32", offload::ProductPrecision::kFloat32},
                                                    {"tf32", offload::ProductPrecision::kTf32},
                                                    {"bf16", offload::ProductPrecision::kBFloat16}};
+const Choices<ActivationStorage> kActivations{{"float32", ActivationStorage::kFloat32},
+                                              {"bf16", ActivationStorage::kBFloat16}};
 const Choices<WirePrecision> kWires{{"float32", WirePrecision::kFloat32}, {"bf16", WirePrecision::kBFloat16}};
 const Choices<Optimizer> kOptimizers{{"sgd", Optimizer::kSgd}, {"adamw", Optimizer::kAdamW}};
 const Choices<Schedule> kSchedules{{"cosine", Schedule::kCosine}, {"constant", Schedule::kConstant}};
@@ -188,7 +190,7 @@ std::vector<Field> make_fields() {
   t.boolean("allow-unprotected", TEMPO_MEMBER(allow_unprotected), "let protection=none start: everything is visible");
   t.text("integrity", TEMPO_MEMBER(integrity),
          "whether results of workers are verified: always, sampled:P (a share P of them), off");
-  t.text("activations", TEMPO_MEMBER(activations), "float32 (bf16 is not there yet)");
+  t.choice("activations", kActivations, TEMPO_MEMBER(activations), "type of what layers keep for the backward pass");
   t.choice("optimizer", kOptimizers, TEMPO_MEMBER(optimizer), "update rule");
   t.number("lr", TEMPO_MEMBER(lr), 0, 1e3, "peak learning rate");
   t.number("momentum", TEMPO_MEMBER(momentum), 0, 0.9999, "of sgd");
@@ -290,8 +292,6 @@ void resolve(RunConfig& config) {
         "protection=none: workers would see every weight and image; expected permuted or rotated, or the flag "
         "--allow-unprotected for measuring");
   integrity::parse_policy(config.integrity);  // or it is refused
-  if (config.activations != "float32")
-    throw InputError(fmt::format("activations: got \"{}\", expected float32", config.activations));
 
   BlindingOptions& blinding = config.blinding;
   const bool can_reside = blinding.protection != Protection::kPermuted && blinding.reuse == Reuse::kFull &&

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "nn/layers.h"
 #include "train/config.h"
 
 namespace tempo::train {
@@ -39,6 +40,7 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   Deployment deployment;
   deployment.options = options;
   deployment.model = nn::make_model(options);
+  if (config.activations == ActivationStorage::kBFloat16) nn::keep_activations(*deployment.model, torch::kBFloat16);
   deployment.plan = nn::make_plan(*deployment.model, options, config.batch_size, config.blinding,
                                   offload_policy(config), machine_model(config));
   if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;

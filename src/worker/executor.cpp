@@ -82,10 +82,10 @@ at::Tensor as_factor(const at::Tensor& tensor, const Product& product) {
 /// several sessions are started one after the other.
 class ScopedTf32 {
  public:
-  ScopedTf32(const at::Device& device, const Product& product) {
+  ScopedTf32(const at::Device& device, offload::ProductPrecision precision) {
     if (!device.is_cuda()) return;
     lock_ = std::unique_lock(mutex());
-    set(product.precision != offload::ProductPrecision::kFloat32);
+    set(precision == offload::ProductPrecision::kTf32);
   }
   static void set(bool allowed) {
     at::globalContext().setAllowTF32CuDNN(allowed);
@@ -171,17 +171,17 @@ struct Executor::State {
   }
 
   Result run(const offload::Forward& op) {
-    const ScopedTf32 tf32(device, op.product);
+    const ScopedTf32 tf32(device, op.product.precision);
     return {forward(op.product, factor(op.x, op.product), factor(op.w, op.product)), op.reply_type};
   }
 
   Result run(const offload::InputGradient& op) {
-    const ScopedTf32 tf32(device, op.product);
+    const ScopedTf32 tf32(device, op.product.precision);
     return {input_gradient(op.product, factor(op.dy, op.product), factor(op.w, op.product), op.x_shape), op.reply_type};
   }
 
   Result run(const offload::WeightGradient& op) {
-    const ScopedTf32 tf32(device, op.product);
+    const ScopedTf32 tf32(device, offload::ProductPrecision::kFloat32);
     const auto is_like = [this](OperandId part, OperandId first) {
       const at::Tensor &a = operand(part), &b = operand(first);
       return a.dim() == b.dim() && a.dim() > 0 && a.sizes().slice(1) == b.sizes().slice(1);

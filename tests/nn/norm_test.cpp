@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
+#include "nn/kernels/narrow.h"
 #include "nn/kernels/norm_act.h"
 #include "nn/layers.h"
 #include "obfuscation/blind.h"
@@ -22,9 +25,11 @@ torch::Tensor random(at::IntArrayRef shape, double mean, torch::ScalarType type)
 }
 
 /// One call and its gradients; float32 takes the fused path, float64 LibTorch's.
-Result run(torch::ScalarType type, at::IntArrayRef shape, double mean, bool relu, bool with_residual, bool training) {
+Result run(torch::ScalarType type, at::IntArrayRef shape, double mean, bool relu, bool with_residual, bool training,
+           torch::ScalarType kept = torch::kFloat32) {
   torch::manual_seed(1);
   BatchNorm2d norm(shape[1]);
+  norm->kept = kept;
   const torch::NoGradGuard outside;
   norm->weight.copy_(torch::randn({shape[1]}));
   norm->bias.copy_(torch::randn({shape[1]}));
@@ -53,12 +58,12 @@ Result run(torch::ScalarType type, at::IntArrayRef shape, double mean, bool relu
   return result;
 }
 
-void expect_close(const torch::Tensor& got, const torch::Tensor& expected, const char* what) {
+void expect_close(const torch::Tensor& got, const torch::Tensor& expected, const char* what, double bound = 1e-5) {
   ASSERT_EQ(got.defined(), expected.defined()) << what;
   if (!got.defined()) return;
   ASSERT_EQ(got.sizes(), expected.sizes()) << what;
   const double error = (got.to(torch::kFloat64) - expected).norm().item<double>();
-  EXPECT_LE(error, 1e-5 * expected.norm().item<double>() + 1e-6) << what;
+  EXPECT_LE(error, bound * expected.norm().item<double>() + 1e-6) << what;
 }
 
 TEST(BatchNorm, TheFusedPassesGiveWhatLibTorchGivesInFloat64) {
@@ -86,6 +91,40 @@ TEST(BatchNorm, TheFusedPassesGiveWhatLibTorchGivesInFloat64) {
             expect_close(got.mean, expected.mean, "running mean");
             expect_close(got.variance, expected.variance, "running variance");
           }
+}
+
+/// What waits in bfloat16 has 8 bits: the way forward is that of float32, gradients are close.
+TEST(BatchNorm, KeepsItsInputInBFloat16) {
+  for (const auto& shape : std::vector<std::vector<int64_t>>{{3, 17, 7, 5}, {4, 64, 16, 16}})
+    for (const bool relu : {false, true}) {
+      const Result expected = run(torch::kFloat32, shape, 0, relu, true, true);
+      const Result got = run(torch::kFloat32, shape, 0, relu, true, true, torch::kBFloat16);
+      EXPECT_TRUE(torch::equal(got.y, expected.y));
+      EXPECT_TRUE(torch::equal(got.dresidual, expected.dresidual));
+      EXPECT_TRUE(torch::equal(got.dbias, expected.dbias));
+      expect_close(got.dweight, expected.dweight.to(torch::kFloat64), "dweight", 4e-3);
+      expect_close(got.dx, expected.dx.to(torch::kFloat64), "dx", 4e-3);
+      EXPECT_FALSE(torch::equal(got.dx, expected.dx)) << "float32 was kept";
+    }
+}
+
+TEST(NarrowKernels, AreLibTorchsUnderEveryIsa) {
+  torch::manual_seed(4);
+  torch::Tensor x = torch::randn({1003}) * 1e3;
+  const float special[] = {0.F, -0.F, INFINITY, -INFINITY, NAN, 3.4e38F, 1e-45F, 1.00390625F, 1.01171875F};
+  std::copy(std::begin(special), std::end(special), x.data_ptr<float>());
+  const torch::Tensor expected = x.to(torch::kBFloat16);
+  for (const auto& isa : obfuscation::supported_isas())
+    for (const int64_t count : {int64_t{1}, int64_t{17}, x.numel()}) {
+      SCOPED_TRACE(fmt::format("{} {}", isa.name, count));
+      torch::Tensor narrow = torch::zeros({count}, torch::kBFloat16), wide = torch::zeros({count});
+      const auto& kernels = kernels::narrow_kernels(isa.target);
+      kernels.narrow(x.data_ptr<float>(), count, static_cast<uint16_t*>(narrow.data_ptr()));
+      kernels.widen(static_cast<const uint16_t*>(narrow.data_ptr()), count, wide.data_ptr<float>());
+      const torch::Tensor wanted = expected.slice(0, 0, count).to(torch::kFloat32);
+      EXPECT_TRUE(torch::allclose(narrow.to(torch::kFloat32), wanted, 0, 0, true));
+      EXPECT_TRUE(torch::allclose(wide, wanted, 0, 0, true));
+    }
 }
 
 TEST(BatchNorm, WhatIsNotANumberStaysSo) {

@@ -113,6 +113,20 @@ TEST_F(Runs, SmallViTFollowsThePlainLossCurve) {
   expect_follows_plain(c);
 }
 
+/// Ten steps with activations kept in bfloat16 end near those with float32, and not on them.
+TEST_F(Runs, ActivationsInBFloat16FollowThoseInFloat32) {
+  for (const std::string model : {"resnet20", "vit_tiny"}) {
+    SCOPED_TRACE(model);
+    RunConfig wide = config(model + "-wide", model), narrow = config(model + "-narrow", model);
+    wide.workers = narrow.workers = "local";
+    wide.steps = narrow.steps = 6;
+    narrow.activations = ActivationStorage::kBFloat16;
+    const double expected = run(wide).final_train_loss, got = run(narrow).final_train_loss;
+    EXPECT_NE(got, expected);
+    EXPECT_NEAR(got, expected, 1e-2 * expected);
+  }
+}
+
 TEST_F(Runs, ShortLastBatchesTrain) {
   RunConfig c = config("short", "lenet");
   c.steps = 0;

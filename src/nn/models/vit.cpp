@@ -26,14 +26,14 @@ constexpr double kInitStddev = 0.02;
 
 int64_t patch_side(int64_t image_side) { return image_side <= 64 ? 4 : 16; }
 
-class MlpImpl : public torch::nn::Module {
+class MlpImpl : public torch::nn::Module, public KeepsActivations {
  public:
   explicit MlpImpl(int64_t width) {
     fc1_ = register_module("fc1", Linear(width, kMlpRatio * width));
     fc2_ = register_module("fc2", Linear(kMlpRatio * width, width));
   }
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual) {
-    return fc2_->forward(gelu_(fc1_->product(x), fc1_->bias), residual);
+    return fc2_->forward(gelu_(fc1_->product(x), fc1_->bias, kept), residual);
   }
 
  private:

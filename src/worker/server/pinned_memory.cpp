@@ -1,5 +1,9 @@
 #include "worker/server/pinned_memory.h"
 
+#include <fmt/format.h>
+
+#include <cstdio>
+
 #ifdef TEMPO_CUDA
 #include <cuda_runtime_api.h>
 #endif
@@ -10,10 +14,14 @@ namespace tempo::worker {
 
 PinnedMemory::PinnedMemory(std::span<std::byte> memory, const std::string& device) {
   if (!device.starts_with("cuda")) return;
-  if (cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable) == cudaSuccess)
+  const cudaError_t status = cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable);
+  if (status == cudaSuccess) {
     pinned_ = memory.data();
-  else
-    cudaGetLastError();  // or the next product would report it
+    return;
+  }
+  cudaGetLastError();  // or the next product would report it
+  fmt::print(stderr, "tempo-worker: a segment of {} bytes could not be pinned ({}): copies to {} are slower\n",
+             memory.size(), cudaGetErrorString(status), device);
 }
 
 PinnedMemory::~PinnedMemory() {
