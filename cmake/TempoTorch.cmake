@@ -11,6 +11,9 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 add_library(tempo_torch INTERFACE)
 target_link_libraries(tempo_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX)
 target_include_directories(tempo_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+# LibTorch's wheels carry parts of another standard library, std::filesystem's among them, which would stand in for those
+# of the one that programs are compiled with: that one comes first.
+target_link_options(tempo_torch INTERFACE "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
 separate_arguments(TEMPO_TORCH_FLAGS UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(tempo_torch INTERFACE ${TEMPO_TORCH_FLAGS})
 

@@ -113,9 +113,9 @@ void Session::restart(SecretKey master) {
 }
 
 Session::Slices Session::slices_of(const obfuscation::Key& rows, size_t bytes) const {
-  // Below it a slice's messages and its wait cost more than what overlaps.
-  constexpr size_t kWorthwhileBytes = size_t{4} << 20;
-  constexpr size_t kMost = 8;
+  // Below it, waking the TEE's threads for every slice costs more than what overlaps (docs/performance.md).
+  constexpr size_t kWorthwhileBytes = size_t{32} << 20;
+  constexpr size_t kMost = 4;
   if (!workers_->is_single()) return {};
   size_t count = static_cast<size_t>(options_.slices);
   // A worker on processors of this machine would only be in the way of blinding.
