@@ -211,7 +211,7 @@ double ProductCheck::gradient_error(double probe_rms) const {
   constexpr double kBlock = 512;
   const double blocked = std::min(1.0, std::sqrt((kBlock + terms / kBlock) / terms));
   const double products = std::sqrt(window_energy() * gradient_energy_ * noise) * probe_rms;
-  const double wire = rounding_.wire_roundoff * kWireRms * std::sqrt(2 / terms);
+  const double wire = rounding_.gradient_roundoff * kWireRms * std::sqrt(2 / terms);
   return rounding_.key_spread * products * (rounding_.unit_roundoff * blocked + wire);
 }
 

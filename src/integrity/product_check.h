@@ -16,6 +16,7 @@ namespace tempo::integrity {
 struct RoundingModel {
   double unit_roundoff = 0x1p-24;  ///< of products: 2^-24 for float32, 2^-53 for float64
   double wire_roundoff = 0;        ///< of activations and gradients on the wire, or in products: 2^-9 for bfloat16
+  double gradient_roundoff = 0;    ///< of the operands of weight gradients, which products do not round: the wire's
   double input_noise = 0;          ///< energy of decoys in X, relative to the real one
   double output_noise = 0;         ///< of decoys in dY
   double key_spread = 1;           ///< by how much scales of keys enlarge relative errors; 1 for orthogonal keys

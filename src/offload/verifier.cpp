@@ -82,9 +82,10 @@ integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementT
                                         double input_noise, double output_noise) {
   // Root mean square of the scales times that of their reciprocals: 3.04 for 1..16, 2.87 for log-uniform in [1/4, 4].
   constexpr double kSpreadOfScales = 3.1;
+  const double of_wire = wire == ElementType::kBFloat16 ? 0x1p-9 : 0;
   return {.unit_roundoff = type == ElementType::kFloat64 ? 0x1p-53 : 0x1p-24,
-          .wire_roundoff = std::hypot(wire == ElementType::kBFloat16 ? 0x1p-9 : 0,
-                                      type == ElementType::kFloat64 ? 0 : product_roundoff(options.products)),
+          .wire_roundoff = std::hypot(of_wire, type == ElementType::kFloat64 ? 0 : product_roundoff(options.products)),
+          .gradient_roundoff = of_wire,
           .input_noise = input_noise,
           .output_noise = output_noise,
           .key_spread = options.protection == Protection::kPermuted ? kSpreadOfScales : 1};

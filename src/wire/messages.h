@@ -13,7 +13,7 @@
 
 namespace tempo::wire {
 
-constexpr uint32_t kProtocol = 1;
+constexpr uint32_t kProtocol = 2;
 /// Bounds of what is accepted, whatever the peer says.
 constexpr size_t kMaxDimensions = 8;
 constexpr size_t kMaxMessageBytes = size_t{1} << 20;  ///< of one encoded message, without tensor bytes

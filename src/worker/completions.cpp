@@ -3,6 +3,12 @@
 #include <utility>
 
 namespace tempo::worker {
+namespace {
+
+/// A master that does not take its results is held back by it, as it is on a CPU by the product that runs.
+constexpr size_t kMostWaiting = 32;
+
+}  // namespace
 
 Completions::~Completions() {
   if (!thread_.joinable()) return;
@@ -17,12 +23,13 @@ Completions::~Completions() {
 void Completions::add(Completion completion, Then then) {
   Item item{std::move(completion), std::move(then)};
   if (!thread_.joinable() && !item.completion) return finish(item);
+  if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return items_.size() < kMostWaiting; });
     items_.push_back(std::move(item));
   }
   changed_.notify_all();
-  if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
 }
 
 void Completions::finish(Item& item) {
@@ -46,6 +53,7 @@ void Completions::serve() {
       item = std::move(items_.front());
       items_.pop_front();
     }
+    changed_.notify_all();
     finish(item);
   }
 }

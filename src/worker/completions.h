@@ -23,7 +23,8 @@ class Completions {
   /// Null if all went well.
   using Then = std::function<void(const std::exception_ptr& error)>;
   /// @param then is called after `completion`, on a thread of this object's, and after those that came before; it must
-  /// not throw. At once, on the caller's thread, as long as nothing ever had to be waited for. Of one thread at a time.
+  /// not throw. At once, on the caller's thread, as long as nothing ever had to be waited for. Waits while as many as
+  /// may be are under way. Of one thread at a time.
   void add(Completion completion, Then then);
 
  private:

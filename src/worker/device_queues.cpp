@@ -21,16 +21,17 @@ void check(cudaError_t status, const char* what) {
 /// A point in what a stream has been asked for.
 class Mark {
  public:
-  explicit Mark(const CUDAStream& stream) {
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event");
-    const cudaError_t status = cudaEventRecord(event_, stream.stream());
-    if (status != cudaSuccess) cudaEventDestroy(event_);
-    check(status, "recording an event");
-  }
+  Mark() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event"); }
   ~Mark() { cudaEventDestroy(event_); }
   Mark(const Mark&) = delete;
   Mark& operator=(const Mark&) = delete;
 
+  /// Here. Where that fails, what was asked for is over when this throws: it may use memory that is let go then.
+  void set(const CUDAStream& stream) const {
+    const cudaError_t status = cudaEventRecord(event_, stream.stream());
+    if (status != cudaSuccess) cudaStreamSynchronize(stream.stream());
+    check(status, "recording an event");
+  }
   void hold_back(const CUDAStream& stream) const {
     check(cudaStreamWaitEvent(stream.stream(), event_, 0), "waiting for a stream");
   }
@@ -53,23 +54,31 @@ class CudaQueues final : public DeviceQueues {
   Upload upload(const at::Tensor& host) override {
     const c10::cuda::CUDAStreamGuard guard(to_device_);  // the allocator's memory is of the current stream
     at::Tensor tensor = at::empty(host.sizes(), host.options().device(device_));
+    const auto mark = std::make_shared<Mark>();
     check(
         cudaMemcpyAsync(tensor.data_ptr(), host.data_ptr(), host.nbytes(), cudaMemcpyHostToDevice, to_device_.stream()),
         "a copy to it");
+    mark->set(to_device_);
     tensor.record_stream(products_.unwrap());
-    const auto mark = std::make_shared<Mark>(to_device_);
     mark->hold_back(products_);
     return {tensor, [mark, host] { mark->wait(); }};
   }
 
   Completion download(const at::Tensor& from, const at::Tensor& host) override {
     const c10::cuda::CUDAGuard guard(device_);
-    Mark(products_).hold_back(from_device_);
+    const auto mark = std::make_shared<Mark>();
+    mark->set(products_);
+    mark->hold_back(from_device_);
     check(
         cudaMemcpyAsync(host.data_ptr(), from.data_ptr(), from.nbytes(), cudaMemcpyDeviceToHost, from_device_.stream()),
         "a copy from it");
-    const auto mark = std::make_shared<Mark>(from_device_);
+    mark->set(from_device_);                      // once more: what waits for it already waits for what it was
     return [mark, from, host] { mark->wait(); };  // so `from` is not freed, and its memory used again, before
+  }
+
+  void wait() override {
+    const c10::cuda::CUDAGuard guard(device_);
+    check(cudaDeviceSynchronize(), "an operation");
   }
 
  private:

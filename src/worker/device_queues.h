@@ -22,6 +22,8 @@ class DeviceQueues {
   };
   /// Products that are started later wait for it. @param host contiguous; copied without waiting if it is pinned.
   virtual Upload upload(const at::Tensor& host) = 0;
+  /// Waits for all that the device was asked to do.
+  virtual void wait() = 0;
   /// Waits, on the device, for all products started so far. @param from contiguous, of the shape and type of `host`
   virtual Completion download(const at::Tensor& from, const at::Tensor& host) = 0;
 };

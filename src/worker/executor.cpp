@@ -87,12 +87,16 @@ class ScopedTf32 {
     lock_ = std::unique_lock(mutex());
     set(precision == offload::ProductPrecision::kTf32);
   }
+  static void forbid() {
+    const std::lock_guard lock(mutex());
+    set(false);
+  }
+
+ private:
   static void set(bool allowed) {
     at::globalContext().setAllowTF32CuDNN(allowed);
     at::globalContext().setAllowTF32CuBLAS(allowed);
   }
-
- private:
   static std::mutex& mutex() {
     static std::mutex of_process;
     return of_process;
@@ -191,8 +195,9 @@ struct Executor::State {
     at::Tensor dw = weight_gradient_of(op, {op.x, op.dy});
     for (const offload::RowPart& part : op.further) dw.add_(weight_gradient_of(op, part));
     if (op.keep_as == 0) return {dw, op.reply_type};
+    Result norm = squared_norm(dw);
     store[op.keep_as] = dw;
-    return squared_norm(dw);
+    return norm;
   }
 
   /// Of some rows: float32 at least, and nobody else's.
@@ -242,9 +247,12 @@ struct Executor::State {
     if (group == nullptr) throw ProtocolError("worker: all_reduce refused: the session is in no group");
     const auto found = store.find(op.operand);
     // The others must learn that there is none.
+    if (queues != nullptr) queues->wait();  // sums run on streams of their own
     const at::Tensor sum = group->sum(found == store.end() ? at::Tensor() : found->second);
+    if (queues != nullptr) queues->wait();
+    Result norm = squared_norm(sum);
     store[op.operand] = sum;
-    return squared_norm(sum);
+    return norm;
   }
 
   /// Brings a result to the host.
@@ -274,7 +282,7 @@ Executor::Executor(const std::string& device, std::shared_ptr<Collective> collec
                                            .group = nullptr,
                                            .queues = make_device_queues(at::Device(device))});
     at::empty({1}, at::TensorOptions(state_->device));
-    ScopedTf32::set(false);
+    ScopedTf32::forbid();
     at::globalContext().setBenchmarkCuDNN(true);  // a layer's shapes stay the same
 #if TORCH_VERSION_MAJOR >= 2
     at::globalContext().setAllowBF16ReductionCuBLAS(false);

@@ -85,7 +85,7 @@ TEST_F(GrpcHostileMaster, MustGreetFirst) {
     return master.goodbye();
   };
   EXPECT_THAT(answer_to(frame_of(wire::Submit{.number = 1, .operation = Fetch{1}})), HasSubstr("not a hello"));
-  EXPECT_THAT(answer_to(frame_of(wire::Hello{2, ""})), HasSubstr("not a hello of protocol 1"));
+  EXPECT_THAT(answer_to(frame_of(wire::Hello{1, ""})), HasSubstr("not a hello of protocol 2"));
   EXPECT_THAT(answer_to(frame_of(wire::Hello{}, 10)), HasSubstr("not a hello"));
 }
 

@@ -38,7 +38,7 @@ uint64_t next_operation(GrpcStream& stream) {
 void greet(GrpcStream& stream) {
   grpc::ByteBuffer hello;
   stream.receive(hello, kLong);
-  say(stream, wire::Welcome{.protocol = 1, .version = "1", .device = "cpu", .memory_bytes = 1});
+  say(stream, wire::Welcome{.protocol = wire::kProtocol, .version = "1", .device = "cpu", .memory_bytes = 1});
 }
 
 wire::Reply reply_of(uint64_t number, std::vector<int64_t> shape, ElementType type = ElementType::kFloat32) {
@@ -171,7 +171,7 @@ TEST(GrpcHostileWorker, SilenceAndGarbageInsteadOfAGreeting) {
   {
     RawWorker other(greeted_with(answer_of(wire::Welcome{9, "", "", 0})));
     EXPECT_THAT(message_of<ProtocolError>([&] { make_insecure_worker(other.host_port(), kPatient); }),
-                HasSubstr("not a welcome of protocol 1"));
+                HasSubstr("not a welcome of protocol 2"));
   }
   RawWorker garbage(greeted_with(testing::raw_frame({1, 0, 0, 0, 0xff})));
   EXPECT_THROW(make_insecure_worker(garbage.host_port(), kPatient), ProtocolError);

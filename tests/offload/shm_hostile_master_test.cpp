@@ -130,8 +130,8 @@ TEST_F(HostileMaster, MustGreetFirst) {
   raw.say(wire::Free{{1}});
   EXPECT_THAT(raw.goodbye(), HasSubstr("not a hello"));
   Raw old = connect();
-  old.say(wire::Hello{.protocol = 2, .version = ""});
-  EXPECT_THAT(old.goodbye(), HasSubstr("not a hello of protocol 1"));
+  old.say(wire::Hello{.protocol = 1, .version = ""});
+  EXPECT_THAT(old.goodbye(), HasSubstr("not a hello of protocol 2"));
 }
 
 TEST_F(HostileMaster, IsToldOfAndOneWhoLeavesIsNot) {

@@ -84,7 +84,8 @@ HostileWorker::Behaviour greet_then(std::function<void(Stage&)> act) {
     ShmChannel channel(segment, std::move(socket), ShmSide::kWorker);
     std::vector<std::byte> bytes;
     ASSERT_EQ(channel.receive(bytes, kLong), Arrival::kMessage);
-    say_to_master(channel, wire::Welcome{.protocol = 1, .version = "1", .device = "cpu", .memory_bytes = 1});
+    say_to_master(channel,
+                  wire::Welcome{.protocol = wire::kProtocol, .version = "1", .device = "cpu", .memory_bytes = 1});
     Stage stage{segment, channel};
     act(stage);
     stage.wait_until_left();
@@ -158,9 +159,9 @@ TEST(HostileWorker, SilenceAndGarbageInsteadOfAGreeting) {
   }
   {
     HostileWorker hostile(after_segment([](ShmChannel& channel) {
-      say_to_master(channel, wire::Welcome{2, "", "", 0});
+      say_to_master(channel, wire::Welcome{1, "", "", 0});
     }));
-    EXPECT_THAT(message_of<ProtocolError>([&] { make_shm_worker(hostile.name(), kPatient); }), HasSubstr("protocol 1"));
+    EXPECT_THAT(message_of<ProtocolError>([&] { make_shm_worker(hostile.name(), kPatient); }), HasSubstr("protocol 2"));
   }
 }
 

@@ -151,6 +151,23 @@ TEST_P(Conformance, RowsOfOneBufferCanBePutApart) {
   worker_->free({1, 2, 3, 4, 5, 6, 9});
 }
 
+/// Of rows of any width, which begin anywhere in their memory.
+TEST_P(Conformance, OddRowsOfOneBufferCanBePutApart) {
+  const Buffer whole = filled({7, 5}, 2);
+  const Buffer x = worker_->allocate(whole.spec()), w = filled({3, 5}, 1);
+  std::memcpy(x.data(), whole.data(), whole.bytes());
+  const size_t row = 5 * sizeof(float);
+  worker_->put(1, w);
+  worker_->put(2, Buffer({.shape = {3, 5}}, {x.owner(), x.data()}, x.is_shared()));
+  worker_->put(3, Buffer({.shape = {4, 5}}, {x.owner(), x.data() + 3 * row}, x.is_shared()));
+  for (const auto& [id, rows] : {std::pair<OperandId, int64_t>{2, 3}, {3, 4}}) {
+    const Buffer y = worker_->submit(Forward{.product = {}, .x = id, .w = 1}).get();
+    EXPECT_EQ(y.spec().shape, (std::vector<int64_t>{rows, 3}));
+    EXPECT_EQ(first(y), 10);
+  }
+  worker_->free({1, 2, 3});
+}
+
 TEST_P(Conformance, DescribesTheWorker) {
   const WorkerDescription description = worker_->describe();
   EXPECT_THAT(server_->uri(), HasSubstr(description.name));

@@ -55,9 +55,9 @@ struct RowSums {
     for (auto& sum : of) sum = hn::Zero(d);
   }
   template <typename T>
-  HWY_INLINE void add(D d, VecOf<D> v, const RowProducts<T>& products, int64_t channels, int64_t c) {
+  HWY_INLINE void add(D d, VecOf<D> v, const T* HWY_RESTRICT vectors, int64_t channels, int64_t c) {
     if constexpr (kCount > 0) {
-      for (int j = 0; j < kCount; ++j) of[j] = hn::MulAdd(v, hn::LoadU(d, products.vectors + j * channels + c), of[j]);
+      for (int j = 0; j < kCount; ++j) of[j] = hn::MulAdd(v, hn::LoadU(d, vectors + j * channels + c), of[j]);
       of[kCount] = hn::MulAdd(v, v, of[kCount]);
     }
   }
@@ -80,12 +80,15 @@ HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<
 constexpr int64_t kFetchedBytes = 8192;
 
 template <bool kGather, bool kAddend, bool kColumns, Put kPut, int kCount, typename In, typename Out, typename T>
-HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
+HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
+  // In locals: what is stored could be any of it, for all that the compiler knows, and would be read again each time.
+  const int64_t channels = pass.channels;
+  const T* const vectors = pass.products.vectors;
   const TagOf<T> d;
   const hn::CappedTag<T, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(In));
-  const auto row_bytes = pass.channels * static_cast<int64_t>(sizeof(In));
+  const auto row_bytes = channels * static_cast<int64_t>(sizeof(In));
   const auto rows_ahead = static_cast<int>(std::clamp<int64_t>(kFetchedBytes / row_bytes, 1, kGroup));
   constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
   for (int i = 0; i < pass.rows; ++i) {
@@ -104,7 +107,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
     const T weight = kColumns && pass.image_row[i] >= 0 ? pass.products.weights[pass.image_row[i]] : T(0);
     T* const HWY_RESTRICT columns = kColumns ? pass.products.column_sums : nullptr;
     const auto take = [&](auto tag, auto& row_sums, auto v, int64_t at) HWY_ATTR {
-      row_sums.add(tag, v, pass.products, pass.channels, at);
+      row_sums.add(tag, v, vectors, channels, at);
       if constexpr (kColumns)
         hn::StoreU(hn::MulAdd(v, hn::Set(tag, weight), hn::LoadU(tag, columns + at)), tag, columns + at);
     };
@@ -112,13 +115,13 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T>& order) {
       take(d, sums, permute_vector<kPut, kGather, kAddend>(d, src, order, row, at, addend, dst), at);
     };
     int64_t c = 0;
-    for (; c + kLine <= pass.channels; c += kLine) {
+    for (; c + kLine <= channels; c += kLine) {
       __builtin_prefetch(ahead + c);
       for (int64_t at = c; at < c + kLine; at += lanes) move(at);
     }
-    if (c < pass.channels) __builtin_prefetch(ahead + c);
-    for (; c + lanes <= pass.channels; c += lanes) move(c);
-    for (; c < pass.channels; ++c)
+    if (c < channels) __builtin_prefetch(ahead + c);
+    for (; c + lanes <= channels; c += lanes) move(c);
+    for (; c < channels; ++c)
       take(d1, sums1, permute_vector<kPutOne, kGather, kAddend>(d1, src, order, row1, c, addend, dst), c);
     if constexpr (kCount > 0) {
       if (pass.image_row[i] < 0) continue;

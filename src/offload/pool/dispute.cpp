@@ -17,7 +17,7 @@ double difference_of(const Operation& operation) {
   struct Visitor {
     ProductPrecision operator()(const Forward& op) const { return op.product.precision; }
     ProductPrecision operator()(const InputGradient& op) const { return op.product.precision; }
-    ProductPrecision operator()(const WeightGradient& op) const { return op.product.precision; }
+    ProductPrecision operator()(const WeightGradient&) const { return ProductPrecision::kFloat32; }
     ProductPrecision operator()(const Update&) const { return ProductPrecision::kFloat32; }
     ProductPrecision operator()(const Fetch&) const { return ProductPrecision::kFloat32; }
     ProductPrecision operator()(const JoinGroup&) const { return ProductPrecision::kFloat32; }

@@ -116,12 +116,18 @@ std::vector<OperandId> WorkerPool::pieces_of(OperandId id, const RowRange& rows,
   const auto found = stored_.find(id);
   if (found == stored_.end()) return ids;
   int64_t at = rows.begin;
-  for (const Piece& piece : found->second.pieces) {
-    if (piece.member != member || piece.rows.begin != at || piece.rows.end > rows.end || !is_alive(piece)) continue;
-    ids.push_back(piece.id);
-    at = piece.rows.end;
+  const auto is_next = [&](const Piece& piece) {
+    const bool is_there = piece.member == member && is_alive(piece);
+    return is_there && piece.rows.begin == at && piece.rows.count() > 0 && piece.rows.end <= rows.end;
+  };
+  const std::vector<Piece>& pieces = found->second.pieces;  // in the order in which they were sent
+  while (at < rows.end) {
+    const auto next = std::find_if(pieces.begin(), pieces.end(), is_next);
+    if (next == pieces.end()) return {};
+    ids.push_back(next->id);
+    at = next->rows.end;
   }
-  return at == rows.end ? ids : std::vector<OperandId>();
+  return ids;
 }
 
 std::vector<WorkerPool::Place> WorkerPool::holders(const Stored& stored) const {

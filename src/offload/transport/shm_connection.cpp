@@ -62,6 +62,7 @@ std::optional<uint64_t> ShmConnection::offset_of(const Buffer& operand) const {
   const auto at = reinterpret_cast<uintptr_t>(operand.data());
   if (at < begin || at - begin >= segment_->bytes().size()) return std::nullopt;
   const uint64_t offset = at - begin;
+  if (offset % wire::kShmAlignment != 0) return std::nullopt;  // rows out of the middle, of any width
   return operands_->holds(offset, operand.bytes()) ? std::optional(offset) : std::nullopt;
 }
 

@@ -99,7 +99,10 @@ class ShmSession::Replies final : public Session::Listener {
       monitor_.reply_refused(number, result.bytes());
       return refused(number, no_room(result.bytes()));
     }
-    memory_.send(wire::Reply{.number = number, .spec = result.spec(), .offset = *offset});
+    // Let go of before the master may release it: its place could be the next result's by then.
+    const offload::TensorSpec spec = result.spec();
+    result = {};
+    memory_.send(wire::Reply{.number = number, .spec = spec, .offset = *offset});
   }
 
   void refused(uint64_t number, const std::string& reason) override {
