@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <string>
 #include <vector>
@@ -36,6 +38,27 @@ TEST(Completions, KeepTheirOrderWhateverTheyWaitFor) {
     device.set_value();
   }  // which waits for all
   EXPECT_EQ(order, (std::vector{1, 2, 3}));
+}
+
+TEST(Completions, HoldBackWhoeverAddsTooMany) {
+  constexpr int kCount = 200;
+  std::promise<void> device;
+  std::vector<int> order;
+  std::atomic<int> added = 0;
+  {
+    Completions completions;
+    completions.add([done = device.get_future().share()] { done.wait(); }, [](const std::exception_ptr&) {});
+    const auto adding = std::async(std::launch::async, [&] {
+      for (int i = 0; i < kCount; ++i, ++added)
+        completions.add([] {}, [&order, i](const std::exception_ptr&) { order.push_back(i); });
+    });
+    EXPECT_EQ(adding.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+    EXPECT_LT(added, kCount / 2);
+    device.set_value();
+    adding.wait();
+  }
+  ASSERT_EQ(order.size(), static_cast<size_t>(kCount));
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
 TEST(Completions, TellWhatWentWrongAndLetGoBefore) {
