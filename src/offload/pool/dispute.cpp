@@ -12,18 +12,18 @@
 namespace tempo::offload {
 namespace {
 
+/// Whether one worker did all of it, in however many parts.
+bool is_of_one(const PendingReply& reply) {
+  const size_t first = reply.shards.front().by;
+  return std::all_of(reply.shards.begin(), reply.shards.end(), [&](const Shard& shard) { return shard.by == first; });
+}
+
 /// How far products of two workers may lie apart where one rounds operands and the other need not.
 double difference_of(const Operation& operation) {
-  struct Visitor {
-    ProductPrecision operator()(const Forward& op) const { return op.product.precision; }
-    ProductPrecision operator()(const InputGradient& op) const { return op.product.precision; }
-    ProductPrecision operator()(const WeightGradient&) const { return ProductPrecision::kFloat32; }
-    ProductPrecision operator()(const Update&) const { return ProductPrecision::kFloat32; }
-    ProductPrecision operator()(const Fetch&) const { return ProductPrecision::kFloat32; }
-    ProductPrecision operator()(const JoinGroup&) const { return ProductPrecision::kFloat32; }
-    ProductPrecision operator()(const AllReduce&) const { return ProductPrecision::kFloat32; }
-  };
-  switch (std::visit(Visitor{}, operation)) {
+  auto precision = ProductPrecision::kFloat32;  // of weight gradients, too
+  if (const auto* forward = std::get_if<Forward>(&operation)) precision = forward->product.precision;
+  if (const auto* gradient = std::get_if<InputGradient>(&operation)) precision = gradient->product.precision;
+  switch (precision) {
     case ProductPrecision::kFloat32:
       return 0;
     case ProductPrecision::kTf32:
@@ -103,10 +103,7 @@ void WorkerPool::resolve(const PendingReply& reply, const Buffer& combined, cons
                          const std::exception_ptr& refusal) {
   const std::string wrong = fmt::format("its result of {} was wrong", reply.what);
   last_error_ = refusal;
-  const size_t first = reply.shards.front().by;
-  const bool is_of_one =
-      std::all_of(reply.shards.begin(), reply.shards.end(), [&](const Shard& shard) { return shard.by == first; });
-  if (is_of_one) quarantine(first, wrong);
+  if (is_of_one(reply)) quarantine(reply.shards.front().by, wrong);
   const RowRange all{0, reply.shards.back().rows.end};
   for (size_t witness = pick({}); witness < members_.size(); witness = pick({})) {
     ++reissued_;
@@ -131,9 +128,7 @@ void WorkerPool::resolve(const PendingReply& reply, const Buffer& combined, cons
 std::vector<size_t> WorkerPool::liars_of(const PendingReply& reply, const Buffer& combined, const Buffer& proven,
                                          size_t witness) {
   std::vector<size_t> liars;
-  const size_t first = reply.shards.front().by;
-  if (std::all_of(reply.shards.begin(), reply.shards.end(), [&](const Shard& s) { return s.by == first; }))
-    return liars;
+  if (is_of_one(reply)) return liars;
   const ElementType type = reply.expected.type;
   double worst = 0;
   size_t most_likely = witness;
