@@ -116,7 +116,7 @@ class Call {
  public:
   Call(const TileGeometry& geometry, int64_t real_images, KeyUse rows, KeyUse channels, ElementType wire_type,
        std::byte* wire, ThreadPool& threads)
-      : channels_(channels), threads_(threads) {
+      : channels_(channels), threads_(threads), owners_(geometry) {
     const auto& kernels = kernels::select<T>(kernels::current_kernels());
     const bool bf16 = wire_type == ElementType::kBFloat16;
     further_rounds_ = rows.key->rounds.size() > 1;
@@ -149,6 +149,7 @@ class Call {
   /// Must come before the walk. A gathering pass meets the channels in the order of what it writes.
   void take(const PixelProducts<T>& products) {
     if (products.count == 0) return;
+    walk_.owners = &owners_;
     const int64_t channels = walk_.geometry.channels;
     vectors_.assign(products.vectors, products.vectors + products.count * channels);
     if (is_gathering(walk_.rows.form))
@@ -158,9 +159,13 @@ class Call {
               products.vectors[v * channels + int64_t{channels_.data()->source[c]}];
     walk_.products = {static_cast<int>(products.count), vectors_.data(), products.planes,
                       walk_.real_images * walk_.geometry.height * walk_.geometry.width, products.weights};
-    if (products.weights == nullptr) return;
-    totals_.sums.resize(static_cast<size_t>(channels));
-    walk_.column_totals = &totals_;
+    if (products.weights != nullptr) take_column_sums(1);
+  }
+  void take(const PixelMoments<T>& moments) {
+    if (moments.sums == nullptr) return;
+    walk_.owners = &owners_;
+    walk_.moments_above = moments.shift;
+    take_column_sums(2);
   }
 
   /// After the walk: column sums, in the order of the image's channels.
@@ -168,9 +173,18 @@ class Call {
     for (size_t c = 0; c < totals_.sums.size(); ++c)
       products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
   }
+  void hand_out(const PixelMoments<T>& moments) const {
+    const auto channels = static_cast<ptrdiff_t>(totals_.sums.size() / 2);
+    std::copy_n(totals_.sums.begin(), channels, moments.sums);
+    std::copy_n(totals_.sums.begin() + channels, channels, moments.squares);
+  }
 
-  void blind(const T* x, const T* decoys, const BlindSlices& slices) {
+  void blind(const T* x, const T* decoys, const BlindSlices& slices, const PixelMap& map) {
     walk_.source = x;
+    if (map) {
+      walk_.map = &map;
+      walk_.owners = &owners_;
+    }
     walk_.decoys = decoys;
     carve(0);
     if (further_rounds_) {
@@ -199,6 +213,9 @@ class Call {
     } else {
       image.images = walk_.real_images;
     }
+    // Tiles that overlap are summed later: what is taken is of the sums.
+    const kernels::RowProducts<T> of_sums =
+        through_tiles ? std::exchange(walk_.products, {}) : kernels::RowProducts<T>();
     carve(tile_elements);
     walk_.target = through_tiles ? tiles_ : x;
     if (walk_.accumulate) zero(x, image.images * image.height * image.width * image.channels);
@@ -218,12 +235,17 @@ class Call {
       }
     }
     if (through_tiles)
-      sum_tiles(tiles_, image, *walk_.kernels, x, threads_);
+      sum_tiles(tiles_, image, *walk_.kernels, x, of_sums, threads_);
     else if (!walk_.accumulate)
       zero_uncovered(image, x, threads_);
   }
 
  private:
+  void take_column_sums(int64_t per_channel) {
+    totals_.per_channel = per_channel;
+    totals_.sums.resize(static_cast<size_t>(per_channel * walk_.geometry.channels));
+    walk_.column_totals = &totals_;
+  }
   [[nodiscard]] RowRange all_rows() const { return {0, walk_.geometry.rows()}; }
 
   /// Calls `body` with walk and rounds set to the positions of each turn.
@@ -261,6 +283,7 @@ class Call {
 
   ChannelRounds<T> channels_;
   ThreadPool& threads_;
+  Owners owners_;
   bool further_rounds_ = false;
   TileWalk<T> walk_;
   RowRounds<T> rounds_;
@@ -300,8 +323,8 @@ void check_products(const char* where, const TileGeometry& geometry, KeyUse rows
       (products.column_sums == nullptr || products.count != 1 || !is_gathering(rows.form)))
     throw InputError(
         fmt::format("{}: column sums beside {} vectors, expected one, memory, and blinding", where, products.count));
-  if (!takes_products(geometry, *rows.key, *channels.key))
-    throw InputError(fmt::format("{}: products of operands that are mixed, or overlap; expected neither", where));
+  if (!takes_products(*rows.key, *channels.key))
+    throw InputError(fmt::format("{}: products of operands that are mixed; expected none that are", where));
 }
 
 }  // namespace
@@ -317,19 +340,23 @@ std::vector<RowRange> slice_rows(const Key& key, int64_t count) {
   return slices;
 }
 
-bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels) {
-  return rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels) &&
-         geometry.is_disjoint();
+bool takes_products(const Key& rows, const Key& channels) {
+  return rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels);
+}
+
+bool takes_moments(const TileGeometry& geometry, const Key& rows, const Key& channels) {
+  return geometry.is_disjoint() && takes_products(rows, channels);
 }
 
 bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels) {
   const TileGeometry cut = simplified(geometry);
-  return cut.height == 1 && cut.width == 1 && cut.positions() == 1 && takes_products(cut, rows, channels);
+  return cut.height == 1 && cut.width == 1 && cut.positions() == 1 && takes_products(rows, channels);
 }
 
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products, const BlindSlices& slices) {
+           ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products, const BlindSlices& slices,
+           const PixelMap& map) {
   check<T>("blind", geometry, rows, channels, wire, out, true);
   check_decoys("blind", geometry, decoys.images);
   if (decoys.images > 0 && decoys.pixels == nullptr)
@@ -340,27 +367,36 @@ void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channel
   const TileGeometry cut = simplified(geometry);
   Call<T> call(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads);
   call.take(products);
-  call.blind(x, decoys.pixels, slices);
+  call.blind(x, decoys.pixels, slices, map);
   call.hand_out(products);
 }
 
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
              ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products, const T* addend,
-             const UnblindSlices& slices) {
+             const UnblindSlices& slices, PixelMoments<T> moments) {
   check<T>("unblind", geometry, rows, channels, wire, in, false);
   check_decoys("unblind", geometry, decoy_images);
   check_products("unblind", geometry, rows, channels, products);
   check_slices("unblind", rows, slices.rows);
   if (addend != nullptr && !takes_addend(geometry, *rows.key, *channels.key))
     throw InputError("unblind: an addend to an operand that is mixed, or cut into tiles; expected neither");
+  if (moments.sums != nullptr && (moments.shift == nullptr || moments.squares == nullptr || addend != nullptr ||
+                                  !takes_moments(geometry, *rows.key, *channels.key)))
+    throw InputError("unblind: moments of an operand that is mixed, overlaps, or is added to; expected none of these");
+  if (moments.sums != nullptr) {
+    std::fill_n(moments.sums, geometry.channels, 0.0);
+    std::fill_n(moments.squares, geometry.channels, 0.0);
+  }
   if (geometry.elements() == 0) return;
   // Scattering kernels only read the wire; the field is shared with the gathering ones.
   const TileGeometry cut = simplified(geometry);
   Call<T> call(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
                threads);
   call.take(products);
+  call.take(moments);
   call.unblind(x, addend, slices);
+  if (moments.sums != nullptr) call.hand_out(moments);
 }
 
 template <typename T>
@@ -372,9 +408,9 @@ void add(T* x, const T* addend, int64_t elements, ThreadPool& threads) {
 
 #define TEMPO_INSTANTIATE(T)                                                                                          \
   template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,            \
-                      DecoyImages<T>, PixelProducts<T>, const BlindSlices&);                                          \
+                      DecoyImages<T>, PixelProducts<T>, const BlindSlices&, const PixelMap&);                         \
   template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t, \
-                        PixelProducts<T>, const T*, const UnblindSlices&);                                            \
+                        PixelProducts<T>, const T*, const UnblindSlices&, PixelMoments<T>);                           \
   template void add(T*, const T*, int64_t, ThreadPool&);
 TEMPO_INSTANTIATE(float)
 TEMPO_INSTANTIATE(double)

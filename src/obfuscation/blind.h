@@ -9,6 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "obfuscation/key.h"
+#include "obfuscation/pixel_map.h"
 #include "obfuscation/tile_geometry.h"
 #include "tempo/worker.h"
 
@@ -56,8 +57,17 @@ struct PixelProducts {
   const T* weights = nullptr;
   double* column_sums = nullptr;  ///< [channels]
 };
-/// Whether products can be taken of it: nothing is mixed, and no two tiles share a pixel.
-bool takes_products(const TileGeometry& geometry, const Key& rows, const Key& channels);
+/// Sums over all pixels of what lies above a shift, and of its squares, taken while a tensor is un-blinded.
+template <typename T>
+struct PixelMoments {
+  const T* shift = nullptr;  ///< [channels]
+  double* sums = nullptr;    ///< [channels]; or nullptr: nothing is taken
+  double* squares = nullptr;
+};
+/// Whether products can be taken of it: nothing is mixed.
+bool takes_products(const Key& rows, const Key& channels);
+/// Whether moments can be taken of it: the same, and no two tiles share a pixel.
+bool takes_moments(const TileGeometry& geometry, const Key& rows, const Key& channels);
 /// Whether something can be added to it on the way: the same, and every pixel is a row.
 bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels);
 
@@ -83,6 +93,7 @@ struct UnblindSlices {
 ///                 Aligned to its elements at least; 64-byte aligned is fastest.
 /// @param decoys   stand for the last images of `geometry`.
 /// @param products of x, not of decoys; only where `takes_products`.
+/// @param map      makes what is blinded: of real images, not of decoys. Products are of that.
 /// An adversary learns the shape, the rank, and (orthogonal keys) all singular values from one call; what else it can
 /// learn is for the audit to measure.
 /// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory per further row round.
@@ -90,7 +101,7 @@ struct UnblindSlices {
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
            ThreadPool& threads, DecoyImages<T> decoys = {}, PixelProducts<T> products = {},
-           const BlindSlices& slices = {});
+           const BlindSlices& slices = {}, const PixelMap& map = {});
 
 /// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles
 /// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
@@ -98,10 +109,11 @@ void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channel
 /// @param products of x; only where `takes_products`.
 /// @param addend   of the shape of x, is added to it after products were taken; only where `takes_addend`. Or nullptr.
 /// @param slices   where rows lie and when; `in` is not used then.
+/// @param moments  of x; only where `takes_moments`, and without an addend.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
              ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {}, const T* addend = nullptr,
-             const UnblindSlices& slices = {});
+             const UnblindSlices& slices = {}, PixelMoments<T> moments = {});
 
 /// x += addend, for what could not be added on the way.
 template <typename T>

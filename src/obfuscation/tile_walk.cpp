@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <span>
 
 #include "hwy/cache_control.h"
@@ -21,6 +22,16 @@ constexpr int32_t kOutside = std::numeric_limits<int32_t>::min() / 2;
 uint32_t narrow(int64_t n) { return static_cast<uint32_t>(n); }
 
 }  // namespace
+
+Owners::Owners(const TileGeometry& g)
+    : along_y_(axis(g.tiles_y, g.step_y, g.pitch_y, g.offset_y)),
+      along_x_(axis(g.tiles_x, g.step_x, g.pitch_x, g.offset_x)) {}
+
+/// Position p of tile t and position p - i of tile t + k are one pixel where k steps are i pitches; the least of them.
+Owners::Axis Owners::axis(int64_t tiles, int64_t step, int64_t pitch, int64_t offset) {
+  const int64_t apart = std::lcm(step, pitch);
+  return {.shared_from = apart / pitch, .last_begins = (tiles - apart / step) * step - offset};
+}
 
 template <typename T>
 ChannelRounds<T>::ChannelRounds(KeyUse use) {
@@ -91,28 +102,45 @@ namespace {
 constexpr int64_t kBufferStride = kernels::kSection * kGroup + 5 * kGroup;
 }  // namespace
 
-/// A run of channels that stands for the padding, the kernels' work space, and a section's buffer, or column sums.
+/// A run of channels that stands for the padding, the kernels' work space, a section's buffer, rows that a map makes,
+/// and column sums.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
-  return run_elements() + kernels::block_work_elements(geometry.channels) +
-         (is_wide() ? run_elements() / kGroup * kBufferStride : 0) + (column_totals != nullptr ? run_elements() : 0);
+  return before_made_rows() + (map != nullptr ? kGroup * run_elements() : 0) +
+         (column_totals != nullptr ? column_totals->per_channel * run_elements() : 0);
 }
 
-/// What is taken of rows is never mixed: it needs no section's buffer.
 template <typename T>
-T* TileWalk<T>::column_sums(T* work) const {
-  return section_buffer(work);
+int64_t TileWalk<T>::before_made_rows() const {
+  return run_elements() + kernels::block_work_elements(geometry.channels) +
+         (is_wide() ? run_elements() / kGroup * kBufferStride : 0);
+}
+
+template <typename T>
+T* TileWalk<T>::made_rows(T* work) const {
+  return work + before_made_rows();
+}
+
+template <typename T>
+T* TileWalk<T>::column_sums(T* work, int64_t which) const {
+  return made_rows(work) + (map != nullptr ? kGroup * run_elements() : 0) + which * run_elements();
+}
+
+template <typename T>
+void TileWalk<T>::clear_column_sums(T* work) const {
+  std::fill_n(column_sums(work), column_totals->per_channel * run_elements(), T(0));
 }
 
 template <typename T>
 void TileWalk<T>::flush_column_sums(T* work) const {
-  T* const sums = column_sums(work);
   {
     const std::lock_guard lock(column_totals->mutex);
-    for (int64_t c = 0; c < geometry.channels; ++c)
-      column_totals->sums[static_cast<size_t>(c)] += static_cast<double>(sums[c]);
+    for (int64_t which = 0; which < column_totals->per_channel; ++which)
+      for (int64_t c = 0; c < geometry.channels; ++c)
+        column_totals->sums[static_cast<size_t>(which * geometry.channels + c)] +=
+            static_cast<double>(column_sums(work, which)[c]);
   }
-  std::fill(sums, sums + geometry.channels, T(0));
+  clear_column_sums(work);
 }
 
 template <typename T>
@@ -159,10 +187,11 @@ void TileWalk<T>::start_group(int64_t group, TileOrigin* of_rows, kernels::Block
 
 template <typename T>
 void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work,
-                                kernels::BlockPass<T>& pass) const {
+                                kernels::BlockPass<T>& pass, Pixels& pixels) const {
   const TileGeometry& g = geometry;
   const auto py = static_cast<int64_t>(narrow(position) / narrow(g.tile_w));
-  const int64_t dy = py * g.pitch_y, dx = (position - py * g.tile_w) * g.pitch_x;
+  const int64_t px = position - py * g.tile_w;
+  const int64_t dy = py * g.pitch_y, dx = px * g.pitch_x;
   T* image = const_cast<T*>(gathering() ? source : target) + (dy * g.width + dx) * g.channels;
   const auto height = static_cast<uint64_t>(g.height), width = static_cast<uint64_t>(g.width);
   std::byte* other;
@@ -182,10 +211,11 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
     pass.src[i] = gathering() ? static_cast<const void*>(run) : other;
     pass.dst[i] = gathering() ? static_cast<void*>(other) : run;
     if (addend != nullptr) pass.addend[i] = inside ? addend + (run - target) : work;
-    if (products.count == 0) continue;
+    if (!needs_pixels()) continue;
     const int64_t offset = of_rows[i].offset + (dy * g.width + dx) * g.channels;
     const bool is_real = inside && offset >= 0 && offset < real_images * g.height * g.width * g.channels;
-    pass.image_row[i] = is_real ? offset / g.channels : -1;
+    pixels.of[i] = is_real ? offset / g.channels : -1;
+    pass.image_row[i] = owners->owns(py, px, of_rows[i].y, of_rows[i].x) ? pixels.of[i] : -1;
   }
 }
 
@@ -201,6 +231,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   pass.accumulate = accumulate;
   pass.products = products;
   pass.products.column_sums = column_totals != nullptr ? column_sums(work) : nullptr;
+  if (moments_above != nullptr) pass.moments = {moments_above, column_sums(work, 0), column_sums(work, 1)};
   pass.has_addends = addend != nullptr;
   std::fill(pass.addend, pass.addend + kGroup, work);
   pass.rounds = channels->data();
@@ -248,11 +279,23 @@ void TileWalk<T>::mix_section(int64_t section, int64_t position, T* work) const 
   kernels->mix_wide(pass);
 }
 
+template <typename T>
+void TileWalk<T>::make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T* work) const {
+  for (int i = 0; i < pass.rows; ++i) {
+    if (pixels.of[i] < 0) continue;
+    T* const made = made_rows(work) + i * run_elements();
+    (*map)(pixels.of[i], made);
+    pass.src[i] = made;
+  }
+  pass.fetches_all_ahead = true;
+}
+
 /// Items are (group or section of rows, position), positions fastest; passes are one for each group of an item. Each is
 /// prepared while there is one before it, so that the kernel can fetch its rows ahead.
 template <typename T>
 void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   kernels::BlockPass<T> passes[2] = {common_pass(work), common_pass(work)};
+  Pixels pixels[2] = {};
   if (gathering()) std::fill(work, work + geometry.channels, T(0));
   const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
   const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup, per_item = rows_per_item() / kGroup;
@@ -268,7 +311,8 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   };
   const auto position_of = [&](const At& at) { return first_position + at.item % positions; };
   TileOrigin of_rows[kGroup];
-  const auto prepare = [&](const At& at, kernels::BlockPass<T>& pass, const kernels::BlockPass<T>* same_group) {
+  const auto prepare = [&](const At& at, int into, const kernels::BlockPass<T>* same_group) {
+    kernels::BlockPass<T>& pass = passes[into];
     if (same_group == nullptr) {
       start_group(at.group, of_rows, pass);
     } else {
@@ -276,24 +320,25 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
       pass.row_block = same_group->row_block;
       std::copy(same_group->coefficient, same_group->coefficient + kGroup, pass.coefficient);
     }
-    set_addresses(at.group, position_of(at), of_rows, work, pass);
+    set_addresses(at.group, position_of(at), of_rows, work, pass, pixels[into]);
   };
-  constexpr int kSummedGroups = 32;  // column sums run in the type of the operand over so many
+  constexpr int kSummedGroups = 16;  // column sums run in the type of the operand over so many
   int summed = 0;
-  if (column_totals != nullptr) std::fill_n(column_sums(work), geometry.channels, T(0));
+  if (column_totals != nullptr) clear_column_sums(work);
   At at = start(begin);
   int turn = 0;
-  prepare(at, passes[turn], nullptr);
+  prepare(at, turn, nullptr);
   bool is_first = true;  // of its item
   while (at.item < end) {
     kernels::BlockPass<T>&pass = passes[turn], &next = passes[1 - turn];
     const At following = next_of(at);
-    if (following.item < end) prepare(following, next, following.group == at.group ? &pass : nullptr);
+    if (following.item < end) prepare(following, 1 - turn, following.group == at.group ? &pass : nullptr);
     pass.ahead = addend != nullptr ? reinterpret_cast<const void* const*>(next.addend)
                  : pass.accumulate ? const_cast<const void* const*>(next.dst)
                                    : next.src;
     if (is_wide() && !gathering() && is_first)
       mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
+    if (map != nullptr) make_rows(pass, pixels[turn], work);
     kernel(pass);
     if (column_totals != nullptr && ++summed % kSummedGroups == 0) flush_column_sums(work);
     if (is_wide() && gathering() && at.group == at.last)
@@ -362,7 +407,7 @@ Cover cover_x(const TileGeometry& g) { return {g.width, g.tiles_x, g.tile_w, g.s
 
 template <typename T>
 void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kernels<T>& kernels, T* x,
-               ThreadPool& threads) {
+               const kernels::RowProducts<T>& products, ThreadPool& threads) {
   const TileGeometry& g = geometry;
   const Cover along_y = cover_y(g), along_x = cover_x(g);
   Tickets tickets(threads.threads());
@@ -380,10 +425,12 @@ void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kern
             const int64_t row = (line / g.height * g.tiles_y + ty) * g.tiles_x + tx;
             run[count++] = tiles + (row * g.positions() + py * g.tile_w + px) * g.channels;
           }
-        if (count == 0)
+        if (count == 0) {
           std::fill(pixel, pixel + g.channels, T(0));
-        else
-          kernels.sum_runs(run, count, pixel, g.channels);
+          continue;
+        }
+        kernels.sum_runs(run, count, pixel, g.channels);
+        if (products.count > 0) kernels.take_products(pixel, g.channels, products, line * g.width + column);
       }
     }
   });
@@ -408,8 +455,10 @@ template struct TileWalk<float>;
 template struct TileWalk<double>;
 template class ChannelRounds<float>;
 template class ChannelRounds<double>;
-template void sum_tiles(const float*, const TileGeometry&, const kernels::Kernels<float>&, float*, ThreadPool&);
-template void sum_tiles(const double*, const TileGeometry&, const kernels::Kernels<double>&, double*, ThreadPool&);
+template void sum_tiles(const float*, const TileGeometry&, const kernels::Kernels<float>&, float*,
+                        const kernels::RowProducts<float>&, ThreadPool&);
+template void sum_tiles(const double*, const TileGeometry&, const kernels::Kernels<double>&, double*,
+                        const kernels::RowProducts<double>&, ThreadPool&);
 template void zero_uncovered(const TileGeometry&, float*, ThreadPool&);
 template void zero_uncovered(const TileGeometry&, double*, ThreadPool&);
 

@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "obfuscation/kernels/kernels.h"
 #include "obfuscation/key.h"
+#include "obfuscation/pixel_map.h"
 #include "obfuscation/row_rounds.h"
 #include "obfuscation/tile_geometry.h"
 
@@ -34,10 +35,32 @@ struct TileOrigin {
   int32_t y, x;
 };
 
-/// Column sums of all threads.
+/// Column sums of all threads: of `per_channel` sums for each.
 struct ColumnTotals {
   std::mutex mutex;
-  std::vector<double> sums;
+  int64_t per_channel = 0;
+  std::vector<double> sums;  ///< [per_channel, channels]
+};
+
+/// Of the tiles that lie on a pixel the last is its owner: what is taken of a pixel is taken once.
+class Owners {
+ public:
+  explicit Owners(const TileGeometry& geometry);
+  /// Of position (py, px) of the tile that begins at pixel (y, x).
+  [[nodiscard]] bool owns(int64_t py, int64_t px, int32_t y, int32_t x) const {
+    return along_y_.owns(py, y) && along_x_.owns(px, x);
+  }
+
+ private:
+  struct Axis {
+    int64_t shared_from;  ///< positions from here on lie on a later tile, too
+    int64_t last_begins;  ///< pixel, unless the tile begins here or after
+    [[nodiscard]] bool owns(int64_t position, int32_t begin) const {
+      return position < shared_from || begin >= last_begins;
+    }
+  };
+  static Axis axis(int64_t tiles, int64_t step, int64_t pitch, int64_t offset);
+  Axis along_y_, along_x_;
 };
 
 /// One side of the walk is the image. The other is rows of positions: the wire, or panels of scratch memory.
@@ -62,7 +85,10 @@ struct TileWalk {
   bool accumulate = false;
   /// Taken on the way, by pixel of the image; only as BlockPass has them.
   kernels::RowProducts<T> products = {};
-  ColumnTotals* column_totals = nullptr;  ///< where there are weights in `products`
+  const T* moments_above = nullptr;       ///< of what is scattered: the shift, or nullptr: none are taken
+  ColumnTotals* column_totals = nullptr;  ///< where there are weights in `products`, or moments are taken
+  const PixelMap* map = nullptr;          ///< gathering: what makes the pixels of real images, or nullptr
+  const Owners* owners = nullptr;         ///< where there are products, moments or a map
   const T* addend = nullptr;  ///< of the image's shape, added to what is scattered; only as BlockPass has it
   /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
   const TileOrigin* origins = nullptr;
@@ -84,15 +110,25 @@ struct TileWalk {
     return !rows.key->rounds.empty() && rows.key->rounds[0].block > kernels::kGroup;
   }
   [[nodiscard]] int64_t rows_per_item() const { return is_wide() ? kernels::kSection : kernels::kGroup; }
+  /// Of a pass: where its rows lie in the image; negative outside of real images.
+  struct Pixels {
+    int64_t of[kernels::kGroup];
+  };
+  [[nodiscard]] bool needs_pixels() const { return products.count > 0 || moments_above != nullptr || map != nullptr; }
   struct OtherSide;
   [[nodiscard]] OtherSide other_side(int64_t position) const;
   [[nodiscard]] TileOrigin origin(int64_t near) const;
   void start_group(int64_t group, TileOrigin* of_rows, kernels::BlockPass<T>& pass) const;
-  void set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work,
-                     kernels::BlockPass<T>& pass) const;
+  void set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work, kernels::BlockPass<T>& pass,
+                     Pixels& pixels) const;
+  /// Lets `map` make the rows of a pass.
+  void make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T* work) const;
   [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
   [[nodiscard]] T* section_buffer(T* work) const;
-  [[nodiscard]] T* column_sums(T* work) const;
+  [[nodiscard]] T* column_sums(T* work, int64_t which = 0) const;
+  [[nodiscard]] int64_t before_made_rows() const;
+  [[nodiscard]] T* made_rows(T* work) const;
+  void clear_column_sums(T* work) const;
   void flush_column_sums(T* work) const;
   void mix_section(int64_t section, int64_t position, T* work) const;
   void walk(int64_t begin, int64_t end, T* work) const;
@@ -100,9 +136,10 @@ struct TileWalk {
 
 /// x[pixel] = sum of the tile positions that cover it, in a fixed order; zero where there are none.
 /// @param tiles [rows, tile_h, tile_w, channels]
+/// @param products taken of x on the way; without column sums
 template <typename T>
 void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kernels<T>& kernels, T* x,
-               ThreadPool& threads);
+               const kernels::RowProducts<T>& products, ThreadPool& threads);
 
 /// Zeroes the pixels of x that no tile covers. Costs nothing where every pixel is covered.
 template <typename T>

@@ -1,5 +1,7 @@
 #include "offload/blinded_product.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -29,6 +31,7 @@ struct BlindedProduct::Call {
   Session::Slices slices;  // of rows: of x, dy, y and dx
   Operand x, w;            // w is empty with resident weights
   OperandId w_id = 0;
+  obfuscation::PixelMap map;  // of x
   std::optional<CallVerifier> verifier;
 
   // A product of single positions is a matrix product whatever the kernel: its taps are columns.
@@ -81,6 +84,7 @@ BlindedProduct::Blinding BlindedProduct::blinding_of_x(const Call& call, ConstPl
     const DecoyPlan& plan = call.decoys;
     Session::BlindItem item{x, {keys.left.get(), Form::kDirect}, {keys.inner.get(), Form::kDirect}};
     item.products = products;
+    item.map = call.map;
     Buffer decoys;
     if (plan.images() > 0) {
       Csprng noise = session_.noise(path_of(call, purpose), KeyRole::kInner);
@@ -168,7 +172,7 @@ void BlindedProduct::measure(Probe& probe, ConstPlainTensor x) {
 void BlindedProduct::unblind_and_check(const Session::ArrivingReply& blinded, const TileGeometry& geometry,
                                        Session::UnblindItem item, Probe probe, const Check& check) {
   const obfuscation::Key &rows = *item.rows.key, &channels = *item.channels.key;
-  const bool on_the_way = probe.fits(geometry, rows, channels);
+  const bool on_the_way = probe.fits(rows, channels);
   if (on_the_way) item.products = probe.on_the_way();
   // What is verified, and what an observer sees, is the result alone.
   const bool adds_on_the_way = (!probe || on_the_way) && !session_.is_observed() && item.decoy_images == 0 &&
@@ -207,9 +211,28 @@ CallVerifier::LargestMixed BlindedProduct::largest_mixed(const TileGeometry& geo
   };
 }
 
+bool BlindedProduct::works_on_the_way() const {
+  return session_.options().protection == Protection::kPermuted && !resident_ && !session_.is_observed();
+}
+
+bool BlindedProduct::makes_operand() const {
+  // Decoys and resident weights, which such keys have not, want to see operands before or once more; so does the
+  // verification of a kernel of several taps, which takes more products of a pixel than can be taken on the way.
+  return works_on_the_way() && (!session_.verifier().is_on() || geometry_.kernel_h * geometry_.kernel_w == 1);
+}
+
+void BlindedProduct::expect_no_map(const obfuscation::PixelMap& map) const {
+  if (map)
+    throw InputError(fmt::format(
+        "layer {}: an operand that is made while it is blinded, but is needed before; expected one in memory", layer_));
+}
+
 BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w,
-                                                   PlainTensor y) {
+                                                   PlainTensor y, obfuscation::PixelMap map,
+                                                   const MomentsOnTheWay& moments) {
+  if (!makes_operand()) expect_no_map(map);
   UniqueCall call(new Call);
+  call->map = std::move(map);
   call->shape = shape;
   call->pass = session_.pass();
   call->call = calls_.next(session_);
@@ -249,8 +272,11 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
   begin_verification(*call, w);
   Probe of_x = call->verifier ? call->verifier->of_input() : Probe();
   // Decoys want the energy of x before it is blinded.
-  const bool on_the_way = call->decoys.images() == 0 && of_x.fits(call->cut.input, *call->keys.left, *call->keys.inner);
-  if (of_x && !on_the_way) measure(of_x, x);
+  const bool on_the_way = call->decoys.images() == 0 && of_x.fits(*call->keys.left, *call->keys.inner);
+  if (of_x && !on_the_way) {
+    expect_no_map(call->map);
+    measure(of_x, x);
+  }
   if (call->decoys.images() > 0)
     call->input_energy =
         of_x ? of_x.energy() : squared_norm(x, shape.images * shape.height * shape.width * g.in, session_.threads());
@@ -263,12 +289,13 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
       session_.submit(Forward{.product = call->product, .x = call->x.id(), .w = call->w_id, .reply_type = call->wire},
                       {.type = call->wire, .shape = call->wire_shape(out)}, "forward of " + layer_);
   session_.accept_rows(reply, call->slices, [&](const Session::ArrivingReply& blinded) {
-    unblind_and_check(
-        blinded, out,
-        {y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}, call->decoys.images()},
-        call->verifier ? call->verifier->of_output() : Probe(), [&](const Probe& found) {
-          call->verifier->check_output(found, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
-        });
+    Session::UnblindItem item{
+        y, {call->keys.left.get(), Form::kInverse}, {call->keys.right.get(), Form::kInverse}, call->decoys.images()};
+    item.moments = moments;
+    unblind_and_check(blinded, out, item, call->verifier ? call->verifier->of_output() : Probe(),
+                      [&](const Probe& found) {
+                        call->verifier->check_output(found, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
+                      });
   });
   set_sources(*call, {}, {});  // x and w are the caller's, who may change them now
   session_.count_product(call->flops);
@@ -290,7 +317,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
   Operand w_again, x_again, dy_for_dx, dy_for_dw;
   PendingReply dx_reply, dw_reply;
   Probe of_dy = call.verifier ? call.verifier->of_output_gradient() : Probe();
-  const bool on_the_way = call.decoys.images() == 0 && of_dy.fits(call.cut.output, *call.keys.left, *call.keys.right);
+  const bool on_the_way = call.decoys.images() == 0 && of_dy.fits(*call.keys.left, *call.keys.right);
   const ProductsOnTheWay products = on_the_way ? of_dy.on_the_way() : ProductsOnTheWay();
   if (of_dy && !on_the_way) measure(of_dy, dy);
   if (call.decoys.images() > 0)

@@ -37,9 +37,19 @@ class BlindedProduct {
   };
   using UniqueCall = std::unique_ptr<Call, CallDeleter>;
 
+  /// Whether moments can be taken of results while they are un-blinded.
+  [[nodiscard]] bool works_on_the_way() const;
+  /// Whether operands can be made of others, too, while they are blinded (`obfuscation::PixelMap`): where they
+  /// themselves are needed for nothing else.
+  [[nodiscard]] bool makes_operand() const;
+
   /// y = x * w.  x [images, height, width, in],  w [out, kernel_h, kernel_w, in],  y [images, oh, ow, out], one type.
+  /// @param map     makes the operand of x, only where `makes_operand`, and may be asked again as long as the call
+  ///                lives; or empty: it is x
+  /// @param moments of y, only where `works_on_the_way`
   /// @returns the state for `backward`; dropping it frees the worker's copies.
-  UniqueCall forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w, PlainTensor y);
+  UniqueCall forward(const ImageShape& shape, ConstPlainTensor x, ConstPlainTensor w, PlainTensor y,
+                     obfuscation::PixelMap map = {}, const MomentsOnTheWay& moments = {});
 
   /// Gradients. `dx` or `dw` with null data is not computed. `w` is read only under reuse=none, `x` there and where the
   /// session verifies resident weights: both as they were in `forward`.
@@ -89,6 +99,7 @@ class BlindedProduct {
   /// Starts to verify a call, or to follow its gradient; nothing where neither is wanted.
   void begin_verification(Call& call, ConstPlainTensor w);
   void measure(Probe& probe, ConstPlainTensor x);
+  void expect_no_map(const obfuscation::PixelMap& map) const;
   using Check = std::function<void(const Probe&)>;
   /// Un-blinds a result and, unless `probe` is of nothing, checks what it finds; then adds the item's addend.
   void unblind_and_check(const Session::ArrivingReply& blinded, const obfuscation::TileGeometry& geometry,

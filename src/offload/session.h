@@ -82,6 +82,13 @@ struct ConstPlainTensor {
   const void* data = nullptr;
 };
 
+/// obfuscation::PixelMoments of a tensor whose type is known at run time.
+struct MomentsOnTheWay {
+  const void* shift = nullptr;
+  double* sums = nullptr;
+  double* squares = nullptr;
+};
+
 /// The keys of one product Y = X W.
 struct ProductKeys {
   std::shared_ptr<const obfuscation::Key> left, inner, right;
@@ -132,6 +139,7 @@ class Session {
     int64_t decoy_images = 0;      ///< the last of the geometry, which x has not
     const void* decoys = nullptr;  ///< their pixels, of x's type
     ProductsOnTheWay products = {};
+    obfuscation::PixelMap map = {};  ///< makes what is blinded
   };
   /// How the rows of one product's operands go to the workers, and come back: as `obfuscation::slice_rows` has it.
   using Slices = std::vector<obfuscation::RowRange>;
@@ -172,6 +180,7 @@ class Session {
     int64_t decoy_images = 0;  ///< the last of the geometry, which are dropped
     ProductsOnTheWay products = {};
     const void* addend = nullptr;  ///< of x's type and shape, only where obfuscation::takes_addend
+    MomentsOnTheWay moments = {};  ///< only where obfuscation::takes_moments, without an addend
   };
   /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
   void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);

@@ -91,14 +91,13 @@ integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementT
           .key_spread = options.protection == Protection::kPermuted ? kSpreadOfScales : 1};
 }
 
-bool Probe::fits(const obfuscation::TileGeometry& geometry, const obfuscation::Key& rows,
-                 const obfuscation::Key& channels) const {
+bool Probe::fits(const obfuscation::Key& rows, const obfuscation::Key& channels) const {
   bool is_little = false;
   with_projection(of_, [&](const auto& of) {
     const bool sums_once = of.count == 1 && of.column_sums.size() == static_cast<size_t>(of.channels);
     is_little = of.weights.empty() ? of.count <= obfuscation::PixelProducts<float>::kMost : sums_once;
   });
-  return is_little && obfuscation::takes_products(geometry, rows, channels);
+  return is_little && obfuscation::takes_products(rows, channels);
 }
 
 ProductsOnTheWay Probe::on_the_way() {

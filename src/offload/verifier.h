@@ -14,7 +14,6 @@
 #include "integrity/policy.h"
 #include "integrity/product_check.h"
 #include "obfuscation/key.h"
-#include "obfuscation/tile_geometry.h"
 #include "tempo/options.h"
 #include "tempo/worker.h"
 
@@ -95,9 +94,8 @@ class Probe {
   explicit Probe(integrity::Projection<T> wanted) : of_(std::move(wanted)) {}
 
   [[nodiscard]] explicit operator bool() const { return of_.index() != 0; }
-  /// Whether it can be taken on the way of a tensor that is cut so, under these keys.
-  [[nodiscard]] bool fits(const obfuscation::TileGeometry& geometry, const obfuscation::Key& rows,
-                          const obfuscation::Key& channels) const;
+  /// Whether it can be taken on the way of a tensor under these keys.
+  [[nodiscard]] bool fits(const obfuscation::Key& rows, const obfuscation::Key& channels) const;
   /// Valid until this dies. `arrived` must follow.
   [[nodiscard]] ProductsOnTheWay on_the_way();
   void arrived();

@@ -70,6 +70,15 @@ struct RowProducts {
   T* column_sums = nullptr;  ///< [channels], in the order of the channels of dst; added to
 };
 
+/// Sums over the image's rows of what lies above a shift, and of its squares: for a batch's statistics, which then need
+/// no pass over the image.
+template <typename T>
+struct ColumnMoments {
+  const T* shift = nullptr;  ///< [channels]
+  T* sum = nullptr;          ///< [channels], added to; or nullptr: nothing is taken
+  T* squares = nullptr;
+};
+
 /// One group of rows at one position: one row round and all channel rounds, from memory to memory.
 ///   gather_block   v[i] = coefficient[i] * src[i], butterfly over i; channel rounds gather; dst[i] = v[i]
 ///   scatter_block  v[i] = coefficient[i] * (butterfly over i of src)[i]; channel rounds scatter; dst[i] = v[i]
@@ -87,6 +96,7 @@ struct BlockPass {
   void* dst[kGroup];
   /// kGroup rows that the next pass will read, or add to if that is what jumps; fetched meanwhile, only hints.
   const void* const* ahead = nullptr;
+  bool fetches_all_ahead = false;  ///< src is in the caches already: only `ahead` is worth fetching
   Columns ahead_columns;
   Columns src_columns, dst_columns;
   int64_t channels = 0;
@@ -95,7 +105,10 @@ struct BlockPass {
   T* work = nullptr;  ///< 64-byte aligned, block_work_elements(channels)
   /// Only where rows and the one channel round have blocks of one, and never with accumulate.
   RowProducts<T> products = {};
-  int64_t image_row[kGroup];  ///< where the products of a row go; negative: nowhere. Read only if there are any.
+  /// Scattering, under the same keys, without addends; of rows that are of the image.
+  ColumnMoments<T> moments = {};
+  /// Where the products of a row go; negative: nowhere, and it counts for no sums. Read only if something is taken.
+  int64_t image_row[kGroup];
   /// Scattering, under the same keys: rows that are added to what dst gets, after products were taken. Then `ahead` are
   /// such rows, too.
   bool has_addends = false;
@@ -180,6 +193,8 @@ struct Kernels {
   void (*mix_wide)(const WidePass& pass) noexcept;
   /// dst[c] = src[0][c] + ... + src[count - 1][c], in this order; count >= 1.
   void (*sum_runs)(const T* const* src, int64_t count, T* dst, int64_t width) noexcept;
+  /// Takes products of one row, whose channels are in the order of `products.vectors`; no column sums.
+  void (*take_products)(const T* row, int64_t channels, const RowProducts<T>& products, int64_t image_row) noexcept;
 };
 
 struct KernelSet {

@@ -84,6 +84,18 @@ void store_block(const BlockPass<T>& pass, const T* work) {
     }
 }
 
+template <typename T>
+void take_moments(const BlockPass<T>& pass) {
+  for (int i = 0; pass.moments.sum != nullptr && i < pass.rows; ++i) {
+    if (pass.image_row[i] < 0) continue;
+    for (int64_t c = 0; c < pass.channels; ++c) {
+      const T above = static_cast<const T*>(pass.dst[i])[c] - pass.moments.shift[c];
+      pass.moments.sum[c] += above;
+      pass.moments.squares[c] += above * above;
+    }
+  }
+}
+
 /// Of the rows of the image, which lie at `rows`; `source` says which channel of them a vector's entry belongs to.
 template <typename T>
 void take_products(const BlockPass<T>& pass, const void* const* rows, const Columns& columns, const uint32_t* source) {
@@ -136,6 +148,7 @@ void scatter_block(const BlockPass<T>& pass) noexcept {
   }
   store_block(pass, from);
   take_products(pass, pass.dst, pass.dst_columns, nullptr);
+  take_moments(pass);
   for (int i = 0; pass.has_addends && i < pass.rows; ++i)
     for (int64_t c = 0; c < pass.channels; ++c) static_cast<T*>(pass.dst[i])[c] += pass.addend[i][c];
 }
@@ -200,8 +213,17 @@ void sum_runs(const T* const* src, int64_t count, T* dst, int64_t width) noexcep
 }
 
 template <typename T>
-constexpr Kernels<T> kTable = {gather_block<T>,    scatter_block<T>, mix_rows<T, true>,
-                               mix_rows<T, false>, mix_wide<T>,      sum_runs<T>};
+void take_row(const T* row, int64_t channels, const RowProducts<T>& p, int64_t image_row) noexcept {
+  for (int j = 0; j <= p.count; ++j) {
+    T sum = 0;
+    for (int64_t c = 0; c < channels; ++c) sum += row[c] * (j == p.count ? row[c] : p.vectors[j * channels + c]);
+    p.planes[image_row + j * p.pitch] = sum;
+  }
+}
+
+template <typename T>
+constexpr Kernels<T> kTable = {gather_block<T>, scatter_block<T>, mix_rows<T, true>, mix_rows<T, false>,
+                               mix_wide<T>,     sum_runs<T>,      take_row<T>};
 
 }  // namespace
 

@@ -15,7 +15,8 @@ namespace tempo::obfuscation::kernels::HWY_NAMESPACE {
 
 const Kernels<float>* kernels_f32() {
   static constexpr Kernels<float> kTable = {gather_block<float>, scatter_block<float>, gather_rows<float>,
-                                            scatter_rows<float>, mix_wide<float>,      sum_runs<float>};
+                                            scatter_rows<float>, mix_wide<float>,      sum_runs<float>,
+                                            take_products<float>};
   return &kTable;
 }
 

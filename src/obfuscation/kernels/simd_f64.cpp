@@ -15,7 +15,8 @@ namespace tempo::obfuscation::kernels::HWY_NAMESPACE {
 
 const Kernels<double>* kernels_f64() {
   static constexpr Kernels<double> kTable = {gather_block<double>, scatter_block<double>, gather_rows<double>,
-                                             scatter_rows<double>, mix_wide<double>,      sum_runs<double>};
+                                             scatter_rows<double>, mix_wide<double>,      sum_runs<double>,
+                                             take_products<double>};
   return &kTable;
 }
 

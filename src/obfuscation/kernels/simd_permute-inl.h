@@ -79,8 +79,13 @@ HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<
 /// Rows of so many bytes are fetched ahead: far enough for memory to answer, and few enough to stay in the first cache.
 constexpr int64_t kFetchedBytes = 8192;
 
-template <bool kGather, bool kAddend, bool kColumns, Put kPut, int kCount, typename In, typename Out, typename T>
+/// What permute_rows does beside moving rows.
+enum class Beside { kNothing, kAddend, kColumns, kMoments };
+
+template <bool kGather, Beside kBeside, Put kPut, int kCount, typename In, typename Out, typename T>
 HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
+  constexpr bool kAddend = kBeside == Beside::kAddend, kColumns = kBeside == Beside::kColumns;
+  constexpr bool kMoments = kBeside == Beside::kMoments;
   // In locals: what is stored could be any of it, for all that the compiler knows, and would be read again each time.
   const int64_t channels = pass.channels;
   const T* const vectors = pass.products.vectors;
@@ -93,7 +98,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
   constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
   for (int i = 0; i < pass.rows; ++i) {
     const In* const src = static_cast<const In*>(pass.src[i]);
-    const int later = i + rows_ahead;
+    const int later = pass.fetches_all_ahead ? i + kGroup : i + rows_ahead;
     // What jumps: the rows that are read, or of a wire that is read in order, those that are added.
     using Jumping = std::conditional_t<kAddend, T, In>;
     const void* const next = kAddend ? pass.addend[later % kGroup] : pass.src[later % kGroup];
@@ -106,8 +111,19 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
     RowSums<kCount, decltype(d1)> sums1(d1);
     const T weight = kColumns && pass.image_row[i] >= 0 ? pass.products.weights[pass.image_row[i]] : T(0);
     T* const HWY_RESTRICT columns = kColumns ? pass.products.column_sums : nullptr;
+    T* const HWY_RESTRICT moment_sum = kMoments ? pass.moments.sum : nullptr;
+    T* const HWY_RESTRICT moment_squares = kMoments ? pass.moments.squares : nullptr;
+    const T* const shift = kMoments ? pass.moments.shift : nullptr;
+    // A row that is dropped may hold anything, also what is not a number: it is masked, not multiplied by zero.
+    const T counts = kMoments && pass.image_row[i] >= 0 ? T(1) : T(0);
     const auto take = [&](auto tag, auto& row_sums, auto v, int64_t at) HWY_ATTR {
       row_sums.add(tag, v, vectors, channels, at);
+      if constexpr (kMoments) {
+        const auto is_counted = hn::Ne(hn::Set(tag, counts), hn::Zero(tag));
+        const auto above = hn::IfThenElseZero(is_counted, hn::Sub(v, hn::LoadU(tag, shift + at)));
+        hn::StoreU(hn::Add(hn::LoadU(tag, moment_sum + at), above), tag, moment_sum + at);
+        hn::StoreU(hn::MulAdd(above, above, hn::LoadU(tag, moment_squares + at)), tag, moment_squares + at);
+      }
       if constexpr (kColumns)
         hn::StoreU(hn::MulAdd(v, hn::Set(tag, weight), hn::LoadU(tag, columns + at)), tag, columns + at);
     };
@@ -136,31 +152,53 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
 /// nothing gathered is added to anything, and nothing is taken of what accumulates.
 template <bool kGather, typename In, typename Out, typename T>
 void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
-  const auto with_count = [&](auto has_addends, auto kind) HWY_ATTR {
-    constexpr bool kAddend = has_addends;
+  const auto with_count = [&](auto beside, auto kind) HWY_ATTR {
+    constexpr Beside kBeside = beside;
     constexpr Put kPut = kind;
     switch (pass.products.count) {
       case 0:
-        return permute_rows<kGather, kAddend, false, kPut, 0, In, Out>(pass, order);
+        return permute_rows<kGather, kBeside, kPut, 0, In, Out>(pass, order);
       case 1:
         if constexpr (kGather)
           if (pass.products.weights != nullptr)
-            return permute_rows<kGather, kAddend, true, kPut, 1, In, Out>(pass, order);
-        return permute_rows<kGather, kAddend, false, kPut, 1, In, Out>(pass, order);
+            return permute_rows<kGather, Beside::kColumns, kPut, 1, In, Out>(pass, order);
+        return permute_rows<kGather, kBeside, kPut, 1, In, Out>(pass, order);
       default:
-        return permute_rows<kGather, kAddend, false, kPut, 2, In, Out>(pass, order);
+        return permute_rows<kGather, kBeside, kPut, 2, In, Out>(pass, order);
     }
   };
-  const auto stored = [&](auto has_addends) HWY_ATTR {
+  const auto stored = [&](auto beside) HWY_ATTR {
     if constexpr (std::is_same_v<Out, T>)
-      if (pass.stream) return with_count(has_addends, std::integral_constant<Put, Put::kStream>());
-    with_count(has_addends, std::integral_constant<Put, Put::kStore>());
+      if (pass.stream) return with_count(beside, std::integral_constant<Put, Put::kStream>());
+    with_count(beside, std::integral_constant<Put, Put::kStore>());
   };
   if constexpr (!kGather) {
-    if (pass.accumulate) return permute_rows<kGather, false, false, Put::kAdd, 0, In, Out>(pass, order);
-    if (pass.has_addends) return stored(std::true_type());
+    if (pass.accumulate) return permute_rows<kGather, Beside::kNothing, Put::kAdd, 0, In, Out>(pass, order);
+    if (pass.has_addends) return stored(std::integral_constant<Beside, Beside::kAddend>());
+    if (pass.moments.sum != nullptr) return stored(std::integral_constant<Beside, Beside::kMoments>());
   }
-  stored(std::false_type());
+  stored(std::integral_constant<Beside, Beside::kNothing>());
+}
+
+template <int kCount, typename T>
+void take_row(const T* HWY_RESTRICT row, int64_t channels, const RowProducts<T>& products, int64_t image_row) {
+  const TagOf<T> d;
+  const hn::CappedTag<T, 1> d1;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  RowSums<kCount, decltype(d)> sums(d);
+  RowSums<kCount, decltype(d1)> sums1(d1);
+  int64_t c = 0;
+  for (; c + lanes <= channels; c += lanes) sums.add(d, hn::LoadU(d, row + c), products.vectors, channels, c);
+  for (; c < channels; ++c) sums1.add(d1, hn::LoadU(d1, row + c), products.vectors, channels, c);
+  for (int j = 0; j <= kCount; ++j)
+    products.planes[image_row + j * products.pitch] =
+        hn::GetLane(hn::SumOfLanes(d, sums.of[j])) + hn::GetLane(sums1.of[j]);
+}
+
+template <typename T>
+void take_products(const T* row, int64_t channels, const RowProducts<T>& products, int64_t image_row) noexcept {
+  products.count == 1 ? take_row<1>(row, channels, products, image_row)
+                      : take_row<2>(row, channels, products, image_row);
 }
 
 /// Whether permute_block will do: `round` is given in the order of what is written.

@@ -1,0 +1,139 @@
+// What else is done of a tensor on its way: moments of its columns, and making it in the first place.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "obfuscation/blind.h"
+#include "obfuscation/dense_model.h"
+#include "tempo/error.h"
+
+namespace tempo::obfuscation {
+namespace {
+
+using namespace dense;
+
+constexpr uint64_t kSeed = 20261127;
+
+template <typename T>
+constexpr ElementType kOwnType = std::is_same_v<T, float> ? ElementType::kFloat32 : ElementType::kFloat64;
+
+template <typename T>
+class OnTheWay : public testing::Test {};
+using ElementTypes = testing::Types<float, double>;
+TYPED_TEST_SUITE(OnTheWay, ElementTypes);
+
+std::vector<TileGeometry> disjoint_geometries() {
+  return {matrix_geometry(1, 1), matrix_geometry(37, 29), matrix_geometry(3000, 40),
+          tile_convolution(3, {9, 3, 1, 1, 1}, {6, 3, 1, 1, 1}, 8, 40, 4).output,  // tiles reach beyond the image
+          weight_geometry(20, 3, 3, 24)};
+}
+
+TYPED_TEST(OnTheWay, MomentsAreOfWhatIsUnblinded) {
+  using T = TypeParam;
+  Random random(kSeed);
+  ThreadPool threads(2);
+  for (const Isa isa : supported_isas())
+    for (const TileGeometry& g : disjoint_geometries())
+      for (const bool with_products : {false, true}) {
+        SCOPED_TRACE(fmt::format("{}: {} x {}, {} positions, products {}, seed {}", isa.name, g.rows(), g.channels,
+                                 g.positions(), with_products, kSeed));
+        const ScopedIsa forced(isa);
+        const Key rows = random_key(g.rows(), 1, kPermuted, random),
+                  channels = random_key(g.channels, 1, kPermuted, random);
+        auto x = random_values<T>(image_elements(g), random);
+        const auto shift = random_values<T>(g.channels, random), vector = random_values<T>(g.channels, random);
+        std::vector<std::byte> wire(static_cast<size_t>(g.elements()) * sizeof(T));
+        blind(x.data(), g, {&rows, Form::kDirect}, {&channels, Form::kDirect}, kOwnType<T>, wire.data(), threads);
+        // A worker may fill what is dropped with anything.
+        for (int64_t row = 0; row < g.rows(); ++row)
+          for (int64_t position = 0; position < g.positions(); ++position)
+            if (const int64_t from = rows.rounds[0].source[static_cast<size_t>(row)];
+                g.pixel_offset(from, position) < 0)
+              std::fill_n(reinterpret_cast<T*>(wire.data()) + (row * g.positions() + position) * g.channels, g.channels,
+                          std::numeric_limits<T>::quiet_NaN());
+        std::vector<double> sums(static_cast<size_t>(g.channels), -7), squares(sums.size(), -7);
+        const int64_t pixels = g.images * g.height * g.width;
+        std::vector<T> planes(static_cast<size_t>(2 * pixels));
+        obfuscation::unblind<T>(wire.data(), kOwnType<T>, g, {&rows, Form::kInverse}, {&channels, Form::kInverse},
+                                x.data(), threads, 0,
+                                with_products ? PixelProducts<T>{1, vector.data(), planes.data()} : PixelProducts<T>(),
+                                nullptr, {}, {shift.data(), sums.data(), squares.data()});
+        const double unit = 512 * (std::is_same_v<T, float> ? 0x1p-24 : 0x1p-53);
+        for (int64_t c = 0; c < g.channels; ++c) {
+          double sum = 0, square = 0, magnitude = 0;
+          for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+            const double above =
+                double{x[static_cast<size_t>(pixel * g.channels + c)]} - double{shift[static_cast<size_t>(c)]};
+            sum += above;
+            square += above * above;
+            magnitude += std::abs(above);
+          }
+          ASSERT_NEAR(sums[static_cast<size_t>(c)], sum, unit * magnitude) << c;
+          ASSERT_NEAR(squares[static_cast<size_t>(c)], square, unit * square) << c;
+        }
+      }
+}
+
+TYPED_TEST(OnTheWay, AMapMakesWhatIsBlinded) {
+  using T = TypeParam;
+  Random random(kSeed);
+  ThreadPool threads(2);
+  const auto cut = [](int64_t kernel, int64_t stride, int64_t tile, int64_t channels) {
+    return tile_convolution(5, {9, kernel, stride, kernel / 2, 1}, {6, kernel, stride, kernel / 2, 1}, channels, 8,
+                            tile)
+        .input;
+  };
+  for (const Isa isa : supported_isas())
+    for (const TileGeometry& g : {matrix_geometry(37, 29), matrix_geometry(600, 64), cut(1, 1, 4, 24), cut(1, 2, 4, 8),
+                                  cut(3, 1, 4, 24), cut(3, 2, 4, 17), cut(3, 1, 1, 8)})
+      for (const KeyKind kind : {kPermuted, kRotated})
+        for (const int64_t decoys : {0, 2}) {
+          SCOPED_TRACE(fmt::format("{}: {} x {}, {} positions, {} decoys, seed {}", isa.name, g.rows(), g.channels,
+                                   g.positions(), decoys, kSeed));
+          const ScopedIsa forced(isa);
+          const Key rows = random_key(g.rows(), 1, kind, random), channels = random_key(g.channels, 1, kind, random);
+          const auto x = random_values<T>(image_elements(g), random),
+                     factor = random_values<T>(image_elements(g), random);
+          const int64_t pixels = (g.images - decoys) * g.height * g.width;
+          std::vector<T> made = x;
+          for (size_t i = 0; i < static_cast<size_t>(pixels * g.channels); ++i) made[i] = x[i] * factor[i];
+          const DecoyImages<T> noise = {decoys, x.data() + pixels * g.channels};
+          std::vector<std::byte> expected(static_cast<size_t>(g.elements()) * sizeof(T)), found(expected.size());
+          const KeyUse left{&rows, Form::kDirect}, right{&channels, Form::kDirect};
+          blind(made.data(), g, left, right, kOwnType<T>, expected.data(), threads, noise);
+          const PixelMap map = [&](int64_t pixel, void* out) {
+            const auto at = static_cast<size_t>(pixel * g.channels);
+            ASSERT_LT(pixel, pixels);
+            for (size_t c = 0; c < static_cast<size_t>(g.channels); ++c)
+              static_cast<T*>(out)[c] = x[at + c] * factor[at + c];
+          };
+          blind(x.data(), g, left, right, kOwnType<T>, found.data(), threads, noise, {}, {}, map);
+          EXPECT_TRUE(found == expected);
+        }
+}
+
+TEST(OnTheWay, MomentsAreRefusedWhereTheyCannotBeTaken) {
+  Random random(kSeed);
+  ThreadPool threads(1);
+  const TileGeometry overlapping = tile_convolution(1, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 4, 4, 4).input;
+  const Key four = random_key(4, 1, kPermuted, random), mixed = random_key(4, 1, kRotated, random);
+  EXPECT_FALSE(takes_moments(overlapping, four, four));
+  EXPECT_FALSE(takes_moments(matrix_geometry(4, 4), mixed, four));
+  EXPECT_TRUE(takes_moments(matrix_geometry(4, 4), four, four));
+  std::vector<float> x(16), addend(16), shift(4);
+  std::vector<double> sums(4), squares(4);
+  const std::vector<std::byte> wire(16 * 4);
+  const auto taken = [&](const Key& rows, const float* added, double* second) {
+    obfuscation::unblind<float>(wire.data(), ElementType::kFloat32, matrix_geometry(4, 4), {&rows, Form::kInverse},
+                                {&four, Form::kInverse}, x.data(), threads, 0, {}, added, {},
+                                PixelMoments<float>{shift.data(), sums.data(), second});
+  };
+  EXPECT_NO_THROW(taken(four, nullptr, squares.data()));
+  EXPECT_THROW(taken(four, nullptr, nullptr), InputError);
+  EXPECT_THROW(taken(four, addend.data(), squares.data()), InputError);
+  EXPECT_THROW(taken(mixed, nullptr, squares.data()), InputError);
+}
+
+}  // namespace
+}  // namespace tempo::obfuscation
