@@ -7,6 +7,8 @@ namespace tempo::bench {
 int run_kernels(int argc, char** argv);
 /// Registers, for `run_kernels`, the passes of what stays in the TEE.
 void add_layer_benches();
+/// The same of blinding with such passes taken along.
+void add_fused_benches();
 /// Sealed archives against libsodium alone and memcpy.
 int run_seal(int argc, char** argv);
 /// Verification of evidence, in milliseconds.

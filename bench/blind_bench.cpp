@@ -4,15 +4,13 @@
 // Every result is compared with the reference kernels before it is timed.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
-#include <cstring>
-#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "benches.h"
+#include "blind_case.h"
 #include "obfuscation/blind.h"
 #include "yardstick.h"
 
@@ -20,43 +18,7 @@ namespace {
 
 using namespace tempo;
 using namespace tempo::obfuscation;
-
-constexpr uint64_t kSeed = 1;
-using Random = std::mt19937_64;
-using Bytes = offload::Buffer;
-
-ThreadPool& one_thread() {
-  static ThreadPool pool(1);
-  return pool;
-}
-
-struct KeyShape {
-  int rounds;
-  uint32_t block;
-  bool signs;
-};
-constexpr KeyShape kPermuteAndScale = {1, 1, false};
-constexpr KeyShape rotation(int rounds) { return {rounds, 16, true}; }
-/// What `rotated` does to 257 to 65,536 rows.
-constexpr KeyShape kMixedFully = {2, 256, true};
-
-Key random_key(int64_t size, KeyShape shape, Random& random) {
-  Key key;
-  key.size = static_cast<uint32_t>(size);
-  key.orthogonal = shape.signs;
-  std::uniform_real_distribution<float> magnitude(0.25f, 4.0f);
-  for (int r = 0; r < shape.rounds; ++r) {
-    KeyRound round;
-    round.block = shape.block;
-    round.source.resize(key.size);
-    std::iota(round.source.begin(), round.source.end(), 0u);
-    std::shuffle(round.source.begin(), round.source.end(), random);
-    for (uint32_t i = 0; i < key.size; ++i)
-      round.scale.push_back((random() % 2 ? 1.0f : -1.0f) * (shape.signs ? 1.0f : magnitude(random)));
-    key.rounds.push_back(std::move(round));
-  }
-  return key;
-}
+using namespace tempo::bench;
 
 struct Case {
   TileGeometry geometry;
@@ -82,12 +44,6 @@ Case tile_case(int64_t channels, int64_t tile, KeyShape row_key, int channel_rou
 Case narrow(Case c) {
   c.wire = ElementType::kBFloat16;
   return c;
-}
-
-Bytes buffer(ElementType type, int64_t elements) {
-  Bytes bytes = Bytes::allocate({type, {elements}});
-  std::memset(bytes.data(), 0, bytes.bytes());
-  return bytes;
 }
 
 /// Both directions of one case.
@@ -123,7 +79,7 @@ class Fixture {
   [[nodiscard]] float* image() const { return reinterpret_cast<float*>(x_.data()); }
 
   Case case_;
-  Random random_{kSeed};
+  Random random_{1};
   Key rows_, channels_;
   Bytes x_, wire_;
 };
@@ -185,6 +141,7 @@ int tempo::bench::run_kernels(int argc, char** argv) {
   }
 #ifdef TEMPO_BENCH_TRAIN
   add_layer_benches();
+  add_fused_benches();
 #endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

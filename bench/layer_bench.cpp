@@ -93,12 +93,12 @@ void add_norm_passes(int64_t rows, int64_t channels) {
   });
   pass("gradient_sums", 2, [](const NormActKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.gradient_sums(o.x.data() + at, o.active.data() + at / o.width * k.active_bytes(o.width), o.dy.data() + at,
-                      count, o.width, o.a.data(), o.out.data(), o.out2.data());
+      k.gradient_sums(o.x.data() + at, {.bits = o.active.data() + at / o.width * k.active_bytes(o.width)},
+                      o.dy.data() + at, count, o.width, o.a.data(), o.out.data(), o.out2.data());
     });
   });
   pass("gradient_residual", 4, [](const NormActKernels& k, Operands& o) {
-    k.gradient(o.x.data(), o.active.data(), o.dy.data(), o.rows, o.width, o.a.data(), o.b.data(), o.c.data(),
+    k.gradient(o.x.data(), {.bits = o.active.data()}, o.dy.data(), o.rows, o.width, o.a.data(), o.b.data(), o.c.data(),
                o.d.data(), o.out.data(), o.out2.data());
   });
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <utility>
 #include <vector>
 
 #include "nn/token_functions.h"
@@ -40,9 +41,11 @@ Tensor channels_first_view(const Tensor& nhwc) { return nhwc.permute({0, 3, 1, 2
 /// Keeps a forward call's state in the graph, and the layer with it.
 template <typename UniqueCall>
 struct CallHolder : torch::CustomClassHolder {
-  CallHolder(std::shared_ptr<BlindedLayer> owner, UniqueCall state) : layer(std::move(owner)), call(std::move(state)) {}
+  CallHolder(std::shared_ptr<BlindedLayer> owner, UniqueCall state, OnTheWay neighbours = {})
+      : layer(std::move(owner)), call(std::move(state)), way(std::move(neighbours)) {}
   std::shared_ptr<BlindedLayer> layer;
   UniqueCall call;
+  OnTheWay way;
 };
 using ProductHolder = CallHolder<offload::BlindedProduct::UniqueCall>;
 using MatmulHolder = CallHolder<offload::BlindedMatmul::UniqueCall>;
@@ -81,9 +84,12 @@ bool keeps_plain_operands(offload::Session& session, bool verification_reads_the
 
 /// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case, whose y may have
 /// any shape of so many rows: a view of y could not be changed in place without copies. The second result is x itself.
+/// With a norm on the way, whose weight and bias are given, it is y = activation(norm(x)) * w.
 struct ProductFunction : torch::autograd::Function<ProductFunction> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
-                               const std::shared_ptr<BlindedLayer>& layer, const std::vector<int64_t>& y_shape) {
+                               const c10::optional<Tensor>& /*norm_weight*/, const c10::optional<Tensor>& /*norm_bias*/,
+                               const std::shared_ptr<BlindedLayer>& layer, const std::vector<int64_t>& y_shape,
+                               const OnTheWay& way) {
     offload::BlindedProduct& product = *layer->product();
     const auto& g = product.geometry();
     check_operands(
@@ -91,14 +97,16 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
         x.dim() == 4 && x.size(3) == g.in && w.sizes() == at::IntArrayRef({g.out, g.kernel_h, g.kernel_w, g.in}));
     const offload::ImageShape shape{x.size(0), x.size(1), x.size(2)};
     Tensor y = torch::empty(y_shape, x.options());
-    auto call = product.forward(shape, view(x), view(w), writable(y));
+    auto call = product.forward(shape, view(x), view(w), writable(y),
+                                way.norm ? way.norm->map() : obfuscation::PixelMap(), moments(way.moments.get()));
     ctx->saved_data["x_shape"] = x.sizes().vec();
     ctx->saved_data["w_shape"] = w.sizes().vec();
-    ctx->saved_data["want_dx"] = x.requires_grad();
+    ctx->saved_data["want_dx"] = x.requires_grad() || way.norm;
     ctx->saved_data["want_dw"] = w.requires_grad();
     // A returned gradient is checked by what was taken of x on its way; following a resident weight's needs x itself.
     if (keeps_plain_operands(product.session(), product.resident() != nullptr)) ctx->save_for_backward({x, w});
-    ctx->saved_data["call"] = c10::IValue::make_capsule(c10::make_intrusive<ProductHolder>(layer, std::move(call)));
+    ctx->saved_data["call"] =
+        c10::IValue::make_capsule(c10::make_intrusive<ProductHolder>(layer, std::move(call), way));
     ctx->set_materialize_grads(false);
     return {y, x};
   }
@@ -106,7 +114,7 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto holder = saved_call<ProductHolder>(ctx);
     offload::BlindedProduct& product = *holder->layer->product();
-    if (!gradients[0].defined()) return {gradients[1], Variable(), Variable(), Variable()};  // y went nowhere
+    if (!gradients[0].defined()) return {gradients[1], {}, {}, {}, {}, {}, {}};  // y went nowhere
     const Tensor dy = gradients[0].contiguous(), addend = gradients[1].defined() ? gradients[1].contiguous() : Tensor();
     const auto saved = ctx->get_saved_variables();
     const bool want_dw = ctx->saved_data["want_dw"].toBool();
@@ -115,10 +123,21 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     if (want_dw && product.resident() == nullptr)
       dw = torch::empty(ctx->saved_data["w_shape"].toIntVector(), dy.options());
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
+    const auto norm = std::exchange(holder->way.norm, nullptr);
     product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw,
                      view(addend));
     holder->call.reset();  // the worker's copies are free from here on
-    return {dx, dw, Variable(), Variable()};
+    if (!norm) return {dx, dw, {}, {}, {}, {}, {}};
+    const auto of_norm = norm->backward(channels_first_view(dx));
+    return {channels_last(of_norm.dx), dw, of_norm.dweight, of_norm.dbias, {}, {}, {}};
+  }
+
+ private:
+  static offload::MomentsOnTheWay moments(ResultMoments* of) {
+    if (of == nullptr) return {};
+    of->sums.resize(of->shift.size());
+    of->squares.resize(of->shift.size());
+    return {of->shift.data(), of->sums.data(), of->squares.data()};
   }
 };
 
@@ -153,11 +172,14 @@ struct MatmulFunction : torch::autograd::Function<MatmulFunction> {
 }  // namespace
 
 Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const Tensor& x, const Tensor& weight,
-                        const Tensor& bias, Tensor* skip) {
+                        const Tensor& bias, Tensor* skip, const OnTheWay& way) {
   const offload::BlindedProduct& product = *layer->product();
   const std::vector<int64_t> shape = {x.size(0), product.out_height(x.size(2)), product.out_width(x.size(3)),
                                       product.geometry().out};
-  const variable_list results = ProductFunction::apply(channels_last(x), channels_last(weight), layer, shape);
+  using OptionalTensor = c10::optional<Tensor>;
+  const variable_list results = ProductFunction::apply(
+      channels_last(x), channels_last(weight), way.norm ? OptionalTensor(way.norm->weight()) : OptionalTensor(),
+      way.norm ? OptionalTensor(way.norm->bias()) : OptionalTensor(), layer, shape, way);
   if (skip != nullptr) *skip = channels_first_view(results[1]);
   return channels_first_view(add_bias_(results[0], bias));
 }
@@ -167,8 +189,9 @@ Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const Tensor
   const int64_t in = weight.size(1), out = weight.size(0);
   auto shape = x.sizes().vec();
   shape.back() = out;
-  const variable_list results = ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(),
-                                                       weight.view({out, 1, 1, in}).contiguous(), layer, shape);
+  const variable_list results =
+      ProductFunction::apply(x.reshape({-1, 1, 1, in}).contiguous(), weight.view({out, 1, 1, in}).contiguous(),
+                             c10::optional<Tensor>(), c10::optional<Tensor>(), layer, shape, OnTheWay());
   return add_bias_(results[0], bias);
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "nn/on_the_way.h"
 #include "offload/blinded_product.h"
 
 namespace tempo::nn {
@@ -34,8 +35,10 @@ class BlindedLayer {
 /// float32 or float64. With resident weights no gradient of the weight comes back: it stays on the worker.
 /// @param skip nullptr, or receives x for a skip connection: what comes back along it is added while the gradient of x
 ///             is un-blinded, where a sum by autograd would read and write both once more.
+/// @param way  what is done of its neighbours' passes, only where the product works on the way
 torch::Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
-                               const torch::Tensor& weight, const torch::Tensor& bias, torch::Tensor* skip = nullptr);
+                               const torch::Tensor& weight, const torch::Tensor& bias, torch::Tensor* skip = nullptr,
+                               const OnTheWay& way = {});
 /// x [..., in], weight [out, in] -> [..., out].
 torch::Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
                                const torch::Tensor& weight, const torch::Tensor& bias);

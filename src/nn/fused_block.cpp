@@ -1,12 +1,42 @@
 #include <torch/torch.h>
 
+#include <memory>
+
 #include "nn/layers.h"
+#include "nn/on_the_way.h"
 
 namespace tempo::nn {
+namespace {
 
-torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const torch::Tensor& x, Activation activation,
+/// The result of a convolution that a batch norm reads.
+struct Convolved {
+  torch::Tensor y;
+  std::shared_ptr<ResultMoments> moments;  // or null
+};
+
+Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::Tensor* skip) {
+  if (!norm->is_training() || !conv->works_on_the_way()) return {conv->forward(x.x, skip), nullptr};
+  auto moments = std::make_shared<ResultMoments>();
+  const float* const mean = norm->running_mean.data_ptr<float>();
+  moments->shift.assign(mean, mean + norm->running_mean.numel());  // near the mean of this batch, mostly
+  torch::Tensor y = conv->forward(x.x, skip, {x.norm, moments});
+  return {y, moments};
+}
+
+}  // namespace
+
+torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
                             const torch::Tensor& residual, torch::Tensor* skip) {
-  return norm->forward(conv->forward(x, skip), activation, residual);
+  const Convolved convolved = convolve(conv, norm, x, skip);
+  return norm->forward(convolved.y, activation, residual, convolved.moments);
+}
+
+BlockInput conv_norm_act_for(Conv2d& next, Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
+                             torch::Tensor* skip) {
+  const Convolved convolved = convolve(conv, norm, x, skip);
+  if (next->makes_operand() && norm->can_defer(convolved.y))
+    return {convolved.y, norm->defer(convolved.y, activation, convolved.moments)};
+  return norm->forward(convolved.y, activation, {}, convolved.moments);
 }
 
 }  // namespace tempo::nn

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "nn/blinded_layer.h"
+#include "nn/on_the_way.h"
 #include "nn/probe.h"
 #include "nn/token_functions.h"
 #include "tempo/error.h"
@@ -20,7 +21,16 @@ Conv2dImpl::Conv2dImpl(const ConvOptions& options) : options_(options) {
   if (o.bias) bias = register_parameter("bias", torch::zeros({o.out}));
 }
 
-Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip) {
+bool Conv2dImpl::works_on_the_way() const {
+  return blinded_ && !bias.defined() && torch::GradMode::is_enabled() && !is_probed() &&
+         weight.scalar_type() == torch::kFloat32 && blinded_->product()->works_on_the_way();
+}
+
+bool Conv2dImpl::makes_operand() const { return works_on_the_way() && blinded_->product()->makes_operand(); }
+
+Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip) { return forward(x, skip, {}); }
+
+Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip, const OnTheWay& way) {
   const auto& o = options_;
   if (x.dim() != 4 || x.size(1) != o.in)
     throw InputError(fmt::format("conv2d: input is [{}], expected [N, {}, H, W]", fmt::join(x.sizes(), ", "), o.in));
@@ -28,7 +38,7 @@ Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip) {
     throw InputError(fmt::format("conv2d: image of {}x{} is smaller than the kernel, {}x{} with padding {}", x.size(2),
                                  x.size(3), o.kernel, o.kernel, o.padding));
   if (skip != nullptr) *skip = x;
-  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias, skip)
+  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias, skip, way)
                       : torch::conv2d(x.contiguous(torch::MemoryFormat::ChannelsLast), weight, bias, o.stride,
                                       o.padding, o.dilation, o.groups);
   report_call(*this, "", x, weight, y);

@@ -15,6 +15,9 @@
 namespace tempo::nn {
 
 class BlindedLayer;  // src/nn/blinded_layer.h: the offloaded side of a layer
+class DeferredNorm;  // src/nn/on_the_way.h: what neighbouring layers leave to one another
+struct ResultMoments;
+struct OnTheWay;
 
 /// A layer that is one bilinear product of an activation and a weight. Not offloaded until `attach` is called.
 class ProductLayer : public torch::nn::Module {
@@ -44,6 +47,12 @@ class Conv2dImpl : public ProductLayer {
   explicit Conv2dImpl(const ConvOptions& options);
   /// @param skip nullptr, or receives x for a skip connection that joins its gradient to this layer's (blinded_layer.h)
   torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip = nullptr);
+  /// The same, and what neighbours left to it: only where it `works_on_the_way`.
+  torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip, const OnTheWay& way);
+  /// Whether moments can be taken of its result while that is un-blinded, and here and now.
+  [[nodiscard]] bool works_on_the_way() const;
+  /// Whether it can make its operand of x, too, while that is blinded.
+  [[nodiscard]] bool makes_operand() const;
   [[nodiscard]] const ConvOptions& options() const { return options_; }
 
  private:
@@ -82,21 +91,42 @@ class BatchNorm2dImpl : public torch::nn::Module, public KeepsActivations {
  public:
   explicit BatchNorm2dImpl(int64_t channels, double eps = 1e-5);
   /// activation(norm(x) + residual); `residual` may be undefined.
+  /// @param moments taken of x; or null: it takes them itself
   /// @throws InputError in training if there is only one value per channel.
   torch::Tensor forward(const torch::Tensor& x, Activation activation = Activation::kNone,
-                        const torch::Tensor& residual = {});
+                        const torch::Tensor& residual = {}, const std::shared_ptr<ResultMoments>& moments = nullptr);
+  /// Whether the product that reads the norm of x can make it, and in training alone.
+  [[nodiscard]] bool can_defer(const torch::Tensor& x) const;
+  /// The same as `forward`, left to the product that reads it.
+  std::shared_ptr<DeferredNorm> defer(const torch::Tensor& x, Activation activation,
+                                      const std::shared_ptr<ResultMoments>& moments);
 
   torch::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
  private:
+  void begin_batch(const torch::Tensor& x);
+
   double eps_;
 };
 TORCH_MODULE(BatchNorm2d);
 
+/// What a fused block reads: an activation, or one that its convolution is to make of x.
+struct BlockInput {
+  BlockInput(torch::Tensor activation) : x(std::move(activation)) {}  // NOLINT: an activation is one
+  BlockInput(torch::Tensor before, std::shared_ptr<DeferredNorm> deferred)
+      : x(std::move(before)), norm(std::move(deferred)) {}
+
+  torch::Tensor x;
+  std::shared_ptr<DeferredNorm> norm;  ///< still to be applied to x; or null
+};
+
 /// The fused block activation(norm(conv(x)) + residual); `residual` may be undefined. One call, so that the passes
 /// over the activation can be fused inside it. @param skip as in Conv2dImpl::forward
-torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const torch::Tensor& x, Activation activation,
+torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
                             const torch::Tensor& residual = {}, torch::Tensor* skip = nullptr);
+/// The same of a block whose result `next` reads and nothing else, which may make it itself.
+BlockInput conv_norm_act_for(Conv2d& next, Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
+                             torch::Tensor* skip = nullptr);
 
 /// Multi-head self-attention of [N, tokens, width] with timm's names: qkv, proj. The two products of activations are
 /// offloaded only where `attach_products` was called (short sequences cost more to blind than to compute).

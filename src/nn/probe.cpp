@@ -14,6 +14,8 @@ std::map<const torch::nn::Module*, std::string> module_names(const torch::nn::Mo
   return names;
 }
 
+bool is_probed() { return static_cast<bool>(t_observer); }
+
 void report_call(const torch::nn::Module& module, std::string_view part, const torch::Tensor& input,
                  const torch::Tensor& operand, const torch::Tensor& output) {
   if (t_observer) t_observer({module, part, input, operand, output});

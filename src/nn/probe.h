@@ -31,6 +31,9 @@ class ScopedProbe {
 /// Every module's name in the state dictionary, to tell calls apart.
 std::map<const torch::nn::Module*, std::string> module_names(const torch::nn::Module& root);
 
+/// Whether this thread's calls are looked at: then all that is reported must be in memory.
+bool is_probed();
+
 /// For layers: reports a call; costs one thread-local read when nobody looks.
 void report_call(const torch::nn::Module& module, std::string_view part, const torch::Tensor& input,
                  const torch::Tensor& operand, const torch::Tensor& output);

@@ -148,13 +148,17 @@ TEST(NormActKernels, EveryIsaMatchesTheReference) {
                             g = torch::randn({rows, channels}), k = torch::randn({4, channels});
         const auto f = [](const torch::Tensor& t) { return t.data_ptr<float>(); };
         const auto all = [&](const kernels::NormActKernels& table) {
-          torch::Tensor sums = torch::empty({4, channels}), maps = torch::empty({3, rows, channels});
+          torch::Tensor sums = torch::empty({6, channels}), maps = torch::empty({5, rows, channels});
           table.sums(f(x), rows, channels, f(k[0]), f(sums[0]), f(sums[1]));
           std::vector<uint8_t> active(static_cast<size_t>(rows * table.active_bytes(channels)), 0xaa);
           table.apply(f(x), f(r), rows, channels, f(k[1]), f(k[2]), true, f(maps[0]), active.data());
-          table.gradient_sums(f(x), active.data(), f(g), rows, channels, f(k[0]), f(sums[2]), f(sums[3]));
-          table.gradient(f(x), active.data(), f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[1]),
-                         f(maps[2]));
+          table.gradient_sums(f(x), {.bits = active.data()}, f(g), rows, channels, f(k[0]), f(sums[2]), f(sums[3]));
+          const kernels::Active scaled{.scale = f(k[1]), .offset = f(k[2])};
+          table.gradient_sums(f(x), scaled, f(g), rows, channels, f(k[0]), f(sums[4]), f(sums[5]));
+          table.gradient(f(x), scaled, f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[3]), nullptr);
+          table.gradient(f(x), {}, f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[4]), nullptr);
+          table.gradient(f(x), {.bits = active.data()}, f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]),
+                         f(maps[1]), f(maps[2]));
           return std::pair(sums, maps);
         };
         const auto [sums, maps] = all(tested);

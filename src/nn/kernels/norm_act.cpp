@@ -79,10 +79,21 @@ HWY_INLINE void for_each_vector(int64_t rows, int64_t channels, const Element& e
   }
 }
 
-/// dy where the unit was active.
-template <class D>
-HWY_INLINE VecOf<D> passed(D d, VecOf<D> gradient, const uint8_t* active, int64_t bits) {
-  return active == nullptr ? gradient : hn::IfThenElseZero(hn::LoadMaskBits(d, active + bits), gradient);
+/// Calls `body(passed)`, where passed(d, x, gradient, row, c) is the gradient where the unit was active.
+template <class Body>
+HWY_INLINE void with_passed(const Active& active, const ActiveBits& bits, const Body& body) {
+  if (active.bits != nullptr) {
+    body([&bits, of = active.bits](auto d, auto /*x*/, auto gradient, int64_t row, int64_t c)
+             HWY_ATTR { return hn::IfThenElseZero(hn::LoadMaskBits(d, of + bits(row, c)), gradient); });
+  } else if (active.scale != nullptr) {
+    body([scale = active.scale, offset = active.offset](auto d, auto x, auto gradient, int64_t /*row*/, int64_t c)
+             HWY_ATTR {
+               const auto before = hn::MulAdd(x, hn::LoadU(d, scale + c), hn::LoadU(d, offset + c));
+               return hn::IfThenElseZero(hn::Gt(before, hn::Zero(d)), gradient);
+             });
+  } else {
+    body([](auto /*d*/, auto /*x*/, auto gradient, int64_t /*row*/, int64_t /*c*/) HWY_ATTR { return gradient; });
+  }
 }
 
 void sums(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum, float* squares) noexcept {
@@ -108,28 +119,32 @@ void apply(const float* x, const float* residual, int64_t rows, int64_t channels
   });
 }
 
-void gradient_sums(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels,
+void gradient_sums(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
                    const float* mean, float* sum, float* products) noexcept {
-  const ActiveBits bits(channels);
-  const auto term = [=](auto d, int64_t row, int64_t c, auto& a, auto& b) HWY_ATTR {
-    const int64_t at = row * channels + c;
-    const auto g = passed(d, hn::LoadU(d, dy + at), active, bits(row, c));
-    a = hn::Add(a, g);
-    b = hn::MulAdd(g, hn::Sub(hn::LoadU(d, x + at), hn::LoadU(d, mean + c)), b);
-  };
-  sum_columns(rows, channels, term, sum, products);
+  with_passed(active, ActiveBits(channels), [=](const auto& passed) HWY_ATTR {
+    const auto term = [=](auto d, int64_t row, int64_t c, auto& a, auto& b) HWY_ATTR {
+      const int64_t at = row * channels + c;
+      const auto v = hn::LoadU(d, x + at);
+      const auto g = passed(d, v, hn::LoadU(d, dy + at), row, c);
+      a = hn::Add(a, g);
+      b = hn::MulAdd(g, hn::Sub(v, hn::LoadU(d, mean + c)), b);
+    };
+    sum_columns(rows, channels, term, sum, products);
+  });
 }
 
-void gradient(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels, const float* mean,
+void gradient(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels, const float* mean,
               const float* scale, const float* slope, const float* offset, float* dx, float* dresidual) noexcept {
-  const ActiveBits bits(channels);
-  for_each_vector(rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
-    const int64_t at = row * channels + c;
-    const auto g = passed(d, hn::LoadU(d, dy + at), active, bits(row, c));
-    if (dresidual != nullptr) hn::StoreU(g, d, dresidual + at);
-    const auto centred = hn::Sub(hn::LoadU(d, x + at), hn::LoadU(d, mean + c));
-    const auto part = hn::MulAdd(centred, hn::LoadU(d, slope + c), hn::LoadU(d, offset + c));
-    hn::StoreU(hn::MulAdd(g, hn::LoadU(d, scale + c), part), d, dx + at);
+  with_passed(active, ActiveBits(channels), [=](const auto& passed) HWY_ATTR {
+    for_each_vector(rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
+      const int64_t at = row * channels + c;
+      const auto v = hn::LoadU(d, x + at);
+      const auto g = passed(d, v, hn::LoadU(d, dy + at), row, c);
+      if (dresidual != nullptr) hn::StoreU(g, d, dresidual + at);
+      const auto part =
+          hn::MulAdd(hn::Sub(v, hn::LoadU(d, mean + c)), hn::LoadU(d, slope + c), hn::LoadU(d, offset + c));
+      hn::StoreU(hn::MulAdd(g, hn::LoadU(d, scale + c), part), d, dx + at);
+    });
   });
 }
 
@@ -173,24 +188,30 @@ void plain_apply(const float* x, const float* residual, int64_t rows, int64_t ch
 
 int64_t plain_active_bytes(int64_t channels) noexcept { return channels; }
 
-void plain_gradient_sums(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels,
+float plain_passed(const Active& active, float x, float gradient, int64_t i, int64_t c) {
+  if (active.bits != nullptr) return active.bits[i] != 0 ? gradient : 0;
+  if (active.scale != nullptr) return x * active.scale[c] + active.offset[c] > 0 ? gradient : 0;
+  return gradient;
+}
+
+void plain_gradient_sums(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
                          const float* mean, float* sum, float* products) noexcept {
   std::fill(sum, sum + channels, 0.0f);
   std::fill(products, products + channels, 0.0f);
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
-    const float g = active == nullptr || active[i] != 0 ? dy[i] : 0;
+    const float g = plain_passed(active, x[i], dy[i], i, c);
     sum[c] += g;
     products[c] += g * (x[i] - mean[c]);
   }
 }
 
-void plain_gradient(const float* x, const uint8_t* active, const float* dy, int64_t rows, int64_t channels,
+void plain_gradient(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
                     const float* mean, const float* scale, const float* slope, const float* offset, float* dx,
                     float* dresidual) noexcept {
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
-    const float g = active == nullptr || active[i] != 0 ? dy[i] : 0;
+    const float g = plain_passed(active, x[i], dy[i], i, c);
     if (dresidual != nullptr) dresidual[i] = g;
     dx[i] = g * scale[c] + (x[i] - mean[c]) * slope[c] + offset[c];
   }

@@ -93,7 +93,7 @@ class BasicBlock : public Block {
   }
   torch::Tensor forward(const torch::Tensor& x) override {
     torch::Tensor skip;
-    const torch::Tensor y = conv_norm_act(conv1_, bn1_, x, Activation::kRelu, {}, &skip);
+    const BlockInput y = conv_norm_act_for(conv2_, conv1_, bn1_, x, Activation::kRelu, &skip);
     return conv_norm_act(conv2_, bn2_, y, Activation::kRelu, around(skip));
   }
 
@@ -117,8 +117,8 @@ class Bottleneck : public Block {
   }
   torch::Tensor forward(const torch::Tensor& x) override {
     torch::Tensor skip;
-    torch::Tensor y = conv_norm_act(conv1_, bn1_, x, Activation::kRelu, {}, &skip);
-    y = conv_norm_act(conv2_, bn2_, y, Activation::kRelu);
+    BlockInput y = conv_norm_act_for(conv2_, conv1_, bn1_, x, Activation::kRelu, &skip);
+    y = conv_norm_act_for(conv3_, conv2_, bn2_, y, Activation::kRelu);
     return conv_norm_act(conv3_, bn3_, y, Activation::kRelu, around(skip));
   }
 

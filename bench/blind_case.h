@@ -1,0 +1,57 @@
+/// What benchmarks of blinding share: keys, memory, one thread.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "obfuscation/blind.h"
+#include "tempo/worker.h"
+
+namespace tempo::bench {
+
+using Random = std::mt19937_64;
+using Bytes = offload::Buffer;
+
+inline ThreadPool& one_thread() {
+  static ThreadPool pool(1);
+  return pool;
+}
+
+struct KeyShape {
+  int rounds;
+  uint32_t block;
+  bool signs;
+};
+constexpr KeyShape kPermuteAndScale = {1, 1, false};
+constexpr KeyShape rotation(int rounds) { return {rounds, 16, true}; }
+/// What `rotated` does to 257 to 65,536 rows.
+constexpr KeyShape kMixedFully = {2, 256, true};
+
+inline obfuscation::Key random_key(int64_t size, KeyShape shape, Random& random) {
+  obfuscation::Key key;
+  key.size = static_cast<uint32_t>(size);
+  key.orthogonal = shape.signs;
+  std::uniform_real_distribution<float> magnitude(0.25f, 4.0f);
+  for (int r = 0; r < shape.rounds; ++r) {
+    obfuscation::KeyRound round;
+    round.block = shape.block;
+    round.source.resize(key.size);
+    std::iota(round.source.begin(), round.source.end(), 0u);
+    std::shuffle(round.source.begin(), round.source.end(), random);
+    for (uint32_t i = 0; i < key.size; ++i)
+      round.scale.push_back((random() % 2 ? 1.0f : -1.0f) * (shape.signs ? 1.0f : magnitude(random)));
+    key.rounds.push_back(std::move(round));
+  }
+  return key;
+}
+
+inline Bytes buffer(offload::ElementType type, int64_t elements) {
+  Bytes bytes = Bytes::allocate({type, {elements}});
+  std::memset(bytes.data(), 0, bytes.bytes());
+  return bytes;
+}
+
+}  // namespace tempo::bench
