@@ -21,8 +21,12 @@ struct NormStatistics {
 };
 /// Column sums of what lies above a shift, and of its squares.
 struct NormMoments {
-  const float* shift;
+  const float* shift = nullptr;
   std::vector<double> sums, squares;
+
+  /// Whether shifts are near enough to the means of so many rows: far off, or not finite, sums in float32 say nothing
+  /// of the variance any more.
+  [[nodiscard]] bool are_accurate(int64_t rows) const;
 };
 NormMoments moments_of(const torch::Tensor& x);
 /// Of a batch of so many rows; running statistics move towards it.

@@ -123,10 +123,10 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     if (want_dw && product.resident() == nullptr)
       dw = torch::empty(ctx->saved_data["w_shape"].toIntVector(), dy.options());
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
-    const auto norm = std::exchange(holder->way.norm, nullptr);
     product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw,
                      view(addend));
     holder->call.reset();  // the worker's copies are free from here on
+    const auto norm = std::exchange(holder->way.norm, nullptr);
     if (!norm) return {dx, dw, {}, {}, {}, {}, {}};
     const auto of_norm = norm->backward(channels_first_view(dx));
     return {channels_last(of_norm.dx), dw, of_norm.dweight, of_norm.dbias, {}, {}, {}};

@@ -4,6 +4,7 @@
 
 #include "nn/layers.h"
 #include "nn/on_the_way.h"
+#include "tempo/error.h"
 
 namespace tempo::nn {
 namespace {
@@ -15,7 +16,9 @@ struct Convolved {
 };
 
 Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::Tensor* skip) {
-  if (!norm->is_training() || !conv->works_on_the_way()) return {conv->forward(x.x, skip), nullptr};
+  if (x.norm && skip != nullptr)
+    throw InputError("fused block: a skip connection around a norm that its convolution makes, expected one in memory");
+  if (!norm->is_training() || !conv->works_on_the_way()) return {conv->forward(x.x, skip, {x.norm, nullptr}), nullptr};
   auto moments = std::make_shared<ResultMoments>();
   const float* const mean = norm->running_mean.data_ptr<float>();
   moments->shift.assign(mean, mean + norm->running_mean.numel());  // near the mean of this batch, mostly

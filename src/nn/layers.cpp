@@ -37,6 +37,8 @@ Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip, const OnTheWay& way) {
   if (std::min(x.size(2), x.size(3)) + 2 * o.padding < o.dilation * (o.kernel - 1) + 1)
     throw InputError(fmt::format("conv2d: image of {}x{} is smaller than the kernel, {}x{} with padding {}", x.size(2),
                                  x.size(3), o.kernel, o.kernel, o.padding));
+  if (way.norm && !makes_operand())
+    throw InputError("conv2d: got the input of a norm, which it cannot apply here; expected an activation");
   if (skip != nullptr) *skip = x;
   Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias, skip, way)
                       : torch::conv2d(x.contiguous(torch::MemoryFormat::ChannelsLast), weight, bias, o.stride,

@@ -48,13 +48,14 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const NormScaling& sc
 /// Of a batch of rows of channels: taken of it already, or in a pass of its own.
 NormStatistics statistics_of(const Tensor& x, const ResultMoments* taken, Tensor& running_mean, Tensor& running_var,
                              double eps) {
-  const NormMoments moments = taken != nullptr && !taken->sums.empty()
-                                  ? NormMoments{taken->shift.data(), taken->sums, taken->squares}
-                                  : moments_of(x);
+  const bool is_taken = taken != nullptr && !taken->sums.empty();
+  NormMoments moments = is_taken ? NormMoments{taken->shift.data(), taken->sums, taken->squares} : NormMoments();
+  if (!is_taken || !moments.are_accurate(x.numel() / x.size(1))) moments = moments_of(x);
   return batch_statistics(moments, x.numel() / x.size(1), running_mean, running_var, eps);
 }
 
-/// relu(norm(x) + residual) in training: two passes forward, two backward. Ioffe and Szegedy, arXiv:1502.03167 (2015).
+/// relu(norm(x) + residual) in training: two passes forward, or one where moments came along; two backward. Ioffe and
+/// Szegedy, arXiv:1502.03167 (2015).
 struct NormActFunction : torch::autograd::Function<NormActFunction> {
   struct Scaling : torch::CustomClassHolder {
     explicit Scaling(NormScaling scaling) : of(std::move(scaling)) {}

@@ -2,6 +2,7 @@
 // blinding, they must train as plain ones do.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "nn/layers.h"
 #include "nn/probe.h"
 #include "support/faulty_worker.h"
+#include "tempo/error.h"
 
 namespace tempo::nn {
 namespace {
@@ -153,6 +155,61 @@ TEST(FusedBlock, OutlivesAWorker) {
     expect_trains_as_plain(session, 1, false);
     EXPECT_EQ(session.workers().active(), 1U);
   }
+}
+
+/// Statistics are taken above the running mean, which may be far from this batch.
+TEST(FusedBlock, ARunningMeanFarOffChangesNothing) {
+  for (const float mean : {100.0F, -1e10F, std::numeric_limits<float>::infinity()}) {
+    SCOPED_TRACE(mean);
+    const auto session = testing::make_session(
+        {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
+    Block plain = make_block(1), offloaded = make_block(1);
+    offloaded->attach(*session);
+    for (auto* block : {&plain, &offloaded})
+      for (auto* norm : {&(*block)->bn1, &(*block)->bn2, &(*block)->bn3}) (*norm)->running_mean.fill_(mean);
+    session->begin_pass({obfuscation::Period::kStep, 1, 0});
+    const Tensor want = plain->forward(images(1)), got = offloaded->forward(images(1));
+    EXPECT_LE((got - want).norm().item<double>(), kTolerance * want.norm().item<double>());
+  }
+}
+
+/// What was left to the next convolution is not lost where only some norms train, or where it cannot do it.
+TEST(FusedBlock, ADeferredNormIsAppliedOrRefused) {
+  offload::Session session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0},
+                           key_from_seed_insecure(11), offload::make_inprocess_worker("cpu", 1), 2);
+  Block plain = make_block(1), offloaded = make_block(1);
+  offloaded->attach(session);
+  plain->bn2->eval();
+  offloaded->bn2->eval();
+  session.begin_pass({obfuscation::Period::kStep, 1, 0});
+  const Tensor want = plain->forward(images(1)), got = offloaded->forward(images(1));
+  EXPECT_TRUE(offloaded->defers_first);
+  EXPECT_LE((got - want).norm().item<double>(), kTolerance * want.norm().item<double>());
+
+  const BlockInput deferred =
+      conv_norm_act_for(offloaded->conv2, offloaded->conv1, offloaded->bn1, images(1), Activation::kRelu);
+  ASSERT_TRUE(deferred.norm != nullptr);
+  Tensor skip;
+  EXPECT_THROW(conv_norm_act(offloaded->conv2, offloaded->bn2, deferred, Activation::kRelu, {}, &skip), InputError);
+  offloaded->conv2->attach(nullptr);
+  EXPECT_THROW(conv_norm_act(offloaded->conv2, offloaded->bn2, deferred, Activation::kRelu), InputError);
+}
+
+/// A backward pass that was refused does not spoil the next.
+TEST(FusedBlock, ABackwardPassMayBeTriedAgain) {
+  const auto session =
+      testing::make_session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
+  Block plain = make_block(1), offloaded = make_block(1);
+  offloaded->attach(*session);
+  session->begin_pass({obfuscation::Period::kStep, 1, 0});
+  const Tensor loss = offloaded->forward(images(1)).square().sum();
+  EXPECT_THROW(loss.backward({}, true, true), InputError);
+  offloaded->zero_grad();
+  loss.backward();
+  plain->forward(images(1)).square().sum().backward();
+  const Tensor want = plain->bn2->weight.grad(), got = offloaded->bn2->weight.grad();
+  ASSERT_TRUE(got.defined());
+  EXPECT_LE((got - want).norm().item<double>(), kTolerance * want.norm().item<double>());
 }
 
 TEST(FusedBlock, DefersNothingThatIsLookedAt) {

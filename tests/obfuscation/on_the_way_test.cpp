@@ -110,6 +110,21 @@ TYPED_TEST(OnTheWay, AMapMakesWhatIsBlinded) {
           };
           blind(x.data(), g, left, right, kOwnType<T>, found.data(), threads, noise, {}, {}, map);
           EXPECT_TRUE(found == expected);
+          if (kind.block > 1 || decoys > 0) continue;
+          // What is taken is of what was made.
+          const auto vector = random_values<T>(g.channels, random), weights = random_values<T>(pixels, random);
+          std::vector<T> planes[2];
+          std::vector<double> sums[2];
+          for (const bool mapped : {false, true}) {
+            planes[mapped].resize(static_cast<size_t>(2 * pixels));
+            sums[mapped].resize(static_cast<size_t>(g.channels));
+            blind((mapped ? x : made).data(), g, left, right, kOwnType<T>, found.data(), threads, {},
+                  PixelProducts<T>{1, vector.data(), planes[mapped].data(), weights.data(), sums[mapped].data()}, {},
+                  mapped ? map : PixelMap());
+            EXPECT_TRUE(found == expected);
+          }
+          EXPECT_EQ(planes[0], planes[1]);
+          for (size_t c = 0; c < sums[0].size(); ++c) EXPECT_NEAR(sums[0][c], sums[1][c], 1e-3) << c;
         }
 }
 
