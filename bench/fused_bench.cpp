@@ -45,8 +45,8 @@ class Fixture {
   }
   void blind(const std::byte* from, const PixelMap& map = {}) {
     obfuscation::blind(reinterpret_cast<const float*>(from), geometry_, {&rows_, Form::kDirect},
-                       {&channels_, Form::kDirect}, ElementType::kFloat32, wire_.data(), bench::one_thread(), {}, {},
-                       {}, map);
+                       {&channels_, Form::kDirect}, ElementType::kFloat32, wire_.data(), bench::one_thread(),
+                       {.map = map});
   }
   void normalise_then_blind() {
     normalise();
@@ -60,8 +60,7 @@ class Fixture {
   }
   void unblind(PixelMoments<float> moments = {}) {
     obfuscation::unblind<float>(wire_.data(), ElementType::kFloat32, geometry_, {&rows_, Form::kInverse},
-                                {&channels_, Form::kInverse}, floats(y_), bench::one_thread(), 0, {}, nullptr, {},
-                                moments);
+                                {&channels_, Form::kInverse}, floats(y_), bench::one_thread(), {.moments = moments});
   }
   void unblind_then_sum() {
     unblind();

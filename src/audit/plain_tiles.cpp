@@ -16,7 +16,7 @@ Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometr
   ThreadPool threads(1);
   obfuscation::blind(plain, geometry, {&rows, Form::kDirect}, {&channels, Form::kDirect},
                      obfuscation::ElementType::kFloat32, reinterpret_cast<std::byte*>(out.values.data()), threads,
-                     decoys);
+                     {.decoys = decoys});
   return out;
 }
 

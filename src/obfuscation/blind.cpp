@@ -1,87 +1,22 @@
 #include "obfuscation/blind.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <type_traits>
 #include <utility>
 
+#include "obfuscation/blind_checks.h"
 #include "obfuscation/row_rounds.h"
 #include "obfuscation/scratch.h"
+#include "obfuscation/tile_sum.h"
 #include "obfuscation/tile_walk.h"
-#include "tempo/error.h"
 
 namespace tempo::obfuscation {
 namespace {
-
-const char* form_name(Form form) {
-  switch (form) {
-    case Form::kDirect:
-      return "direct";
-    case Form::kInverseTranspose:
-      return "inverse-transpose";
-    case Form::kInverse:
-      return "inverse";
-    case Form::kTranspose:
-      return "transpose";
-  }
-  return "unknown";
-}
-
-void check_geometry(const char* where, const TileGeometry& g) {
-  const bool sound = g.images >= 0 && g.height > 0 && g.width > 0 && g.channels > 0 && g.tiles_y > 0 && g.tiles_x > 0 &&
-                     g.tile_h > 0 && g.tile_w > 0 && g.step_y > 0 && g.step_x > 0 && g.pitch_y > 0 && g.pitch_x > 0;
-  if (!sound)
-    throw InputError(
-        fmt::format("{}: images [{}, {}, {}, {}] cut into {} x {} tiles of {} x {} pixels, steps {} x {}, "
-                    "pitches {} x {}; expected positive sizes",
-                    where, g.images, g.height, g.width, g.channels, g.tiles_y, g.tiles_x, g.tile_h, g.tile_w, g.step_y,
-                    g.step_x, g.pitch_y, g.pitch_x));
-}
-
-/// @param what the dimension: "row" or "channel"
-void check_key(const char* where, const char* what, KeyUse use, bool gathering, int64_t size, uint32_t largest_block) {
-  if (use.key == nullptr) throw InputError(fmt::format("{}: no {} key, expected one of size {}", where, what, size));
-  if (is_gathering(use.form) != gathering)
-    throw InputError(fmt::format("{}: {} key in form {}, expected {}", where, what, form_name(use.form),
-                                 gathering ? "direct or inverse-transpose" : "inverse or transpose"));
-  if (int64_t{use.key->size} != size)
-    throw InputError(fmt::format("{}: {} key of size {}, expected {}", where, what, use.key->size, size));
-  for (size_t i = 0; i < use.key->rounds.size(); ++i) {
-    const KeyRound& round = use.key->rounds[i];
-    if (round.source.size() != use.key->size || round.scale.size() != use.key->size)
-      throw InputError(fmt::format("{}: round {} of the {} key has {} sources and {} scales, expected {} of each",
-                                   where, i, what, round.source.size(), round.scale.size(), size));
-    if (round.block == 0 || round.block > largest_block || (round.block & (round.block - 1)) != 0)
-      throw InputError(fmt::format("{}: round {} of the {} key mixes blocks of {}, expected a power of two up to {}",
-                                   where, i, what, round.block, largest_block));
-  }
-}
-
-template <typename T>
-constexpr ElementType kTypeOf = std::is_same_v<T, float> ? ElementType::kFloat32 : ElementType::kFloat64;
-
-template <typename T>
-void check_wire(const char* where, ElementType type, const std::byte* wire) {
-  const bool may_narrow = std::is_same_v<T, float>;
-  if (type != kTypeOf<T> && !(may_narrow && type == ElementType::kBFloat16))
-    throw InputError(fmt::format("{}: wire type {} for a {} tensor, expected {}", where, offload::element_name(type),
-                                 offload::element_name(kTypeOf<T>), may_narrow ? "float32 or bfloat16" : "float64"));
-  if (reinterpret_cast<uintptr_t>(wire) % offload::element_bytes(type) != 0)
-    throw InputError(fmt::format("{}: wire memory is not aligned to its {} elements, expected a multiple of {} bytes",
-                                 where, offload::element_name(type), offload::element_bytes(type)));
-}
 
 /// Single positions side by side are a plain matrix, which is cheaper to walk.
 TileGeometry simplified(const TileGeometry& g) {
   const bool matrix = g.positions() == 1 && g.step_y == 1 && g.step_x == 1 && g.offset_y == 0 && g.offset_x == 0 &&
                       g.tiles_y == g.height && g.tiles_x == g.width;
   return matrix ? matrix_geometry(g.images * g.height * g.width, g.channels) : g;
-}
-
-void check_decoys(const char* where, const TileGeometry& g, int64_t decoys) {
-  if (decoys < 0 || decoys > g.images)
-    throw InputError(fmt::format("{}: {} decoys among {} images, expected at most as many", where, decoys, g.images));
 }
 
 /// Of a simplified cut, whose images may be single positions.
@@ -179,31 +114,29 @@ class Call {
     std::copy_n(totals_.sums.begin() + channels, channels, moments.squares);
   }
 
-  void blind(const T* x, const T* decoys, const BlindSlices& slices, const PixelMap& map) {
+  void blind(const T* x, const WhileBlinding<T>& also) {
     walk_.source = x;
-    if (map) {
-      walk_.map = &map;
-      walk_.owners = &owners_;
-    }
-    walk_.decoys = decoys;
+    if (also.map) walk_.map = &also.map;
+    walk_.decoys = also.decoys.pixels;
     carve(0);
     if (further_rounds_) {
       in_turns([&] {
         walk_.run(work_, all_rows(), threads_);
         rounds_.run(walk_.mixed, spare_, threads_);
       });
-      if (slices.done) slices.done(all_rows());
+      if (also.slices.done) also.slices.done(all_rows());
       return;
     }
-    if (slices.rows.empty()) return walk_.run(work_, all_rows(), threads_);
-    for (const RowRange& rows : slices.rows) {
+    if (also.slices.rows.empty()) return walk_.run(work_, all_rows(), threads_);
+    for (const RowRange& rows : also.slices.rows) {
       walk_.run(work_, rows, threads_);
-      slices.done(rows);
+      also.slices.done(rows);
     }
   }
 
-  void unblind(T* x, const T* addend, const UnblindSlices& slices) {
-    walk_.addend = addend;
+  void unblind(T* x, const WhileUnblinding<T>& also) {
+    const UnblindSlices& slices = also.slices;
+    walk_.addend = also.addend;
     TileGeometry image = walk_.geometry;
     const bool through_tiles = !further_rounds_ && !image.is_disjoint();
     const int64_t tile_elements = through_tiles ? image.elements() : 0;
@@ -292,39 +225,8 @@ class Call {
   ColumnTotals totals_;
 };
 
-template <typename T>
-void check(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire_type,
-           const std::byte* wire, bool gathering) {
-  check_geometry(where, geometry);
-  check_wire<T>(where, wire_type, wire);
-  check_key(where, "row", rows, gathering, geometry.rows(), kernels::kSection);
-  check_key(where, "channel", channels, gathering, geometry.channels, kernels::kGroup);
-}
-
 bool mixes_nothing(const Key& key) {
   return std::all_of(key.rounds.begin(), key.rounds.end(), [](const KeyRound& round) { return round.block == 1; });
-}
-
-void check_slices(const char* where, const KeyUse& rows, const std::vector<RowRange>& slices) {
-  if (!slices.empty() && slices != slice_rows(*rows.key, static_cast<int64_t>(slices.size())))
-    throw InputError(
-        fmt::format("{}: {} slices of {} rows, expected those of slice_rows", where, slices.size(), rows.key->size));
-}
-
-template <typename T>
-void check_products(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels,
-                    const PixelProducts<T>& products) {
-  if (products.count == 0) return;
-  if (products.count < 0 || products.count > PixelProducts<T>::kMost || products.vectors == nullptr ||
-      products.planes == nullptr)
-    throw InputError(fmt::format("{}: products with {} vectors, expected at most {}, and memory for them", where,
-                                 products.count, PixelProducts<T>::kMost));
-  if (products.weights != nullptr &&
-      (products.column_sums == nullptr || products.count != 1 || !is_gathering(rows.form)))
-    throw InputError(
-        fmt::format("{}: column sums beside {} vectors, expected one, memory, and blinding", where, products.count));
-  if (!takes_products(*rows.key, *channels.key))
-    throw InputError(fmt::format("{}: products of operands that are mixed; expected none that are", where));
 }
 
 }  // namespace
@@ -355,48 +257,33 @@ bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& chan
 
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys, PixelProducts<T> products, const BlindSlices& slices,
-           const PixelMap& map) {
-  check<T>("blind", geometry, rows, channels, wire, out, true);
-  check_decoys("blind", geometry, decoys.images);
-  if (decoys.images > 0 && decoys.pixels == nullptr)
-    throw InputError(fmt::format("blind: {} decoys without pixels, expected them", decoys.images));
-  check_products("blind", geometry, rows, channels, products);
-  check_slices("blind", rows, slices.rows);
+           ThreadPool& threads, const WhileBlinding<T>& also) {
+  check_blind(geometry, rows, channels, wire, out, also);
   if (geometry.elements() == 0) return;
   const TileGeometry cut = simplified(geometry);
-  Call<T> call(cut, real_images(geometry, cut, decoys.images), rows, channels, wire, out, threads);
-  call.take(products);
-  call.blind(x, decoys.pixels, slices, map);
-  call.hand_out(products);
+  Call<T> call(cut, real_images(geometry, cut, also.decoys.images), rows, channels, wire, out, threads);
+  call.take(also.products);
+  call.blind(x, also);
+  call.hand_out(also.products);
 }
 
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images, PixelProducts<T> products, const T* addend,
-             const UnblindSlices& slices, PixelMoments<T> moments) {
-  check<T>("unblind", geometry, rows, channels, wire, in, false);
-  check_decoys("unblind", geometry, decoy_images);
-  check_products("unblind", geometry, rows, channels, products);
-  check_slices("unblind", rows, slices.rows);
-  if (addend != nullptr && !takes_addend(geometry, *rows.key, *channels.key))
-    throw InputError("unblind: an addend to an operand that is mixed, or cut into tiles; expected neither");
-  if (moments.sums != nullptr && (moments.shift == nullptr || moments.squares == nullptr || addend != nullptr ||
-                                  !takes_moments(geometry, *rows.key, *channels.key)))
-    throw InputError("unblind: moments of an operand that is mixed, overlaps, or is added to; expected none of these");
-  if (moments.sums != nullptr) {
-    std::fill_n(moments.sums, geometry.channels, 0.0);
-    std::fill_n(moments.squares, geometry.channels, 0.0);
+             ThreadPool& threads, const WhileUnblinding<T>& also) {
+  check_unblind(geometry, rows, channels, wire, in, also);
+  if (also.moments.sums != nullptr) {
+    std::fill_n(also.moments.sums, geometry.channels, 0.0);
+    std::fill_n(also.moments.squares, geometry.channels, 0.0);
   }
   if (geometry.elements() == 0) return;
   // Scattering kernels only read the wire; the field is shared with the gathering ones.
   const TileGeometry cut = simplified(geometry);
-  Call<T> call(cut, real_images(geometry, cut, decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
+  Call<T> call(cut, real_images(geometry, cut, also.decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
                threads);
-  call.take(products);
-  call.take(moments);
-  call.unblind(x, addend, slices);
-  if (moments.sums != nullptr) call.hand_out(moments);
+  call.take(also.products);
+  call.take(also.moments);
+  call.unblind(x, also);
+  if (also.moments.sums != nullptr) call.hand_out(also.moments);
 }
 
 template <typename T>
@@ -406,11 +293,11 @@ void add(T* x, const T* addend, int64_t elements, ThreadPool& threads) {
   });
 }
 
-#define TEMPO_INSTANTIATE(T)                                                                                          \
-  template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,            \
-                      DecoyImages<T>, PixelProducts<T>, const BlindSlices&, const PixelMap&);                         \
-  template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, int64_t, \
-                        PixelProducts<T>, const T*, const UnblindSlices&, PixelMoments<T>);                           \
+#define TEMPO_INSTANTIATE(T)                                                                                 \
+  template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,   \
+                      const WhileBlinding<T>&);                                                              \
+  template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, \
+                        const WhileUnblinding<T>&);                                                          \
   template void add(T*, const T*, int64_t, ThreadPool&);
 TEMPO_INSTANTIATE(float)
 TEMPO_INSTANTIATE(double)

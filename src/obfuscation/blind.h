@@ -84,6 +84,24 @@ struct UnblindSlices {
   std::function<const std::byte*(const RowRange&)> arrive;  ///< waits for these rows, and says where they lie
 };
 
+/// What may be done in the same pass as blinding.
+template <typename T>
+struct WhileBlinding {
+  DecoyImages<T> decoys = {};      ///< stand for the last images of the geometry
+  PixelProducts<T> products = {};  ///< of x (or of what `map` makes), not of decoys; only where `takes_products`
+  BlindSlices slices = {};
+  PixelMap map = {};  ///< makes what is blinded: of real images, not of decoys
+};
+/// And as un-blinding. Products and moments are of x as it was un-blinded; the addend is added after them.
+template <typename T>
+struct WhileUnblinding {
+  int64_t decoy_images = 0;        ///< of the geometry, its last, which are dropped: x has none
+  PixelProducts<T> products = {};  ///< only where `takes_products`
+  PixelMoments<T> moments = {};    ///< only where `takes_moments`, and without an addend
+  const T* addend = nullptr;       ///< of the shape of x; only where `takes_addend`. Or nullptr
+  UnblindSlices slices = {};       ///< where rows lie and when; `in` is not used then
+};
+
 /// Blinds a batch so that a worker can multiply but not read it:  out = L x M, per tile position.
 /// @param x        [images, height, width, channels] of `geometry`, less decoys; contiguous, element type `T`.
 /// @param rows     acts on the rows of the cut (size geometry.rows()); must be a gathering form.
@@ -91,29 +109,19 @@ struct UnblindSlices {
 /// @param out      receives [rows, tile_h, tile_w, channels] in `wire`: the element type of x, or bfloat16 where x is
 ///                 float32. May be memory that the worker sees: only finished values are ever written to it.
 ///                 Aligned to its elements at least; 64-byte aligned is fastest.
-/// @param decoys   stand for the last images of `geometry`.
-/// @param products of x, not of decoys; only where `takes_products`.
-/// @param map      makes what is blinded: of real images, not of decoys. Products are of that.
 /// An adversary learns the shape, the rank, and (orthogonal keys) all singular values from one call; what else it can
 /// learn is for the audit to measure.
 /// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory per further row round.
 /// @throws InputError if a size, a form, a type or an alignment does not fit; RunError if scratch memory runs out.
 template <typename T>
 void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, DecoyImages<T> decoys = {}, PixelProducts<T> products = {},
-           const BlindSlices& slices = {}, const PixelMap& map = {});
+           ThreadPool& threads, const WhileBlinding<T>& also = {});
 
 /// The way back:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written: tiles
 /// that overlap are summed (the gradient of the halo), pixels no tile covers become zero, padding is dropped.
-/// @param decoy_images of `geometry`, its last, which are dropped: x has none.
-/// @param products of x; only where `takes_products`.
-/// @param addend   of the shape of x, is added to it after products were taken; only where `takes_addend`. Or nullptr.
-/// @param slices   where rows lie and when; `in` is not used then.
-/// @param moments  of x; only where `takes_moments`, and without an addend.
 template <typename T>
 void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, int64_t decoy_images = 0, PixelProducts<T> products = {}, const T* addend = nullptr,
-             const UnblindSlices& slices = {}, PixelMoments<T> moments = {});
+             ThreadPool& threads, const WhileUnblinding<T>& also = {});
 
 /// x += addend, for what could not be added on the way.
 template <typename T>

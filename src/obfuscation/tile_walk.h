@@ -1,6 +1,7 @@
 /// The walk over groups of rows and tile positions that meets the image: the first row round and all channel rounds.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -88,7 +89,7 @@ struct TileWalk {
   const T* moments_above = nullptr;       ///< of what is scattered: the shift, or nullptr: none are taken
   ColumnTotals* column_totals = nullptr;  ///< where there are weights in `products`, or moments are taken
   const PixelMap* map = nullptr;          ///< gathering: what makes the pixels of real images, or nullptr
-  const Owners* owners = nullptr;         ///< where there are products, moments or a map
+  const Owners* owners = nullptr;         ///< where there are products or moments
   const T* addend = nullptr;  ///< of the image's shape, added to what is scattered; only as BlockPass has it
   /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
   const TileOrigin* origins = nullptr;
@@ -111,9 +112,7 @@ struct TileWalk {
   }
   [[nodiscard]] int64_t rows_per_item() const { return is_wide() ? kernels::kSection : kernels::kGroup; }
   /// Of a pass: where its rows lie in the image; negative outside of real images.
-  struct Pixels {
-    int64_t of[kernels::kGroup];
-  };
+  using Pixels = std::array<int64_t, kernels::kGroup>;
   [[nodiscard]] bool needs_pixels() const { return products.count > 0 || moments_above != nullptr || map != nullptr; }
   struct OtherSide;
   [[nodiscard]] OtherSide other_side(int64_t position) const;
@@ -133,16 +132,5 @@ struct TileWalk {
   void mix_section(int64_t section, int64_t position, T* work) const;
   void walk(int64_t begin, int64_t end, T* work) const;
 };
-
-/// x[pixel] = sum of the tile positions that cover it, in a fixed order; zero where there are none.
-/// @param tiles [rows, tile_h, tile_w, channels]
-/// @param products taken of x on the way; without column sums
-template <typename T>
-void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kernels<T>& kernels, T* x,
-               const kernels::RowProducts<T>& products, ThreadPool& threads);
-
-/// Zeroes the pixels of x that no tile covers. Costs nothing where every pixel is covered.
-template <typename T>
-void zero_uncovered(const TileGeometry& geometry, T* x, ThreadPool& threads);
 
 }  // namespace tempo::obfuscation

@@ -139,8 +139,10 @@ Buffer Session::blind(OperandId id, const std::vector<BlindItem>& items, const o
     with_element_type(item.x.type, [&](auto element) {
       using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
       obfuscation::blind<T>(static_cast<const T*>(item.x.data), geometry, item.rows, item.channels, wire, out, threads_,
-                            {item.decoy_images, static_cast<const T*>(item.decoys)}, products<T>(item.products), put,
-                            item.map);
+                            {.decoys = {item.decoy_images, static_cast<const T*>(item.decoys)},
+                             .products = products<T>(item.products),
+                             .slices = put,
+                             .map = item.map});
     });
     out += stride;
   }
@@ -216,9 +218,13 @@ void Session::unblind(const std::byte* in, ElementType wire, const obfuscation::
   const Stopwatch watch(counters_.unblind_seconds);
   with_element_type(item.x.type, [&](auto element) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
-    obfuscation::unblind<T>(in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
-                            item.decoy_images, products<T>(item.products), static_cast<const T*>(item.addend), slices,
-                            {static_cast<const T*>(item.moments.shift), item.moments.sums, item.moments.squares});
+    obfuscation::unblind<T>(
+        in, wire, geometry, item.rows, item.channels, static_cast<T*>(item.x.data), threads_,
+        {.decoy_images = item.decoy_images,
+         .products = products<T>(item.products),
+         .moments = {static_cast<const T*>(item.moments.shift), item.moments.sums, item.moments.squares},
+         .addend = static_cast<const T*>(item.addend),
+         .slices = slices});
   });
 }
 

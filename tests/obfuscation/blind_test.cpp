@@ -356,11 +356,12 @@ TEST(Blind, DecoysAreReadFromElsewhereAndLeftBehind) {
       const Wire whole = blinded(all, g, rows, channels);
       Wire apart(ElementType::kFloat32, g.elements());
       blind(images.data(), g, rows, channels, ElementType::kFloat32, apart.data(), one_thread(),
-            {decoys, noise.data()});
+            {.decoys = {decoys, noise.data()}});
       EXPECT_TRUE(whole.bytes == apart.bytes);
       const auto expected = unblinded<float>(whole, g, rows_back, channels_back);
       std::vector<float> back(static_cast<size_t>(real), 12345.0F);
-      unblind(whole.data(), ElementType::kFloat32, g, rows_back, channels_back, back.data(), one_thread(), decoys);
+      unblind(whole.data(), ElementType::kFloat32, g, rows_back, channels_back, back.data(), one_thread(),
+              {.decoy_images = decoys});
       EXPECT_TRUE(std::equal(back.begin(), back.end(), expected.begin()));
     }
 }
@@ -421,7 +422,8 @@ TEST(Blind, RefusesWhatDoesNotFit) {
               HasSubstr("blind: wire memory is not aligned to its float32 elements, expected a multiple of 4 bytes"));
   const auto with_decoys = [&](DecoyImages<float> decoys) {
     return message_of([&] {
-      blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data(), one_thread(), decoys);
+      blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data(), one_thread(),
+            {.decoys = decoys});
     });
   };
   EXPECT_EQ(with_decoys({.images = 9, .pixels = x.data()}), "blind: 9 decoys among 8 images, expected at most as many");

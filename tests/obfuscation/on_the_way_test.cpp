@@ -55,10 +55,10 @@ TYPED_TEST(OnTheWay, MomentsAreOfWhatIsUnblinded) {
         std::vector<double> sums(static_cast<size_t>(g.channels), -7), squares(sums.size(), -7);
         const int64_t pixels = g.images * g.height * g.width;
         std::vector<T> planes(static_cast<size_t>(2 * pixels));
-        obfuscation::unblind<T>(wire.data(), kOwnType<T>, g, {&rows, Form::kInverse}, {&channels, Form::kInverse},
-                                x.data(), threads, 0,
-                                with_products ? PixelProducts<T>{1, vector.data(), planes.data()} : PixelProducts<T>(),
-                                nullptr, {}, {shift.data(), sums.data(), squares.data()});
+        obfuscation::unblind<T>(
+            wire.data(), kOwnType<T>, g, {&rows, Form::kInverse}, {&channels, Form::kInverse}, x.data(), threads,
+            {.products = with_products ? PixelProducts<T>{1, vector.data(), planes.data()} : PixelProducts<T>(),
+             .moments = {shift.data(), sums.data(), squares.data()}});
         const double unit = 512 * (std::is_same_v<T, float> ? 0x1p-24 : 0x1p-53);
         for (int64_t c = 0; c < g.channels; ++c) {
           double sum = 0, square = 0, magnitude = 0;
@@ -101,14 +101,14 @@ TYPED_TEST(OnTheWay, AMapMakesWhatIsBlinded) {
           const DecoyImages<T> noise = {decoys, x.data() + pixels * g.channels};
           std::vector<std::byte> expected(static_cast<size_t>(g.elements()) * sizeof(T)), found(expected.size());
           const KeyUse left{&rows, Form::kDirect}, right{&channels, Form::kDirect};
-          blind(made.data(), g, left, right, kOwnType<T>, expected.data(), threads, noise);
+          blind(made.data(), g, left, right, kOwnType<T>, expected.data(), threads, {.decoys = noise});
           const PixelMap map = [&](int64_t pixel, void* out) {
             const auto at = static_cast<size_t>(pixel * g.channels);
             ASSERT_LT(pixel, pixels);
             for (size_t c = 0; c < static_cast<size_t>(g.channels); ++c)
               static_cast<T*>(out)[c] = x[at + c] * factor[at + c];
           };
-          blind(x.data(), g, left, right, kOwnType<T>, found.data(), threads, noise, {}, {}, map);
+          blind(x.data(), g, left, right, kOwnType<T>, found.data(), threads, {.decoys = noise, .map = map});
           EXPECT_TRUE(found == expected);
           if (kind.block > 1 || decoys > 0) continue;
           // What is taken is of what was made.
@@ -118,9 +118,9 @@ TYPED_TEST(OnTheWay, AMapMakesWhatIsBlinded) {
           for (const bool mapped : {false, true}) {
             planes[mapped].resize(static_cast<size_t>(2 * pixels));
             sums[mapped].resize(static_cast<size_t>(g.channels));
-            blind((mapped ? x : made).data(), g, left, right, kOwnType<T>, found.data(), threads, {},
-                  PixelProducts<T>{1, vector.data(), planes[mapped].data(), weights.data(), sums[mapped].data()}, {},
-                  mapped ? map : PixelMap());
+            blind((mapped ? x : made).data(), g, left, right, kOwnType<T>, found.data(), threads,
+                  {.products = {1, vector.data(), planes[mapped].data(), weights.data(), sums[mapped].data()},
+                   .map = mapped ? map : PixelMap()});
             EXPECT_TRUE(found == expected);
           }
           EXPECT_EQ(planes[0], planes[1]);
@@ -141,8 +141,8 @@ TEST(OnTheWay, MomentsAreRefusedWhereTheyCannotBeTaken) {
   const std::vector<std::byte> wire(16 * 4);
   const auto taken = [&](const Key& rows, const float* added, double* second) {
     obfuscation::unblind<float>(wire.data(), ElementType::kFloat32, matrix_geometry(4, 4), {&rows, Form::kInverse},
-                                {&four, Form::kInverse}, x.data(), threads, 0, {}, added, {},
-                                PixelMoments<float>{shift.data(), sums.data(), second});
+                                {&four, Form::kInverse}, x.data(), threads,
+                                {.moments = {shift.data(), sums.data(), second}, .addend = added});
   };
   EXPECT_NO_THROW(taken(four, nullptr, squares.data()));
   EXPECT_THROW(taken(four, nullptr, nullptr), InputError);

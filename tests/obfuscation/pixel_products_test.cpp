@@ -45,13 +45,13 @@ struct Case {
   }
   void blind(Form form = Form::kDirect) {
     const PixelProducts<T> products = wanted();
-    obfuscation::blind(x.data(), geometry, {&rows, form}, {&channels, Form::kDirect}, type, wire.data(), threads, {},
-                       products);
+    obfuscation::blind(x.data(), geometry, {&rows, form}, {&channels, Form::kDirect}, type, wire.data(), threads,
+                       {.products = products});
   }
   void unblind() {
     const PixelProducts<T> products = wanted();
     obfuscation::unblind(wire.data(), type, geometry, {&rows, Form::kInverse}, {&channels, Form::kInverse}, x.data(),
-                         threads, 0, products);
+                         threads, {.products = products});
   }
   /// Of each pixel, whether a tile lies on it.
   [[nodiscard]] std::vector<bool> covered() const {
@@ -153,7 +153,7 @@ TYPED_TEST(PixelProductsOf, WeightedSumsOfPixelsAreTakenOnTheWayOut) {
       products.weights = weights.data();
       products.column_sums = sums.data();
       blind(of.x.data(), g, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type, of.wire.data(),
-            of.threads, {}, products);
+            of.threads, {.products = products});
       of.expect_products();
       const std::vector<bool> covered = of.covered();
       for (int64_t pixel = 0; pixel < of.pixels(); ++pixel)
@@ -215,8 +215,8 @@ TYPED_TEST(PixelProductsOf, AnAddendIsAddedAfterThem) {
       const KeyUse left = {&of.rows, Form::kInverse}, right = {&of.channels, Form::kInverse};
       for (const bool with_products : {false, true}) {
         std::vector<TypeParam> x(of.x.size(), TypeParam(12345));
-        unblind(of.wire.data(), of.type, g, left, right, x.data(), of.threads, 0,
-                with_products ? of.wanted() : PixelProducts<TypeParam>(), addend.data());
+        unblind(of.wire.data(), of.type, g, left, right, x.data(), of.threads,
+                {.products = with_products ? of.wanted() : PixelProducts<TypeParam>(), .addend = addend.data()});
         for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], alone[i] + addend[i]) << i;
       }
       EXPECT_EQ(of.planes, planes);

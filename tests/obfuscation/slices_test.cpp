@@ -43,14 +43,14 @@ struct Case {
   [[nodiscard]] std::vector<float> blinded(const BlindSlices& slices = {}) {
     std::vector<float> wire(static_cast<size_t>(geometry.elements()));
     blind(x.data(), geometry, {&rows, Form::kDirect}, {&channels, Form::kDirect}, ElementType::kFloat32,
-          reinterpret_cast<std::byte*>(wire.data()), threads, {}, {}, slices);
+          reinterpret_cast<std::byte*>(wire.data()), threads, {.slices = slices});
     return wire;
   }
   [[nodiscard]] std::vector<float> unblinded(const std::vector<float>& wire, const UnblindSlices& slices = {}) {
     std::vector<float> image(x.size(), -777);
     const auto* in = slices.rows.empty() ? reinterpret_cast<const std::byte*>(wire.data()) : nullptr;
     unblind(in, ElementType::kFloat32, geometry, {&rows, Form::kTranspose}, {&channels, Form::kTranspose}, image.data(),
-            threads, 0, {}, static_cast<const float*>(nullptr), slices);
+            threads, {.slices = slices});
     return image;
   }
 };
