@@ -19,4 +19,14 @@ refuse "$build/src/worker/libtempo_worker.a" "$trusted" "the worker refers to tr
 refuse "$build/src/observe/libtempo_observe.a" "$trusted" "what watches both sides refers to trusted code" --undefined-only
 refuse "$build/apps/tempo-worker" "$trusted" "tempo-worker holds trusted code"
 refuse "$build/apps/tempo" 'tempo::audit' "the master holds code of the audit"
+
+# LibTorch's wheel carries parts of the C++ standard library, older than the system's. Who is needed first is used.
+for program in "$build"/apps/tempo "$build"/apps/tempo-worker "$build"/apps/tempo-audit "$build"/apps/tempo-bench; do
+  [ -f "$program" ] || continue
+  first=$(readelf --dynamic "$program" | grep -oE 'NEEDED.*\[(libstdc\+\+|libtorch|libc10)' | head -1)
+  case $first in
+    *libstdc++) ;;
+    *) echo "symbols: $program needs LibTorch before the standard library, expected it after" >&2; exit 1 ;;
+  esac
+done
 echo "symbols: ok"

@@ -57,11 +57,6 @@ NormStatistics statistics_of(const Tensor& x, const ResultMoments* taken, Tensor
 /// relu(norm(x) + residual) in training: two passes forward, or one where moments came along; two backward. Ioffe and
 /// Szegedy, arXiv:1502.03167 (2015).
 struct NormActFunction : torch::autograd::Function<NormActFunction> {
-  struct Scaling : torch::CustomClassHolder {
-    explicit Scaling(NormScaling scaling) : of(std::move(scaling)) {}
-    NormScaling of;
-  };
-
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const c10::optional<Tensor>& residual, Tensor running_mean, Tensor running_var, bool relu,
                         double eps, torch::ScalarType kept, const std::shared_ptr<ResultMoments>& moments) {
@@ -72,23 +67,22 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
     Tensor bits;
     Tensor y = apply_norm(x, residual.value_or(Tensor()), scaling, relu, keeps_bits ? &bits : nullptr, &keeping);
     const auto saved = [](const std::vector<float>& values) { return torch::tensor(values); };
-    ctx->save_for_backward({keeping.tensor(), weight, bits, saved(s.mean), saved(s.inverse_deviation)});
-    // Without bits what was active follows from x once more, which backward reads anyway.
-    ctx->saved_data["scaling"] =
-        c10::IValue::make_capsule(c10::make_intrusive<Scaling>(relu && !keeps_bits ? scaling : NormScaling()));
+    ctx->save_for_backward({keeping.tensor(), weight, bias, bits, saved(s.mean), saved(s.inverse_deviation)});
+    ctx->saved_data["relu_without_bits"] = relu && !keeps_bits;
     ctx->saved_data["residual"] = residual.has_value();
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1];
-    const NormActivity active{saved[2],
-                              c10::static_intrusive_pointer_cast<Scaling>(ctx->saved_data["scaling"].toCapsule())->of};
+    const Tensor &x = saved[0], &weight = saved[1], &bias = saved[2];
     const auto loaded = [](const Tensor& values) {
       return std::vector<float>(values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
     };
-    const NormStatistics s{loaded(saved[3]), loaded(saved[4])};
+    const NormStatistics s{loaded(saved[4]), loaded(saved[5])};
+    // Without bits what was active follows from x once more, which is read anyway.
+    const bool follows = ctx->saved_data["relu_without_bits"].toBool();
+    const NormActivity active{saved[3], follows ? scaling_of(s, weight, bias) : NormScaling()};
     const bool has_residual = ctx->saved_data["residual"].toBool();
     const Tensor dy = dense(gradients[0]);
     const NormGradient of = gradient_of(x, active, dy, s, weight);
