@@ -235,7 +235,7 @@ TEST(PixelProducts, AnAddendNeedsRowsThatAreNotMixed) {
   const std::vector<std::byte> wire(32 * 16 * 4);
   ThreadPool threads(1);
   EXPECT_THROW(unblind(wire.data(), ElementType::kFloat32, matrix_geometry(32, 16), {&mixed, Form::kInverse},
-                       {&channels, Form::kInverse}, x.data(), threads, 0, {}, addend.data()),
+                       {&channels, Form::kInverse}, x.data(), threads, {.addend = addend.data()}),
                InputError);
 }
 
@@ -250,7 +250,7 @@ TEST(PixelProducts, OfDecoysAreNotTaken) {
   const int64_t pixels = 3 * 4 * 4;
   const PixelProducts<float> products = {1, of.vectors.data(), of.planes.data()};
   obfuscation::blind(real.data(), of.geometry, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type,
-                     of.wire.data(), of.threads, {kDecoys, decoys.data()}, products);
+                     of.wire.data(), of.threads, {.decoys = {kDecoys, decoys.data()}, .products = products});
   for (int64_t i = 0; i < 2 * pixels; ++i) EXPECT_NE(of.planes[static_cast<size_t>(i)], float(kUntouched));
   for (size_t i = static_cast<size_t>(2 * pixels); i < of.planes.size(); ++i)
     EXPECT_EQ(of.planes[i], float(kUntouched));
@@ -272,7 +272,7 @@ TEST(PixelProducts, AreRefusedWhereTheyCannotBeTaken) {
   const auto refusal = [&](const Key& rows, const PixelProducts<float>& products) {
     try {
       blind(x.data(), matrix, {&rows, Form::kDirect}, {&channels, Form::kDirect}, ElementType::kFloat32, wire.data(),
-            threads, {}, products);
+            threads, {.products = products});
     } catch (const InputError& error) {
       return std::string(error.what());
     }
