@@ -23,10 +23,10 @@ refuse "$build/apps/tempo" 'tempo::audit' "the master holds code of the audit"
 # LibTorch's wheel carries parts of the C++ standard library, older than the system's. Who is needed first is used.
 for program in "$build"/apps/tempo "$build"/apps/tempo-worker "$build"/apps/tempo-audit "$build"/apps/tempo-bench; do
   [ -f "$program" ] || continue
-  first=$(readelf --dynamic "$program" | grep -oE 'NEEDED.*\[(libstdc\+\+|libtorch|libc10)' | head -1)
+  first=$(readelf --dynamic "$program" | grep -oE 'NEEDED.*\[(libstdc\+\+|libtorch|libc10)' | head -1 || true)
   case $first in
     *libstdc++) ;;
-    *) echo "symbols: $program needs LibTorch before the standard library, expected it after" >&2; exit 1 ;;
+    *) echo "symbols: $program does not need the standard library first, expected it before LibTorch" >&2; exit 1 ;;
   esac
 done
 echo "symbols: ok"

@@ -46,8 +46,11 @@ class Run:
         return [1000 * step["tee_cpu_seconds"] for step in steps if "tee_cpu_seconds" in step]
 
     def wait_for(self, steps):
-        while len(self.milliseconds()) < steps:
-            if self.master.poll() is not None:
+        while True:
+            has_ended = self.master.poll() is not None
+            if len(self.milliseconds()) >= steps:
+                return
+            if has_ended:
                 raise SystemExit(f"old_against_fresh: the run ended with {self.master.returncode} before step {steps}")
             time.sleep(0.2)
 
@@ -59,18 +62,19 @@ class Run:
         status = pathlib.Path(f"/proc/{self.master.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) // 1024
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.signal(signal.SIGKILL)
         for process in (self.master, self.worker):
             process.wait()
 
 
 def fresh_median(apps, folder, turn):
-    run = Run(apps, folder, f"fresh{turn}", FRESH_STEPS)
-    run.master.wait()
-    steps = run.milliseconds()
-    run.end()
-    return statistics.median(steps[WARM_UP:])
+    with Run(apps, folder, f"fresh{turn}", FRESH_STEPS) as run:
+        run.wait_for(FRESH_STEPS)
+        return statistics.median(run.milliseconds()[WARM_UP:])
 
 
 def old_median(run):
@@ -90,22 +94,19 @@ def main():
     if not (options.apps / "tempo").exists():
         parser.error(f"no tempo in {options.apps}, expected the folder that the programs were built in")
 
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(options.apps, folder, "old", options.steps + (options.turns + 1) * 2 * OLD_STEPS)
-        try:
-            run.wait_for(options.steps)
-            run.signal(signal.SIGSTOP)
-            print(f"after {options.steps} steps: {run.resident_megabytes()} MB")
-            print("turn  fresh, ms  old, ms  of step  old, MB")
-            fresh, old = [], []
-            for turn in range(options.turns):
-                fresh.append(fresh_median(options.apps, folder, turn))
-                old.append(old_median(run))
-                step = len(run.milliseconds())
-                print(f"{turn:4}  {fresh[-1]:9.1f}  {old[-1]:7.1f}  {step:7}  {run.resident_megabytes():7}", flush=True)
-            print(f"median of turns: fresh {statistics.median(fresh):.1f} ms, old {statistics.median(old):.1f} ms")
-        finally:
-            run.end()
+    old_steps = options.steps + (options.turns + 1) * 2 * OLD_STEPS
+    with tempfile.TemporaryDirectory() as folder, Run(options.apps, folder, "old", old_steps) as run:
+        run.wait_for(options.steps)
+        run.signal(signal.SIGSTOP)
+        print(f"after {options.steps} steps: {run.resident_megabytes()} MB")
+        print("turn  fresh, ms  old, ms  of step  old, MB")
+        fresh, old = [], []
+        for turn in range(options.turns):
+            fresh.append(fresh_median(options.apps, folder, turn))
+            old.append(old_median(run))
+            step = len(run.milliseconds())
+            print(f"{turn:4}  {fresh[-1]:9.1f}  {old[-1]:7.1f}  {step:7}  {run.resident_megabytes():7}", flush=True)
+        print(f"median of turns: fresh {statistics.median(fresh):.1f} ms, old {statistics.median(old):.1f} ms")
 
 
 if __name__ == "__main__":
