@@ -97,7 +97,7 @@ nn::ModelOptions model_options(const VictimOptions& options, const train::Datase
 
 std::shared_ptr<nn::Model> make_loaded_model(const nn::ModelOptions& options, const State& state) {
   auto model = nn::make_model(options);
-  train::load_state(*model, state, "", "audit");
+  train::load_weights(*model, state, "audit");
   return model;
 }
 
