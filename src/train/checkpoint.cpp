@@ -178,7 +178,7 @@ void load_state(nn::Model& model, const std::map<std::string, torch::Tensor>& te
                                    fmt::join(found->second.sizes(), ", "), fmt::join(target.sizes(), ", ")));
     if (found->second.is_floating_point() != target.is_floating_point())
       throw InputError(fmt::format("{}: tensor {} is {}, expected {}", source, name,
-                                   torch::toString(found->second.scalar_type()),
+                                   c10::toString(found->second.scalar_type()),
                                    target.is_floating_point() ? "floating-point numbers" : "whole numbers"));
   }
   for (const auto& item : tensors)
