@@ -98,7 +98,7 @@ void choose_surrogates(const CLI::App& command, RunFlags& flags) {
   std::vector<std::string>& wanted = flags.options.steal_settings;
   if (command.count("--steal") == 0)
     wanted = {"none, tile 4", "permuted integer, reuse full, tile 4", "permuted signed, reuse full, tile 4",
-              flags.options.default_setting};
+              "permuted signed, reuse full, tile 1", flags.options.default_setting};
   if (flags.quick && command.count("--steal") == 0) wanted = {flags.options.default_setting};
   if (flags.no_surrogates) wanted.clear();
   const auto& audited = flags.options.settings;
@@ -171,7 +171,7 @@ void add_run(CLI::App& app, const std::string& command_line) {
       ->type_name("NAME");
   command->add_option("--add-setting", flags->added_settings, "another one: \"NAME: conv-tile=2 row-rounds=6\"");
   command->add_option("--layer", o.layers, "layers to attack; default: six of them")->type_name("NAME");
-  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(CLI::Range(1, 15));
+  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(CLI::Range(1, 20));
   command->add_option("--patience", o.patience, "time that attacks may trade for success; 1 is about a second each")
       ->check(CLI::Range(0.01, 10'000.0));
   command->add_option("--steal", o.steal_settings, "settings whose recovered weights start a surrogate");
