@@ -328,8 +328,8 @@ class SettingAudit {
     if (!lab_.steals) return;
     if (std::find(wanted.begin(), wanted.end(), setting_.name) == wanted.end()) return;
     steal_whole_network();
-    steal_from(setting_.name, recovered_weights(kSeparation, false));
-    if (setting_.name == lab_.options.default_setting)
+    if (is_wanted(kSeparation)) steal_from(setting_.name, recovered_weights(kSeparation, false));
+    if (is_wanted(kAlignment) && setting_.name == lab_.options.default_setting)
       steal_from(setting_.name + ", public start", recovered_weights(kAlignment, true));
   }
 

@@ -22,8 +22,6 @@ TEST(FirstLayer, RecoversPicturesAndKernelsWhereRowsAreMovedAndScaled) {
     EXPECT_GE(finding_of(findings, "images, colours known").score, 0.95);
     EXPECT_TRUE(finding_of(findings, "images, colours known").given_truth);
     EXPECT_GE(finding_of(findings, "kernels").score, 0.99);
-    EXPECT_TRUE(finding_of(findings, "colours matched").beats_chance())
-        << finding_of(findings, "colours matched").score;
     EXPECT_FALSE(finding_of(findings, "colours matched").given_truth);
   }
 }
