@@ -4,7 +4,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -69,34 +68,23 @@ void send_all(const UniqueDescriptor& peer, std::string_view text) {
 }  // namespace
 
 HttpPage::HttpPage(const wire::HostPort& at, std::string path, std::function<std::string()> body)
-    : path_(std::move(path)),
-      body_(std::move(body)),
-      listening_(listen_at(at)),
-      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      thread_([this] { serve(); }) {}
+    : path_(std::move(path)), body_(std::move(body)), acceptor_(listen_at(at)), thread_([this] { serve(); }) {}
 
 HttpPage::~HttpPage() {
-  eventfd_write(stop_.get(), 1);
+  acceptor_.stop();
   thread_.join();
 }
 
 uint16_t HttpPage::port() const {
   sockaddr_storage address = {};
   socklen_t size = sizeof address;
-  getsockname(listening_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  getsockname(acceptor_.listening().get(), reinterpret_cast<sockaddr*>(&address), &size);
   // Both families have the port at the same place (RFC 3493).
   return ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
 }
 
 void HttpPage::serve() {
-  for (;;) {
-    pollfd events[] = {{.fd = listening_.get(), .events = POLLIN, .revents = 0},
-                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
-    if (poll(events, 2, -1) < 0) continue;
-    if (events[1].revents != 0) return;
-    const UniqueDescriptor peer(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (peer) answer(peer);
-  }
+  while (const UniqueDescriptor peer = acceptor_.next()) answer(peer);
 }
 
 std::string HttpPage::receive_request(const UniqueDescriptor& peer) const {
@@ -105,7 +93,7 @@ std::string HttpPage::receive_request(const UniqueDescriptor& peer) const {
   while (request.size() < kMaxRequestBytes && request.find("\r\n\r\n") == std::string::npos) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
     pollfd events[] = {{.fd = peer.get(), .events = POLLIN, .revents = 0},
-                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
+                       {.fd = acceptor_.stopping().get(), .events = POLLIN, .revents = 0}};
     if (left.count() <= 0 || poll(events, 2, static_cast<int>(left.count())) <= 0 || events[1].revents != 0) return {};
     char part[kMaxRequestBytes];
     const ssize_t got = recv(peer.get(), part, sizeof part, MSG_DONTWAIT);

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "wire/acceptor.h"
 #include "wire/descriptor.h"
 #include "wire/host_port.h"
 
@@ -33,7 +34,7 @@ class HttpPage {
 
   const std::string path_;
   const std::function<std::string()> body_;
-  wire::UniqueDescriptor listening_, stop_;
+  wire::Acceptor acceptor_;
   std::thread thread_;  // last: it uses everything above
 };
 
