@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/secret.h"
 #include "common/program.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 #include "train/config.h"
 
@@ -34,7 +35,7 @@ void write_text(const fs::path& path, const std::string& text) {
 void write_report(const audit::AuditResults& results, const fs::path& out) {
   write_text(out / "audit.md", audit::to_markdown(results, audit::attacks()));
   write_text(out / "audit.html", audit::to_html(results, audit::attacks()));
-  fmt::print("wrote {}, {}\n", (out / "audit.md").string(), (out / "audit.html").string());
+  observe::print("wrote {}, {}\n", (out / "audit.md").string(), (out / "audit.html").string());
 }
 
 void make_folder(const fs::path& out) {
@@ -143,7 +144,7 @@ void run(const CLI::App& app, RunFlags& flags, const std::string& command) {
   make_folder(flags.out);
   if (fs::exists(fs::path(flags.out) / "audit.json"))
     throw InputError(fmt::format("{}: already holds an audit (audit.json), expected another folder", flags.out));
-  flags.options.progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); };
+  flags.options.progress = [](const std::string& what) { observe::note("{}\n", what); };
   audit::AuditResults results = audit::run_audit(flags.options);
   results.version = TEMPO_VERSION;
   results.command = command;
@@ -215,10 +216,10 @@ void add_detect(CLI::App& app) {
   command->add_option("--seed", options->seed, "of operands and lies");
   command->add_option("--out", *out, "Markdown file to write; default: print")->type_name("FILE");
   command->callback([options, out] {
-    options->progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); };
+    options->progress = [](const std::string& what) { observe::note("{}\n", what); };
     const std::string text = audit::to_markdown(audit::measure_detection(*options));
     if (out->empty())
-      fmt::print("{}", text);
+      observe::print_text(text);
     else
       write_text(*out, text);
   });
@@ -229,8 +230,8 @@ void add_settings(CLI::App& app) {
   command->callback([] {
     const std::string by_default = audit::default_setting().name;
     for (const audit::Setting& setting : audit::standard_settings())
-      fmt::print("{}{}\n    {}\n", setting.name, setting.name == by_default ? "  (the default)" : "",
-                 audit::flags_of(setting));
+      observe::print("{}{}\n    {}\n", setting.name, setting.name == by_default ? "  (the default)" : "",
+                     audit::flags_of(setting));
   });
 }
 

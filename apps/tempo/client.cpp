@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <memory>
 #include <thread>
 
@@ -13,6 +12,7 @@
 #include "attest/policy.h"
 #include "base/file.h"
 #include "commands.h"
+#include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
 #include "seal/sealed_file.h"
@@ -53,12 +53,11 @@ struct ClientFlags {
 
   /// Connects and attests.
   void connect() {
-    std::signal(SIGPIPE, SIG_IGN);
     const auto home = [](const char* name) { return seal::default_key_path().parent_path() / name; };
     bool created = false;
     const std::filesystem::path key = identity.empty() ? home("client.pem") : std::filesystem::path(identity);
     identity_.emplace(service::TlsIdentity::load_or_create(key, &created));
-    if (created) fmt::print(stderr, "made the client key {}: jobs belong to whoever holds it\n", key.string());
+    if (created) observe::note("made the client key {}: jobs belong to whoever holds it\n", key.string());
     const auto policy_bytes = read_file(policy, attest::kMaxPolicyBytes);
     attest::Collateral all;
     for (const std::string& file : collateral)
@@ -70,8 +69,8 @@ struct ClientFlags {
                                .state = state.empty() ? home("") : std::filesystem::path(state),
                                .now = now.empty() ? attest::utc_now() : attest::parse_utc(now, "--now")},
         *identity_);
-    fmt::print(stderr, "attested: {}, measurement {}\n", attest::name_of(client_->appraisal().tee),
-               client_->appraisal().measurement);
+    observe::note("attested: {}, measurement {}\n", attest::name_of(client_->appraisal().tee),
+                  client_->appraisal().measurement);
   }
   [[nodiscard]] Client& client() const { return *client_; }
   [[nodiscard]] service::JobId id() const { return service::parse_job_id(job); }
@@ -87,7 +86,7 @@ void print_view(const JobView& view) {
   if (view.phase == Phase::kQueued) more = fmt::format(", {} ahead", view.ahead);
   if (view.counter > 0) more += fmt::format(", step {}, state {}", view.step, view.counter);
   if (!view.note.empty()) more += ": " + view.note;
-  fmt::print("{} {}{}\n", service::to_string(view.job), service::to_string(view.phase), more);
+  observe::print("{} {}{}\n", service::to_string(view.job), service::to_string(view.phase), more);
 }
 
 struct SubmitFlags : ClientFlags {
@@ -162,9 +161,9 @@ void upload(Client& client, const service::RememberedJob& job) {
   if (view.phase != Phase::kUploading) return;
   const bool is_terminal = isatty(STDERR_FILENO) != 0;
   client.upload(job.job, job.archive, view.uploaded, [&](uint64_t sent) {
-    if (is_terminal) fmt::print(stderr, "\rsent {} of {} MiB", sent >> 20, view.archive_bytes >> 20);
+    if (is_terminal) observe::note("\rsent {} of {} MiB", sent >> 20, view.archive_bytes >> 20);
   });
-  if (is_terminal) fmt::print(stderr, "\n");
+  if (is_terminal) observe::note("\n");
 }
 
 bool wait_for_end(Client& client, const service::JobId& id) {
@@ -187,8 +186,8 @@ void submit(SubmitFlags& flags) {
     flags.connect();
     job = flags.client().jobs().load(service::parse_job_id(flags.resume));
   }
-  fmt::print("job {}\n", service::to_string(job.job));
-  std::fflush(stdout);
+  observe::print("job {}\n", service::to_string(job.job));
+  observe::flush_output();
   Client& client = flags.client();
   upload(client, job);
   service::Release release;
@@ -201,7 +200,7 @@ void submit(SubmitFlags& flags) {
     release.archive_id = job.archive_id;
   }
   print_view(client.release(release));
-  std::fflush(stdout);
+  observe::flush_output();
   if (flags.is_waiting && !wait_for_end(client, job.job)) throw RunError("the job did not end well");
 }
 
@@ -227,8 +226,8 @@ void logs(LogsFlags& flags) {
   flags.connect();
   for (uint64_t next = 0;;) {
     const Client::Lines got = flags.client().logs(flags.id(), next);
-    for (const std::string& line : got.lines) fmt::print("{}\n", line);
-    std::fflush(stdout);
+    for (const std::string& line : got.lines) observe::print("{}\n", line);
+    observe::flush_output();
     next = got.first + got.lines.size();
     if (!got.lines.empty()) continue;
     if (!flags.is_following || got.is_over) return;
@@ -268,8 +267,8 @@ void fetch(FetchFlags& flags) {
   write_text(out / "metrics.jsonl", lines);
   write_text(out / "config.toml", job.state.config);
   if (!job.state.summary.empty()) write_text(out / "summary.json", job.state.summary);
-  fmt::print("{} {}, step {}, state {}; wrote {}\n", flags.job, service::to_string(job.state.phase), job.state.step,
-             job.state.counter, flags.out);
+  observe::print("{} {}, step {}, state {}; wrote {}\n", flags.job, service::to_string(job.state.phase), job.state.step,
+                 job.state.counter, flags.out);
   if (job.checkpoint.empty()) throw RunError(fmt::format("{}: the job has no checkpoint yet", flags.job));
 }
 
@@ -322,7 +321,7 @@ void add_cancel(CLI::App& app) {
     flags->connect();
     const JobView view = flags->client().cancel(flags->id(), *is_removing);
     if (*is_removing)
-      fmt::print("{} removed\n", flags->job);
+      observe::print("{} removed\n", flags->job);
     else
       print_view(view);
   });

@@ -7,6 +7,7 @@
 #include "attest/appraisal.h"
 #include "base/file.h"
 #include "commands.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::apps {
@@ -53,8 +54,7 @@ void verify_evidence(const EvidenceFlags& flags) {
   if (!flags.seen.empty()) seen = attest::SeenCollateral::load(flags.seen);
   const attest::Appraisal appraisal =
       attest::appraise(flags.read_evidence(), flags.read_collateral(), policy, expected, &seen);
-  fmt::print("{}", appraisal.ear_json);
-  std::fflush(stdout);
+  observe::print_text(appraisal.ear_json);
   require_accepted(appraisal);
   if (!flags.seen.empty()) seen.save(flags.seen);
 }
@@ -63,7 +63,7 @@ void init_policy(const EvidenceFlags& flags) {
   const std::string text =
       attest::to_json(attest::policy_from(flags.read_evidence(), flags.read_collateral(), flags.time()));
   if (flags.out.empty()) {
-    fmt::print("{}", text);
+    observe::print_text(text);
     return;
   }
   if (std::filesystem::exists(flags.out))
@@ -71,8 +71,8 @@ void init_policy(const EvidenceFlags& flags) {
   AtomicFile file(flags.out);
   file.write(text);
   file.commit();
-  fmt::print("wrote {}; it trusts what the evidence said: compare the measurements with those of your own build\n",
-             flags.out);
+  observe::print("wrote {}; it trusts what the evidence said: compare the measurements with those of your own build\n",
+                 flags.out);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/tls_certificates.h"
 #include "tempo/error.h"
@@ -40,7 +41,7 @@ void add_eval(CLI::App& app) {
   flags->add_data_key(*command);
   command->callback([flags] {
     const Evaluation result = run_evaluation(flags->run, flags->data, flags->key, flags->data_key);
-    fmt::print("{} images, accuracy {:.2f}%, loss {:.4f}\n", result.images, 100 * result.accuracy, result.loss);
+    observe::print("{} images, accuracy {:.2f}%, loss {:.4f}\n", result.images, 100 * result.accuracy, result.loss);
   });
 }
 
@@ -56,7 +57,7 @@ void add_predict(CLI::App& app) {
   flags->add_data_key(*command);
   command->callback([flags] {
     for (const Prediction& p : run_prediction(flags->run, flags->images, flags->key, flags->data_key))
-      fmt::print("{}\t{}\t{:.4f}\n", p.image, p.label, p.probability);
+      observe::print("{}\t{}\t{:.4f}\n", p.image, p.label, p.probability);
   });
 }
 
@@ -70,7 +71,7 @@ void add_export(CLI::App& app) {
     if (flags->format != "safetensors")
       throw InputError(fmt::format("--format: got \"{}\", expected safetensors", flags->format));
     export_run(flags->run, flags->out, flags->key);
-    fmt::print("wrote {}\n", flags->out);
+    observe::print("wrote {}\n", flags->out);
   });
 }
 
@@ -87,14 +88,14 @@ void add_keygen(CLI::App& app) {
   command->callback([flags] {
     if (!flags->tls.empty()) {
       seal::create_tls_certificates(flags->tls, flags->hosts);
-      fmt::print(
+      observe::print(
           "made certificates in {0}; a worker needs ca.pem, worker.pem and worker.key, the master ca.pem, "
           "master.pem and master.key; keep ca.key away from both\n",
           flags->tls);
       return;
     }
     seal::create_key(flags->out);
-    fmt::print("made key {} in {}\n", seal::key_id(seal::load_key(flags->out)), flags->out);
+    observe::print("made key {} in {}\n", seal::key_id(seal::load_key(flags->out)), flags->out);
   });
 }
 

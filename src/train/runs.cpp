@@ -13,6 +13,7 @@
 #include "base/cpu_budget.h"
 #include "base/file.h"
 #include "nn/layers.h"
+#include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
 #include "tempo/error.h"
@@ -61,8 +62,8 @@ SecretKey own_sealing_key(bool quiet) {
   bool created = false;
   SecretKey key = seal::load_or_create_key(seal::default_key_path(), &created);
   if (created && !quiet)
-    fmt::print(stderr, "made the sealing key {}; checkpoints cannot be opened without it\n",
-               seal::default_key_path().string());
+    observe::note("made the sealing key {}; checkpoints cannot be opened without it\n",
+                  seal::default_key_path().string());
   return key;
 }
 
@@ -124,12 +125,11 @@ class RunThreads {
 void warn_of_known_weights(const RunConfig& config, bool quiet) {
   if (config.workers == "local" || quiet) return;
   if (config.init.empty() && config.seed)
-    fmt::print(stderr,
-               "note: --seed makes the initial weights known to whoever knows the seed; leave it out to keep them "
-               "secret\n");
+    observe::note(
+        "note: --seed makes the initial weights known to whoever knows the seed; leave it out to keep them "
+        "secret\n");
   if (config.init.empty()) return;
-  fmt::print(
-      stderr,
+  observe::note(
       "warning: --init starts from given weights. If they are public, blinding does not hide what is trained from "
       "them: a worker that knows the start can solve for the keys.\n");
 }
