@@ -78,8 +78,9 @@ void serve(ServeFlags& flags) {
     file.commit();
   }
   const service::Server server(flags.options, *evidence, run_training, *log);
-  fmt::print("serving at {}:{}, evidence: {}\nconfiguration: {}\n", flags.options.listen.host, server.port(),
-             attest::name_of(evidence->tee()), server.configuration());
+  fmt::print("serving at {}, evidence: {}\nconfiguration: {}\n",
+             wire::to_string({flags.options.listen.host, server.port()}), attest::name_of(evidence->tee()),
+             server.configuration());
   std::fflush(stdout);
   log->info("service_started", {{"tee", attest::name_of(evidence->tee())}, {"port", server.port()}});
   while (!g_stop) std::this_thread::sleep_for(std::chrono::milliseconds(100));
