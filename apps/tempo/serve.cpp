@@ -77,8 +77,9 @@ void serve(ServeFlags& flags) {
     file.commit();
   }
   const service::Server server(flags.options, *evidence, run_training, *log);
-  observe::print("serving at {}:{}, evidence: {}\nconfiguration: {}\n", flags.options.listen.host, server.port(),
-                 attest::name_of(evidence->tee()), server.configuration());
+  observe::print("serving at {}, evidence: {}\nconfiguration: {}\n",
+                 wire::to_string({flags.options.listen.host, server.port()}), attest::name_of(evidence->tee()),
+                 server.configuration());
   observe::flush_output();
   log->info("service_started", {{"tee", attest::name_of(evidence->tee())}, {"port", server.port()}});
   while (!g_stop) std::this_thread::sleep_for(std::chrono::milliseconds(100));

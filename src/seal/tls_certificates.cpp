@@ -135,7 +135,7 @@ std::string alternative_names(const std::vector<std::string>& hosts) {
   for (const std::string& host : hosts) {
     const bool is_name = !host.empty() && host.size() <= 253 && host.front() != '-' &&
                          std::all_of(host.begin(), host.end(), [](unsigned char c) {
-                           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-');
+                           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_');
                          });
     if (!is_name && !is_address(host))
       throw InputError(fmt::format("--host: got \"{}\", expected a host name or an address", host));
