@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "tempo/error.h"
@@ -65,6 +66,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::function<void()
     return report(app, error.what(), error.exit_code());
   } catch (const c10::Error& error) {
     return report(app, error.what_without_backtrace(), ExitCode::kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(app, fmt::format("{}: {}", error.path1().string(), error.code().message()), ExitCode::kBadInput);
   } catch (const std::exception& error) {
     return report(app, error.what(), ExitCode::kFailed);
   }

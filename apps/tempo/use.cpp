@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "base/file.h"
 #include "commands.h"
 #include "seal/key_file.h"
 #include "seal/tls_certificates.h"
@@ -64,13 +65,15 @@ void add_export(CLI::App& app) {
   auto* command = app.add_subcommand("export", "Write the plain weights with torchvision's names");
   auto flags = std::make_shared<UseFlags>();
   flags->add_common(*command);
-  command->add_option("--out", flags->out, "file to write; it is not sealed")->required()->type_name("FILE");
+  command->add_option("--out", flags->out, "file, pipe or device to write; it is not sealed")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--format", flags->format, "safetensors");
   command->callback([flags] {
     if (flags->format != "safetensors")
       throw InputError(fmt::format("--format: got \"{}\", expected safetensors", flags->format));
     export_run(flags->run, flags->out, flags->key);
-    fmt::print("wrote {}\n", flags->out);
+    fmt::print(is_standard_output(flags->out) ? stderr : stdout, "wrote {}\n", flags->out);
   });
 }
 
