@@ -15,6 +15,8 @@
 #include "audit/report/merge.h"
 #include "audit/report/results_json.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
+#include "base/path.h"
 #include "base/secret.h"
 #include "common/program.h"
 #include "observe/standard_streams.h"
@@ -36,12 +38,6 @@ void write_report(const audit::AuditResults& results, const fs::path& out) {
   write_text(out / "audit.md", audit::to_markdown(results, audit::attacks()));
   write_text(out / "audit.html", audit::to_html(results, audit::attacks()));
   observe::print("wrote {}, {}\n", (out / "audit.md").string(), (out / "audit.html").string());
-}
-
-void make_folder(const fs::path& out) {
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", out.string(), error.message()));
 }
 
 struct RunFlags {
@@ -141,8 +137,9 @@ void run(const CLI::App& app, RunFlags& flags, const std::string& command) {
   choose_surrogates(app, flags);
   flags.options.save_views = flags.save_views;
   flags.options.save_weights = flags.out;
-  make_folder(flags.out);
-  if (fs::exists(fs::path(flags.out) / "audit.json"))
+  make_folders(flags.out);
+  const FolderLock lock(flags.out);
+  if (is_there(fs::path(flags.out) / "audit.json"))
     throw InputError(fmt::format("{}: already holds an audit (audit.json), expected another folder", flags.out));
   flags.options.progress = [](const std::string& what) { observe::note("{}\n", what); };
   audit::AuditResults results = audit::run_audit(flags.options);
@@ -192,7 +189,7 @@ void add_report(CLI::App& app) {
     constexpr size_t kMaxBytes = size_t{1} << 28;
     std::optional<audit::AuditResults> all;
     for (const std::string& file : *files) {
-      audit::AuditResults one = audit::results_from_json(read_text_file(file, kMaxBytes), file);
+      audit::AuditResults one = audit::results_from_json(read_text_file_or_pipe(file, kMaxBytes), file);
       if (all)
         audit::append(*all, std::move(one), file);
       else
@@ -201,7 +198,8 @@ void add_report(CLI::App& app) {
     // By its flags: the default may have changed since an audit was made.
     const std::string by_default = audit::flags_of(audit::default_setting());
     for (audit::SettingResult& setting : all->settings) setting.is_default = setting.flags == by_default;
-    make_folder(*out);
+    make_folders(*out);
+    const FolderLock lock(*out);
     write_report(*all, *out);
   });
 }

@@ -11,6 +11,8 @@
 #include "attest/collateral.h"
 #include "attest/policy.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
+#include "base/path.h"
 #include "commands.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
@@ -58,10 +60,10 @@ struct ClientFlags {
     const std::filesystem::path key = identity.empty() ? home("client.pem") : std::filesystem::path(identity);
     identity_.emplace(service::TlsIdentity::load_or_create(key, &created));
     if (created) observe::note("made the client key {}: jobs belong to whoever holds it\n", key.string());
-    const auto policy_bytes = read_file(policy, attest::kMaxPolicyBytes);
+    const auto policy_bytes = read_file_or_pipe(policy, attest::kMaxPolicyBytes);
     attest::Collateral all;
     for (const std::string& file : collateral)
-      all.merge(attest::parse_collateral(read_file(file, attest::kMaxCollateralBytes), file));
+      all.merge(attest::parse_collateral(read_file_or_pipe(file, attest::kMaxCollateralBytes), file));
     client_ = std::make_unique<Client>(
         service::ClientOptions{.server = wire::parse_host_port(server),
                                .policy = attest::parse_policy(policy_bytes, policy),
@@ -249,13 +251,16 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 void fetch(FetchFlags& flags) {
   const SecretKey key = seal::load_key(flags.key);
   const std::filesystem::path out = flags.out;
-  if (std::filesystem::exists(out / "checkpoint.tempo"))
-    throw InputError(fmt::format("{}: holds a run already, expected a folder to make", flags.out));
+  const auto refuse_occupied = [&] {
+    if (is_there(out / "checkpoint.tempo"))
+      throw InputError(fmt::format("{}: holds a run already, expected a folder to make", flags.out));
+  };
+  refuse_occupied();
   flags.connect();
   service::FetchedJob job = flags.client().fetch(flags.id(), key);
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", flags.out, error.message()));
+  make_folders(out);
+  const FolderLock lock(out);
+  refuse_occupied();
   if (!job.checkpoint.empty()) {
     seal::SealedWriter writer(out / "checkpoint.tempo", key, "checkpoint");
     writer.write(job.checkpoint);

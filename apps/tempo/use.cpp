@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "base/file.h"
 #include "commands.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
@@ -65,13 +66,19 @@ void add_export(CLI::App& app) {
   auto* command = app.add_subcommand("export", "Write the plain weights with torchvision's names");
   auto flags = std::make_shared<UseFlags>();
   flags->add_common(*command);
-  command->add_option("--out", flags->out, "file to write; it is not sealed")->required()->type_name("FILE");
+  command->add_option("--out", flags->out, "file, pipe or device to write; it is not sealed")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--format", flags->format, "safetensors");
   command->callback([flags] {
     if (flags->format != "safetensors")
       throw InputError(fmt::format("--format: got \"{}\", expected safetensors", flags->format));
     export_run(flags->run, flags->out, flags->key);
-    observe::print("wrote {}\n", flags->out);
+    const std::string wrote = fmt::format("wrote {}\n", flags->out);
+    if (is_standard_output(flags->out))
+      observe::note_text(wrote);
+    else
+      observe::print_text(wrote);
   });
 }
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <system_error>
 
@@ -121,6 +122,8 @@ int run_and_report(std::string_view program, const std::function<int()>& work) t
   return error.is_reader_gone() ? end_without_reader() : report(program, error.what(), error.exit_code());
 } catch (const Error& error) {
   return report(program, error.what(), error.exit_code());
+} catch (const std::filesystem::filesystem_error& error) {
+  return report(program, fmt::format("{}: {}", error.path1().string(), error.code().message()), ExitCode::kBadInput);
 } catch (const std::exception& error) {
   return report(program, first_line(error.what()), ExitCode::kFailed);
 }

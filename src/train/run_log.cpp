@@ -15,6 +15,8 @@ using Json = nlohmann::ordered_json;
 
 /// Keeps the lines of steps up to `last_step`; a line that is not ours, or torn by a crash, ends what is kept.
 void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) return;  // nothing there, or nothing that keeps lines
   std::ifstream in(file);
   if (!in) return;
   std::string kept, text;
