@@ -229,7 +229,7 @@ class Paths(Programs):
         for arguments in makes:
             with self.subTest(arguments):
                 self.refused(*arguments, says=folder_says)
-        for arguments in ([*train, "--out", "a", "--init", bad], ["train", "--config", bad], ["train", "--resume", bad],
+        for arguments in ([*train, "--out", "a", "--init", bad], ["train", "--config", bad], ["train", "--resume", bad, "--key", self.key],
                           ["eval", "--run", bad, "--key", self.key], ["eval", *use[:2], "--key", bad],
                           ["eval", *use, "--data", bad], ["predict", *use, "--images", bad],
                           ["seal", "--key", self.key, "--in", bad, "--out", "b"],
@@ -244,7 +244,7 @@ class Paths(Programs):
         self.assertEqual(list(self.path.iterdir()), [])
 
     def test_a_name_that_is_too_long(self):
-        self.refused_everywhere("a" * 300, "File name too long", "a" * 300)
+        self.refused_everywhere("a" * 300, "File name too long", "a" * 200)
 
     def test_a_file_in_a_folders_place(self):
         self.refused_everywhere(self.key / "x", "Not a directory", "key/x")
