@@ -215,11 +215,15 @@ void add_detect(CLI::App& app) {
   command->add_option("--out", *out, "Markdown file to write; default: print")->type_name("FILE");
   command->callback([options, out] {
     options->progress = [](const std::string& what) { observe::note("{}\n", what); };
+    std::optional<AtomicFile> file;  // before the work: what cannot be written is found out now
+    if (!out->empty()) file.emplace(*out);
     const std::string text = audit::to_markdown(audit::measure_detection(*options));
-    if (out->empty())
+    if (!file) {
       observe::print_text(text);
-    else
-      write_text(*out, text);
+      return;
+    }
+    file->write(text);
+    file->commit();
   });
 }
 

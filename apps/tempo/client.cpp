@@ -251,16 +251,19 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 void fetch(FetchFlags& flags) {
   const SecretKey key = seal::load_key(flags.key);
   const std::filesystem::path out = flags.out;
-  const auto refuse_occupied = [&] {
+  std::optional<FolderLock> lock;
+  const auto claim = [&] {
+    lock.emplace(out);
     if (is_there(out / "checkpoint.tempo"))
       throw InputError(fmt::format("{}: holds a run already, expected a folder to make", flags.out));
   };
-  refuse_occupied();
+  if (is_there(out)) claim();
   flags.connect();
   service::FetchedJob job = flags.client().fetch(flags.id(), key);
-  make_folders(out);
-  const FolderLock lock(out);
-  refuse_occupied();
+  if (!lock) {
+    make_folders(out);
+    claim();
+  }
   if (!job.checkpoint.empty()) {
     seal::SealedWriter writer(out / "checkpoint.tempo", key, "checkpoint");
     writer.write(job.checkpoint);

@@ -113,7 +113,7 @@ class Outputs(Programs):
     def test_pipes_and_standard_output_are_written_through(self):
         os.mkfifo(self.path / "pipe")
         read = []
-        reader = threading.Thread(target=lambda: read.append((self.path / "pipe").read_bytes()))
+        reader = threading.Thread(target=lambda: read.append((self.path / "pipe").read_bytes()), daemon=True)
         reader.start()
         self.export("pipe")
         reader.join()
@@ -196,7 +196,7 @@ class Locks(Programs):
         self.wait_for(lambda: not list((self.path / "r").glob("*.tmp.0123abcd")), second)
 
     def test_of_two_resumes_of_a_clean_stop_one_goes_on(self):
-        # The keys of a clean stop may go on once: the loser must not have read them before the winner wrote that they did.
+        # The keys of a clean stop may go on once: a loser must not read them before the winner notes that they did.
         self.tempo("train", *SMALL, "--steps", 2, "--out", "r", "--key", self.key)
         runs = [self.start("train", "--resume", "r", "--key", self.key, *ENDLESS) for _ in range(3)]
         deadline = time.monotonic() + 60
@@ -220,16 +220,22 @@ class Locks(Programs):
 
 
 class Paths(Programs):
-    def refused_everywhere(self, bad, folder_says, reads):
-        """@param bad a path that can be neither read nor made."""
+    def refused_where_made(self, bad, says):
         use = ["--run", self.run_folder, "--key", self.key]
         train = ["train", *SMALL, "--steps", 1, "--key", self.key]
-        makes = [[*train, "--out", bad], ["export", *use, "--out", bad], ["keygen", "--out", bad], ["keygen", "--tls", bad],
-                 ["seal", "--key", self.key, "--in", self.run_folder, "--out", bad], [*train, "--out", "a", "--log", bad]]
-        for arguments in makes:
+        for arguments in ([*train, "--out", bad], ["export", *use, "--out", bad], ["keygen", "--out", bad],
+                          ["keygen", "--tls", bad], ["seal", "--key", self.key, "--in", self.run_folder, "--out", bad],
+                          [*train, "--out", "a", "--log", bad]):
             with self.subTest(arguments):
-                self.refused(*arguments, says=folder_says)
-        for arguments in ([*train, "--out", "a", "--init", bad], ["train", "--config", bad], ["train", "--resume", bad],
+                self.refused(*arguments, says=says)
+        for arguments in (["run", "--quick"], ["detect", "--trials", 0, "--honest", 1]):
+            self.refused(*arguments, "--out", bad, says=says, program=AUDIT)
+        self.assertEqual(list(self.path.iterdir()), [])
+
+    def refused_where_read(self, bad, says):
+        use = ["--run", self.run_folder, "--key", self.key]
+        for arguments in (["train", *SMALL, "--steps", 1, "--key", self.key, "--out", "a", "--init", bad],
+                          ["train", "--config", bad], ["train", "--resume", bad, "--key", self.key],
                           ["eval", "--run", bad, "--key", self.key], ["eval", *use[:2], "--key", bad],
                           ["eval", *use, "--data", bad], ["predict", *use, "--images", bad],
                           ["seal", "--key", self.key, "--in", bad, "--out", "b"],
@@ -237,17 +243,16 @@ class Paths(Programs):
                           ["verify-evidence", "--evidence", bad, "--policy", bad],
                           ["policy", "init", "--evidence", bad]):
             with self.subTest(arguments):
-                self.refused(*arguments, says=reads)
-        self.refused("run", "--quick", "--out", bad, says=folder_says, program=AUDIT)
-        self.refused("report", bad, "--out", "a", says=reads, program=AUDIT)
-        self.refused("detect", "--trials", 0, "--honest", 1, "--out", bad, says=folder_says, program=AUDIT)
+                self.refused(*arguments, says=says)
+        self.refused("report", bad, "--out", "a", says=says, program=AUDIT)
         self.assertEqual(list(self.path.iterdir()), [])
 
     def test_a_name_that_is_too_long(self):
-        self.refused_everywhere("a" * 300, "File name too long", "a" * 300)
+        self.refused_where_made("a" * 300, "File name too long")
+        self.refused_where_read("a" * 300, "a" * 200)
 
     def test_a_file_in_a_folders_place(self):
-        self.refused_everywhere(self.key / "x", "Not a directory", "key/x")
+        self.refused_where_made(self.key / "x", "Not a directory")
 
     def test_a_folder_that_takes_no_files(self):
         # Not even root may make anything there, and it needs no mount.
@@ -273,6 +278,14 @@ class Pipes(Programs):
                    self.key)
         lines = self.piped(RECORD * 2, "predict", "--run", self.run_folder, "--key", self.key, "--images", ...).stdout
         self.assertEqual(lines.count(b"\n"), 2)
+
+    def test_a_named_pipe_is_opened_once(self):
+        os.mkfifo(self.path / "pipe")
+        writer = threading.Thread(target=lambda: (self.path / "pipe").write_bytes(RECORD * 100), daemon=True)  # does not fit in a pipe
+        writer.start()
+        lines = self.tempo("predict", "--run", self.run_folder, "--key", self.key, "--images", "pipe").stdout
+        writer.join()
+        self.assertEqual(lines.count(b"\n"), 100)
 
     def test_a_pipe_is_read_no_further_than_a_file_may_be_long(self):
         done = self.piped(b"#" * (1 << 21), "train", "--config", ..., *SMALL, "--out", "a", code=2)
