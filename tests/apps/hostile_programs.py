@@ -108,7 +108,7 @@ class Case(unittest.TestCase):
         return [cls.tempo, command, "--server", f"127.0.0.1:{cls.port}", "--policy", policy or cls.policy, *more]
 
     @classmethod
-    def run_program(cls, command, streams=(), timeout=60, **more):
+    def run_program(cls, command, streams=(), timeout=240, **more):
         """@param command of text, bytes and paths."""
         command = [word if isinstance(word, bytes) else str(word) for word in command]
         process = start(command, streams, **{"env": cls.environment, **more})
