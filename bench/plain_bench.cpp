@@ -12,6 +12,7 @@
 #include "base/csprng.h"
 #include "benches.h"
 #include "nn/model.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::bench {
@@ -70,7 +71,7 @@ int run_plain(int argc, char** argv) {
     if (device.is_cuda()) torch::cuda::synchronize();
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     if (!std::isfinite(value)) throw RunError(fmt::format("plain: loss {} at step {}, expected a number", value, step));
-    fmt::print("{{\"step\": {}, \"loss\": {}, \"seconds\": {}}}\n", step, value, taken.count());
+    observe::print("{{\"step\": {}, \"loss\": {}, \"seconds\": {}}}\n", step, value, taken.count());
   }
   return 0;
 }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "observe/standard_streams.h"
 #include "tempo/run.h"
 #include "train/config.h"
 #include "train/run_log.h"
@@ -64,9 +65,9 @@ void add_train(CLI::App& app) {
     std::signal(SIGTERM, on_interrupt);
     const RunConfig config = flags->to_config();
     const RunSummary summary = run_training(config, {.stop = &g_stop});
-    fmt::print("{}", train::to_text(summary));
+    observe::print_text(train::to_text(summary));
     if (!summary.completed)
-      fmt::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);
+      observe::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);
   });
 }
 
@@ -78,7 +79,7 @@ void add_plan(CLI::App& app) {
   command->add_option("--worker-gflops", rates->worker_gflops, "speed of the workers together");
   command->add_option("--tee-gflops", rates->tee_gflops, "speed of one core of the TEE");
   command->add_option("--link-gbytes", rates->link_gbytes_per_second, "link to the workers, GB/s each way");
-  command->callback([flags, rates] { fmt::print("{}", plan_run(flags->to_config(), *rates)); });
+  command->callback([flags, rates] { observe::print_text(plan_run(flags->to_config(), *rates)); });
 }
 
 }  // namespace tempo::apps

@@ -18,6 +18,7 @@
 #include "audit/tampering.h"
 #include "audit/theft/stolen_network.h"
 #include "audit/view_files.h"
+#include "base/path.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
 #include "train/data/cifar.h"
@@ -116,7 +117,7 @@ Laboratory make_laboratory(const AuditOptions& options) {
   lab.victim = load_or_train(options, options.victim_file, lab.victim_data, "victim");
   lab.reference = load_or_train(options, options.reference_file, {lab.others, all.test}, "attacker's own model");
   if (!options.save_weights.empty()) {
-    std::filesystem::create_directories(options.save_weights);
+    make_folders(options.save_weights);
     train::write_plain_safetensors(lab.victim, {}, options.save_weights / "victim.safetensors");
     train::write_plain_safetensors(lab.reference, {}, options.save_weights / "reference.safetensors");
   }

@@ -1,7 +1,6 @@
 #include "seal/tls_certificates.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -12,16 +11,16 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
 
+#include "base/file.h"
+#include "base/path.h"
 #include "tempo/error.h"
 
 namespace tempo::seal {
@@ -135,7 +134,7 @@ std::string alternative_names(const std::vector<std::string>& hosts) {
   for (const std::string& host : hosts) {
     const bool is_name = !host.empty() && host.size() <= 253 && host.front() != '-' &&
                          std::all_of(host.begin(), host.end(), [](unsigned char c) {
-                           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-');
+                           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_');
                          });
     if (!is_name && !is_address(host))
       throw InputError(fmt::format("--host: got \"{}\", expected a host name or an address", host));
@@ -144,18 +143,15 @@ std::string alternative_names(const std::vector<std::string>& hosts) {
   return names;
 }
 
+[[noreturn]] void refuse_taken(const std::filesystem::path& path) {
+  throw InputError(fmt::format("{}: exists already; keys and certificates are never overwritten", path.string()));
+}
+
 /// Never overwrites. @param mode 0600 for keys.
 void write_new(const std::filesystem::path& path, std::span<const char> text, mode_t mode) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-  if (file < 0 && errno == EEXIST)
-    throw InputError(fmt::format("{}: exists already; keys and certificates are never overwritten", path.string()));
-  const bool is_written =
-      file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(file) == 0;
-  const int cause = errno;
-  if (file >= 0) ::close(file);
-  if (is_written) return;
-  if (file >= 0) ::unlink(path.c_str());
-  throw RunError(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(cause)));
+  NewFile file(path, mode);
+  file.write(std::as_bytes(text));
+  if (!file.commit()) refuse_taken(path);
 }
 
 std::span<const char> text_of(BIO* bio) {
@@ -176,12 +172,10 @@ void write_pair(const std::filesystem::path& folder, const std::string& name, X5
 }
 
 void make_folder(const std::filesystem::path& folder) {
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
-    throw RunError(fmt::format("{}: cannot be made: {}", folder.string(), std::strerror(errno)));
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail_at(folder, "made", errno);
   for (const char* name : {"ca", "worker", "master"})
     for (const char* kind : {".pem", ".key"})
-      if (const auto path = folder / (std::string(name) + kind); std::filesystem::exists(path))
-        throw InputError(fmt::format("{}: exists already; keys and certificates are never overwritten", path.string()));
+      if (const auto path = folder / (std::string(name) + kind); is_there(path)) refuse_taken(path);
 }
 
 }  // namespace

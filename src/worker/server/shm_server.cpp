@@ -1,16 +1,13 @@
 #include "worker/server/shm_server.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 
 #include <atomic>
-#include <cerrno>
 #include <list>
 #include <thread>
 
 #include "tempo/error.h"
+#include "wire/acceptor.h"
 #include "wire/shm_layout.h"
 #include "wire/shm_socket.h"
 #include "worker/executor.h"
@@ -22,14 +19,10 @@ namespace {
 class ShmServer final : public Server {
  public:
   ShmServer(const std::string& name, const ServerOptions& options)
-      : name_(name),
-        options_(options),
-        listening_(wire::listen_shm(name)),
-        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        accepting_([this] { accept_masters(); }) {}
+      : name_(name), options_(options), acceptor_(wire::listen_shm(name)), accepting_([this] { accept_masters(); }) {}
 
   ~ShmServer() override {
-    eventfd_write(stop_.get(), 1);
+    acceptor_.stop();
     accepting_.join();
     for (Served& served : sessions_) served.session->stop();
     for (Served& served : sessions_) served.thread.join();
@@ -45,9 +38,7 @@ class ShmServer final : public Server {
   };
 
   void accept_masters() {
-    while (wait_for_master()) {
-      wire::UniqueDescriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!socket) continue;
+    while (wire::UniqueDescriptor socket = acceptor_.next()) {
       forget_finished();
       if (sessions_.size() < options_.max_sessions)
         begin_session(std::move(socket));
@@ -59,15 +50,6 @@ class ShmServer final : public Server {
   void refuse(const wire::UniqueDescriptor& socket) {
     options_.monitor->session_refused("shm");
     wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.size()));
-  }
-
-  /// False when the server stops.
-  bool wait_for_master() {
-    pollfd events[] = {{.fd = listening_.get(), .events = POLLIN, .revents = 0},
-                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
-    while (poll(events, 2, -1) < 0 && errno == EINTR) {
-    }
-    return events[1].revents == 0;
   }
 
   /// Whatever goes wrong here concerns one master, which sees the connection close.
@@ -93,7 +75,7 @@ class ShmServer final : public Server {
 
   const std::string name_;
   const ServerOptions options_;
-  wire::UniqueDescriptor listening_, stop_;
+  wire::Acceptor acceptor_;
   std::list<Served> sessions_;  // of the accepting thread, until it has ended
   std::thread accepting_;       // last: it uses everything above
 };
