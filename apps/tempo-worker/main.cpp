@@ -65,11 +65,13 @@ std::shared_ptr<worker::Collective> take_part(WorkerFlags& flags) {
   return worker::make_collective(options);
 }
 
-/// Blocks until SIGINT or SIGTERM. They must have been blocked before any thread was started.
+/// Blocks until SIGINT or SIGTERM; a second one ends the process at once, also while a sum with other workers is waited
+/// for. They must have been blocked before any thread was started.
 void wait_for_signal(const sigset_t& signals) {
   int signal = 0;
   while (sigwait(&signals, &signal) != 0) {
   }
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
 void run(WorkerFlags& flags) {

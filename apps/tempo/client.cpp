@@ -201,7 +201,12 @@ void submit(SubmitFlags& flags) {
     release.config = job.config;
     release.archive_id = job.archive_id;
   }
-  print_view(client.release(release));
+  try {
+    print_view(client.release(release));
+  } catch (const InputError&) {
+    if (flags.resume.empty()) client.jobs().forget(job.job);  // the service has removed it: it could never run
+    throw;
+  }
   observe::flush_output();
   if (flags.is_waiting && !wait_for_end(client, job.job)) throw RunError("the job did not end well");
 }

@@ -61,10 +61,12 @@ void add_train(CLI::App& app) {
   flags->add_to(*command);
   command->add_option("--resume", flags->resume, "go on with the run in this directory")->type_name("DIR");
   command->callback([flags] {
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
+    const auto listen_for_interrupts = [] {
+      std::signal(SIGINT, on_interrupt);
+      std::signal(SIGTERM, on_interrupt);
+    };
     const RunConfig config = flags->to_config();
-    const RunSummary summary = run_training(config, {.stop = &g_stop});
+    const RunSummary summary = run_training(config, {.stop = &g_stop, .begins = listen_for_interrupts});
     observe::print_text(train::to_text(summary));
     if (!summary.completed)
       observe::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);

@@ -29,6 +29,7 @@ struct UseFlags {
 struct KeygenFlags {
   std::string out, tls;
   std::vector<std::string> hosts;
+  int64_t days = seal::kDefaultCertificateDays;
 };
 
 }  // namespace
@@ -92,9 +93,13 @@ void add_keygen(CLI::App& app) {
   command->add_option("--host", flags->hosts, "name or address of a worker's machine; may repeat")
       ->needs(tls)
       ->type_name("NAME");
+  command->add_option("--days", flags->days, "how long the certificates of worker and master are valid")
+      ->needs(tls)
+      ->check(CLI::Range(int64_t{1}, seal::kMaxCertificateDays))
+      ->capture_default_str();
   command->callback([flags] {
     if (!flags->tls.empty()) {
-      seal::create_tls_certificates(flags->tls, flags->hosts);
+      seal::create_tls_certificates(flags->tls, flags->hosts, flags->days);
       observe::print(
           "made certificates in {0}; a worker needs ca.pem, worker.pem and worker.key, the master ca.pem, "
           "master.pem and master.key; keep ca.key away from both\n",

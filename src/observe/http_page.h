@@ -14,9 +14,9 @@
 namespace tempo::observe {
 
 /// Answers `GET path` with what `body` gives and `HEAD path` with its headers, whatever query follows the path. Other
-/// methods get 405, other paths 404. One request at a time, until destroyed, on a thread of its own; a peer has 4 KiB and
-/// 2 seconds to ask, and 5 to read. (Not civetweb, which prometheus-cpp brings: its threads have stacks of 100 KiB, and a
-/// program with LibTorch has more thread-local storage than that, so that none starts.)
+/// methods get 405, other paths 404. One request at a time, until destroyed, on a thread of its own; a peer has 4 KiB
+/// and 2 seconds to ask, and 5 to read. (Not civetweb, which prometheus-cpp brings: its threads have stacks of 100 KiB,
+/// and a program with LibTorch has more thread-local storage than that, so that none starts.)
 class HttpPage {
  public:
   /// @param at port 0 takes a free one. @throws InputError if it cannot listen there.

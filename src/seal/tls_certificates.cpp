@@ -41,7 +41,7 @@ using UniqueNumber = std::unique_ptr<BIGNUM, Free<BN_free>>;
 using UniqueBio = std::unique_ptr<BIO, Free<free_bio>>;
 
 constexpr long kDay = 24L * 60 * 60;
-constexpr long kAuthorityDays = 3650, kCertificateDays = 365;
+constexpr long kAuthorityDays = kMaxCertificateDays;  // what it has signed is good for no longer
 constexpr long kClockSkew = 60L * 60;  // a machine whose clock is behind must not refuse a new certificate
 constexpr size_t kMaxHosts = 100;
 
@@ -110,9 +110,9 @@ UniqueCertificate new_authority(EVP_PKEY* key) {
 
 /// @param usage serverAuth or clientAuth: a worker cannot pass for the master, nor the other way round.
 /// @param names as of subjectAltName; empty for none.
-UniqueCertificate new_leaf(const std::string& name, EVP_PKEY* key, const Signer& signer, const std::string& usage,
-                           const std::string& names) {
-  UniqueCertificate leaf = new_certificate(name, key, kCertificateDays);
+UniqueCertificate new_leaf(const std::string& name, EVP_PKEY* key, const Signer& signer, long days,
+                           const std::string& usage, const std::string& names) {
+  UniqueCertificate leaf = new_certificate(name, key, days);
   add_extension(leaf.get(), signer.certificate, NID_basic_constraints, "critical,CA:FALSE");
   add_extension(leaf.get(), signer.certificate, NID_key_usage, "critical,digitalSignature");
   add_extension(leaf.get(), signer.certificate, NID_ext_key_usage, usage);
@@ -180,14 +180,16 @@ void make_folder(const std::filesystem::path& folder) {
 
 }  // namespace
 
-void create_tls_certificates(const std::filesystem::path& folder, const std::vector<std::string>& hosts) {
+void create_tls_certificates(const std::filesystem::path& folder, const std::vector<std::string>& hosts, int64_t days) {
+  if (days < 1 || days > kMaxCertificateDays)
+    throw InputError(fmt::format("--days: got {}, expected 1 to {}", days, kMaxCertificateDays));
   const std::string names = alternative_names(hosts);
   make_folder(folder);
   const UniqueKey ca_key = new_key(), worker_key = new_key(), master_key = new_key();
   const UniqueCertificate ca = new_authority(ca_key.get());
   const Signer signer = {ca.get(), ca_key.get()};
-  const auto worker = new_leaf("Tempo worker", worker_key.get(), signer, "serverAuth", names);
-  const auto master = new_leaf("Tempo master", master_key.get(), signer, "clientAuth", {});
+  const auto worker = new_leaf("Tempo worker", worker_key.get(), signer, days, "serverAuth", names);
+  const auto master = new_leaf("Tempo master", master_key.get(), signer, days, "clientAuth", {});
   write_pair(folder, "ca", ca.get(), ca_key.get());
   write_pair(folder, "worker", worker.get(), worker_key.get());
   write_pair(folder, "master", master.get(), master_key.get());

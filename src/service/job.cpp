@@ -94,6 +94,11 @@ JobView Job::view() const {
           .note = state_.note};
 }
 
+bool Job::has_nothing_to_run() const {
+  const std::lock_guard lock(mutex_);
+  return phase_ == Phase::kWaitingForKey && !keys_ && !fs::exists(file(kStateFile));
+}
+
 void Job::upload(uint64_t offset, attest::ByteView bytes) {
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::kUploading) throw InputError("upload: the archive is complete");

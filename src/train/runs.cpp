@@ -249,6 +249,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (!sealing_key) sealing_key = own_sealing_key(hooks.quiet);
   Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate(), hooks.keeper);
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
+  if (hooks.begins) hooks.begins();
   if (folders) folders->begin(config);
   if (same_keys) {
     checkpoint->numbers[kCleanStop] = 0;

@@ -137,7 +137,9 @@ RunSummary Trainer::run(const RunHooks& hooks) {
     } catch (const ProtocolError&) {
       failure = std::current_exception();
     }
-    if (failure) step = go_back(failure, step);
+    if (!failure) continue;
+    stopped = !go_back(failure, step, hooks.stop);
+    step = last_good_.step;
   }
   summary_.completed = step == total_steps_;
   summary_.steps = step;
@@ -151,6 +153,7 @@ bool Trainer::advance(int64_t step, const RunHooks& hooks) {
   const int64_t epoch = step / steps_per_epoch_, index = step % steps_per_epoch_;
   if (!batches_ || index == 0)
     batches_.emplace(data_.train, root_, static_cast<uint64_t>(epoch), config_.batch_size, config_.augment);
+  telemetry_.step_began(step + 1);
   const auto start = Clock::now();
   const double cpu_before = process_cpu_seconds().tee;
   const offload::Counters before = counters_of(deployment_);

@@ -64,7 +64,10 @@ class Strays {
   /// Runs `work`, which must own all that it uses, on a thread of its own. False if it is not done at the deadline: it
   /// goes on then. What it throws is thrown.
   bool run(std::function<void()> work, Clock::time_point deadline) {
-    std::future<void> done = std::async(std::launch::async, std::move(work));
+    std::future<void> done = std::async(std::launch::async, [work = std::move(work)]() mutable {
+      const auto once = std::move(work);  // or a stray would keep its tensors until the next one
+      once();
+    });
     if (done.wait_until(deadline) == std::future_status::ready) {
       done.get();
       return true;

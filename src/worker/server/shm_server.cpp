@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
-#include <list>
 #include <thread>
 
 #include "tempo/error.h"
@@ -11,6 +9,7 @@
 #include "wire/shm_layout.h"
 #include "wire/shm_socket.h"
 #include "worker/executor.h"
+#include "worker/server/served_sessions.h"
 #include "worker/server/shm_session.h"
 
 namespace tempo::worker {
@@ -24,23 +23,15 @@ class ShmServer final : public Server {
   ~ShmServer() override {
     acceptor_.stop();
     accepting_.join();
-    for (Served& served : sessions_) served.session->stop();
-    for (Served& served : sessions_) served.thread.join();
+    sessions_.for_each([](ShmSession& session) { session.stop(); });
   }
 
   [[nodiscard]] std::string address() const override { return "shm://" + name_; }
 
  private:
-  struct Served {
-    std::unique_ptr<ShmSession> session;
-    std::atomic<bool> is_over = false;
-    std::thread thread;
-  };
-
   void accept_masters() {
     while (wire::UniqueDescriptor socket = acceptor_.next()) {
-      forget_finished();
-      if (sessions_.size() < options_.max_sessions)
+      if (sessions_.count() < options_.max_sessions)
         begin_session(std::move(socket));
       else
         refuse(socket);
@@ -49,35 +40,20 @@ class ShmServer final : public Server {
 
   void refuse(const wire::UniqueDescriptor& socket) {
     options_.monitor->session_refused("shm");
-    wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.size()));
+    wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.count()));
   }
 
   /// Whatever goes wrong here concerns one master, which sees the connection close.
   void begin_session(wire::UniqueDescriptor socket) try {
-    auto session = std::make_unique<ShmSession>(std::move(socket), options_);
-    std::list<Served> served(1);
-    served.front().session = std::move(session);
-    served.front().thread = std::thread([&served = served.front()] {
-      served.session->run();
-      served.is_over = true;
-    });
-    sessions_.splice(sessions_.end(), served);  // keeps its address
+    sessions_.begin(std::make_unique<ShmSession>(std::move(socket), options_));
   } catch (const std::exception&) {
-  }
-
-  void forget_finished() {
-    sessions_.remove_if([](Served& served) {
-      if (!served.is_over) return false;
-      served.thread.join();
-      return true;
-    });
   }
 
   const std::string name_;
   const ServerOptions options_;
   wire::Acceptor acceptor_;
-  std::list<Served> sessions_;  // of the accepting thread, until it has ended
-  std::thread accepting_;       // last: it uses everything above
+  ServedSessions<ShmSession> sessions_;
+  std::thread accepting_;  // last: it uses everything above
 };
 
 }  // namespace
