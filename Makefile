@@ -28,6 +28,7 @@ check: build
 	@tools/check_format.sh
 	@tools/check_layering.py
 	@tools/check_deploy.py
+	@tools/check_observing.py
 	@cmake --build $(BUILD) -j $(JOBS) --target public_headers
 	@tools/check_symbols.sh $(BUILD)
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "benches.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::bench {
@@ -57,8 +58,9 @@ Values read(const std::string& file) {
 int run_compare(int argc, char** argv) {
   if (argc != 3) throw InputError(fmt::format("compare: got {} files, expected two", argc - 1));
   const Values before = read(argv[1]), after = read(argv[2]);
-  fmt::print("| benchmark | what | {} | {} | ratio |\n|---|---|---|---|---|\n",
-             std::filesystem::path(argv[1]).filename().string(), std::filesystem::path(argv[2]).filename().string());
+  observe::print("| benchmark | what | {} | {} | ratio |\n|---|---|---|---|---|\n",
+                 std::filesystem::path(argv[1]).filename().string(),
+                 std::filesystem::path(argv[2]).filename().string());
   size_t pairs = 0;
   for (const auto& [name, fields] : before) {
     const auto found = after.find(name);
@@ -68,7 +70,7 @@ int run_compare(int argc, char** argv) {
       if (other == found->second.end()) continue;
       ++pairs;
       const std::string ratio = value != 0 ? fmt::format("{:.3f}", other->second / value) : "";
-      fmt::print("| {} | {} | {:.4g} | {:.4g} | {} |\n", name, field, value, other->second, ratio);
+      observe::print("| {} | {} | {:.4g} | {:.4g} | {} |\n", name, field, value, other->second, ratio);
     }
   }
   if (pairs == 0) throw InputError("compare: the two files have no benchmark in common");

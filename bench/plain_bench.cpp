@@ -11,7 +11,9 @@
 
 #include "base/csprng.h"
 #include "benches.h"
+#include "common/program.h"
 #include "nn/model.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::bench {
@@ -27,9 +29,9 @@ PlainOptions parse(int argc, char** argv) {
   CLI::App app("train on one device with nothing hidden", "tempo-bench plain");
   app.add_option("--model", options.model, "model");
   app.add_option("--device", options.device, "cpu or cuda:N");
-  app.add_option("--batch-size", options.batch, "images a step")->check(CLI::PositiveNumber);
-  app.add_option("--steps", options.steps, "steps")->check(CLI::PositiveNumber);
-  app.add_option("--threads", options.threads, "of the CPU")->check(CLI::PositiveNumber);
+  app.add_option("--batch-size", options.batch, "images a step")->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--steps", options.steps, "steps")->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--threads", options.threads, "of the CPU")->check(apps::Number::whole(1, 1 << 30));
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -70,7 +72,7 @@ int run_plain(int argc, char** argv) {
     if (device.is_cuda()) torch::cuda::synchronize();
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     if (!std::isfinite(value)) throw RunError(fmt::format("plain: loss {} at step {}, expected a number", value, step));
-    fmt::print("{{\"step\": {}, \"loss\": {}, \"seconds\": {}}}\n", step, value, taken.count());
+    observe::print("{{\"step\": {}, \"loss\": {}, \"seconds\": {}}}\n", step, value, taken.count());
   }
   return 0;
 }

@@ -23,6 +23,7 @@
 #include "base/temporary_folder.h"
 #include "benches.h"
 #include "child.h"
+#include "common/program.h"
 #include "tempo/error.h"
 
 namespace tempo::bench {
@@ -244,16 +245,21 @@ Options parse(int argc, char** argv) {
   for (const Setting& setting : all_settings()) names += (names.empty() ? "" : ", ") + setting.name;
   app.add_option("--setting", options.settings, fmt::format("settings, separated by commas; default: all of {}", names))
       ->delimiter(',');
-  app.add_option("--batch-size", options.batches, "batch sizes")->delimiter(',')->check(CLI::PositiveNumber);
-  app.add_option("--workers", options.workers, "numbers of workers")->delimiter(',')->check(CLI::PositiveNumber);
-  app.add_option("--steps", options.steps, "steps of a run")->check(CLI::PositiveNumber);
-  app.add_option("--warm-up", options.warm_up, "steps of a run that are not counted")->check(CLI::NonNegativeNumber);
-  app.add_option("--rounds", options.rounds, "runs of each setting")->check(CLI::PositiveNumber);
-  app.add_option("--tee-threads", options.threads, "threads of the master")->check(CLI::PositiveNumber);
+  app.add_option("--batch-size", options.batches, "batch sizes")
+      ->delimiter(',')
+      ->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--workers", options.workers, "numbers of workers")
+      ->delimiter(',')
+      ->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--steps", options.steps, "steps of a run")->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--warm-up", options.warm_up, "steps of a run that are not counted")
+      ->check(apps::Number::real(0, 1e9));
+  app.add_option("--rounds", options.rounds, "runs of each setting")->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--tee-threads", options.threads, "threads of the master")->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--local-threads", options.local_threads, "of the setting `local`, which shares its CPUs with nobody")
-      ->check(CLI::PositiveNumber);
+      ->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--time-limit", options.time_limit, "seconds, after which no other run is begun; 0: none")
-      ->check(CLI::NonNegativeNumber);
+      ->check(apps::Number::real(0, 1e9));
   app.add_option("--data", options.data, "synthetic, or a folder");
   app.add_option("--worker-device", options.device, "cpu or cuda:N");
   app.add_option("--apps", options.apps, "folder of tempo and tempo-worker");

@@ -4,20 +4,15 @@
 #include <torch/torch.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::apps {
 namespace {
-
-int report(const CLI::App& app, const std::string& message, ExitCode code) {
-  // One line, whatever a library put into its message.
-  fmt::print(stderr, "{}: {}\n", app.get_name(), message.substr(0, message.find('\n')));
-  return static_cast<int>(code);
-}
 
 /// CLI11 would say only that something was not expected.
 bool is_unknown_command(const CLI::App& app, const std::string& word, std::string& names) {
@@ -27,6 +22,30 @@ bool is_unknown_command(const CLI::App& app, const std::string& word, std::strin
     names += (names.empty() ? "" : ", ") + command->get_name();
   }
   return !is_known;
+}
+
+void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
+  if (std::string names;
+      !app.get_subcommands({}).empty() && argc > 1 && argv[1][0] != '-' && is_unknown_command(app, argv[1], names))
+    throw InputError(fmt::format("got the command \"{}\", expected one of {}", argv[1], names));
+}
+
+int print_help_or_version(const CLI::App& app, const CLI::Success& wanted) {
+  std::ostringstream text;
+  const int code = app.exit(wanted, text, text);
+  observe::print_text(text.str());
+  return code;
+}
+
+int parse(CLI::App& app, int argc, char** argv) try {
+  app.parse(argc, argv);
+  return 0;
+} catch (const CLI::Success& wanted) {
+  return print_help_or_version(app, wanted);
+} catch (const CLI::ParseError& error) {
+  throw InputError(fmt::format("{}; see {} --help", error.what(), app.get_name()));
+} catch (const c10::Error& error) {
+  throw RunError(std::string(observe::first_line(error.what_without_backtrace())));
 }
 
 }  // namespace
@@ -51,24 +70,11 @@ void set_up_runtime(char** argv) {
 }
 
 int run_program(CLI::App& app, int argc, char** argv, const std::function<void()>& prepare) {
-  if (std::string names;
-      !app.get_subcommands({}).empty() && argc > 1 && argv[1][0] != '-' && is_unknown_command(app, argv[1], names))
-    return report(app, fmt::format("got the command \"{}\", expected one of {}", argv[1], names), ExitCode::kBadInput);
-  try {
+  return observe::run_and_report(app.get_name(), [&] {
+    refuse_unknown_command(app, argc, argv);
     if (prepare) prepare();
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    return app.exit(success);
-  } catch (const CLI::ParseError& error) {
-    return report(app, fmt::format("{}; see {} --help", error.what(), app.get_name()), ExitCode::kBadInput);
-  } catch (const Error& error) {
-    return report(app, error.what(), error.exit_code());
-  } catch (const c10::Error& error) {
-    return report(app, error.what_without_backtrace(), ExitCode::kFailed);
-  } catch (const std::exception& error) {
-    return report(app, error.what(), ExitCode::kFailed);
-  }
-  return 0;
+    return parse(app, argc, argv);
+  });
 }
 
 }  // namespace tempo::apps

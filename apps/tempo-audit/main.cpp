@@ -15,8 +15,11 @@
 #include "audit/report/merge.h"
 #include "audit/report/results_json.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
+#include "base/path.h"
 #include "base/secret.h"
 #include "common/program.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 #include "train/config.h"
 
@@ -34,13 +37,7 @@ void write_text(const fs::path& path, const std::string& text) {
 void write_report(const audit::AuditResults& results, const fs::path& out) {
   write_text(out / "audit.md", audit::to_markdown(results, audit::attacks()));
   write_text(out / "audit.html", audit::to_html(results, audit::attacks()));
-  fmt::print("wrote {}, {}\n", (out / "audit.md").string(), (out / "audit.html").string());
-}
-
-void make_folder(const fs::path& out) {
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", out.string(), error.message()));
+  observe::print("wrote {}, {}\n", (out / "audit.md").string(), (out / "audit.html").string());
 }
 
 struct RunFlags {
@@ -98,7 +95,7 @@ void choose_surrogates(const CLI::App& command, RunFlags& flags) {
   std::vector<std::string>& wanted = flags.options.steal_settings;
   if (command.count("--steal") == 0)
     wanted = {"none, tile 4", "permuted integer, reuse full, tile 4", "permuted signed, reuse full, tile 4",
-              flags.options.default_setting};
+              "permuted signed, reuse full, tile 1", flags.options.default_setting};
   if (flags.quick && command.count("--steal") == 0) wanted = {flags.options.default_setting};
   if (flags.no_surrogates) wanted.clear();
   const auto& audited = flags.options.settings;
@@ -140,10 +137,11 @@ void run(const CLI::App& app, RunFlags& flags, const std::string& command) {
   choose_surrogates(app, flags);
   flags.options.save_views = flags.save_views;
   flags.options.save_weights = flags.out;
-  make_folder(flags.out);
-  if (fs::exists(fs::path(flags.out) / "audit.json"))
+  make_folders(flags.out);
+  const FolderLock lock(flags.out);
+  if (is_there(fs::path(flags.out) / "audit.json"))
     throw InputError(fmt::format("{}: already holds an audit (audit.json), expected another folder", flags.out));
-  flags.options.progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); };
+  flags.options.progress = [](const std::string& what) { observe::note("{}\n", what); };
   audit::AuditResults results = audit::run_audit(flags.options);
   results.version = TEMPO_VERSION;
   results.command = command;
@@ -171,7 +169,7 @@ void add_run(CLI::App& app, const std::string& command_line) {
       ->type_name("NAME");
   command->add_option("--add-setting", flags->added_settings, "another one: \"NAME: conv-tile=2 row-rounds=6\"");
   command->add_option("--layer", o.layers, "layers to attack; default: six of them")->type_name("NAME");
-  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(Number::whole(1, 15));
+  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(Number::whole(1, 20));
   command->add_option("--patience", o.patience, "time that attacks may trade for success; 1 is about a second each")
       ->check(Number::real(0.01, 10'000));
   command->add_option("--steal", o.steal_settings, "settings whose recovered weights start a surrogate");
@@ -191,7 +189,7 @@ void add_report(CLI::App& app) {
     constexpr size_t kMaxBytes = size_t{1} << 28;
     std::optional<audit::AuditResults> all;
     for (const std::string& file : *files) {
-      audit::AuditResults one = audit::results_from_json(read_text_file(file, kMaxBytes), file);
+      audit::AuditResults one = audit::results_from_json(read_text_file_or_pipe(file, kMaxBytes), file);
       if (all)
         audit::append(*all, std::move(one), file);
       else
@@ -200,7 +198,8 @@ void add_report(CLI::App& app) {
     // By its flags: the default may have changed since an audit was made.
     const std::string by_default = audit::flags_of(audit::default_setting());
     for (audit::SettingResult& setting : all->settings) setting.is_default = setting.flags == by_default;
-    make_folder(*out);
+    make_folders(*out);
+    const FolderLock lock(*out);
     write_report(*all, *out);
   });
 }
@@ -215,12 +214,16 @@ void add_detect(CLI::App& app) {
   command->add_option("--seed", options->seed, "of operands and lies")->check(Number::whole(0, INT64_MAX));
   command->add_option("--out", *out, "Markdown file to write; default: print")->type_name("FILE");
   command->callback([options, out] {
-    options->progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); };
+    options->progress = [](const std::string& what) { observe::note("{}\n", what); };
+    std::optional<AtomicFile> file;  // before the work: what cannot be written is found out now
+    if (!out->empty()) file.emplace(*out);
     const std::string text = audit::to_markdown(audit::measure_detection(*options));
-    if (out->empty())
-      fmt::print("{}", text);
-    else
-      write_text(*out, text);
+    if (!file) {
+      observe::print_text(text);
+      return;
+    }
+    file->write(text);
+    file->commit();
   });
 }
 
@@ -229,8 +232,8 @@ void add_settings(CLI::App& app) {
   command->callback([] {
     const std::string by_default = audit::default_setting().name;
     for (const audit::Setting& setting : audit::standard_settings())
-      fmt::print("{}{}\n    {}\n", setting.name, setting.name == by_default ? "  (the default)" : "",
-                 audit::flags_of(setting));
+      observe::print("{}{}\n    {}\n", setting.name, setting.name == by_default ? "  (the default)" : "",
+                     audit::flags_of(setting));
   });
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <csignal>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,6 +11,7 @@
 #include "common/program.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 #include "worker/collective.h"
 #include "worker/executor.h"
@@ -65,15 +65,16 @@ std::shared_ptr<worker::Collective> take_part(WorkerFlags& flags) {
   return worker::make_collective(options);
 }
 
-/// Blocks until SIGINT or SIGTERM. They must have been blocked before any thread was started.
+/// Blocks until SIGINT or SIGTERM; a second one ends the process at once, also while a sum with other workers is waited
+/// for. They must have been blocked before any thread was started.
 void wait_for_signal(const sigset_t& signals) {
   int signal = 0;
   while (sigwait(&signals, &signal) != 0) {
   }
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
 void run(WorkerFlags& flags) {
-  std::signal(SIGPIPE, SIG_IGN);  // a peer, or whoever reads the output, may be gone
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
@@ -89,15 +90,15 @@ void run(WorkerFlags& flags) {
   std::vector<std::unique_ptr<worker::Server>> servers;  // after what they tell
   for (const std::string& uri : flags.listen) {
     servers.push_back(serve(uri, flags.options));
-    fmt::print("listening on {}, device {}, {}\n", servers.back()->address(), flags.options.device,
-               worker::Executor::version());
+    observe::print("listening on {}, device {}, {}\n", servers.back()->address(), flags.options.device,
+                   worker::Executor::version());
   }
-  if (watching.server) fmt::print("metrics at {}\n", watching.server->address());
+  if (watching.server) observe::print("metrics at {}\n", watching.server->address());
   if (flags.options.collective != nullptr)
-    fmt::print("sums with other workers through {}\n", flags.options.collective_address());
-  std::fflush(stdout);  // whoever started it may be waiting for these lines
+    observe::print("sums with other workers through {}\n", flags.options.collective_address());
+  observe::flush_output();  // whoever started it may be waiting for these lines
   wait_for_signal(signals);
-  std::fputs("stopping\n", stdout);  // nobody may be reading any more: no reason not to stop in order
+  observe::note("stopping\n");
 }
 
 }  // namespace

@@ -5,15 +5,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <memory>
 #include <thread>
 
 #include "attest/collateral.h"
 #include "attest/policy.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "commands.h"
+#include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
 #include "seal/sealed_file.h"
@@ -55,16 +57,15 @@ struct ClientFlags {
 
   /// Connects and attests.
   void connect() {
-    std::signal(SIGPIPE, SIG_IGN);
     const auto home = [](const char* name) { return seal::default_key_path().parent_path() / name; };
     bool created = false;
     const std::filesystem::path key = identity.empty() ? home("client.pem") : std::filesystem::path(identity);
     identity_.emplace(service::TlsIdentity::load_or_create(key, &created));
-    if (created) fmt::print(stderr, "made the client key {}: jobs belong to whoever holds it\n", key.string());
-    const auto policy_bytes = read_file(policy, attest::kMaxPolicyBytes);
+    if (created) observe::note("made the client key {}: jobs belong to whoever holds it\n", key.string());
+    const auto policy_bytes = read_file_or_pipe(policy, attest::kMaxPolicyBytes);
     attest::Collateral all;
     for (const std::string& file : collateral)
-      all.merge(attest::parse_collateral(read_file(file, attest::kMaxCollateralBytes), file));
+      all.merge(attest::parse_collateral(read_file_or_pipe(file, attest::kMaxCollateralBytes), file));
     client_ = std::make_unique<Client>(
         service::ClientOptions{.server = wire::parse_host_port(server),
                                .policy = attest::parse_policy(policy_bytes, policy),
@@ -72,8 +73,8 @@ struct ClientFlags {
                                .state = state.empty() ? home("") : std::filesystem::path(state),
                                .now = now.empty() ? attest::utc_now() : attest::parse_utc(now, "--now")},
         *identity_);
-    fmt::print(stderr, "attested: {}, measurement {}\n", attest::name_of(client_->appraisal().tee),
-               client_->appraisal().measurement);
+    observe::note("attested: {}, measurement {}\n", attest::name_of(client_->appraisal().tee),
+                  client_->appraisal().measurement);
   }
   [[nodiscard]] Client& client() const { return *client_; }
   [[nodiscard]] service::JobId id() const { return service::parse_job_id(job); }
@@ -89,7 +90,7 @@ void print_view(const JobView& view) {
   if (view.phase == Phase::kQueued) more = fmt::format(", {} ahead", view.ahead);
   if (view.counter > 0) more += fmt::format(", step {}, state {}", view.step, view.counter);
   if (!view.note.empty()) more += ": " + view.note;
-  fmt::print("{} {}{}\n", service::to_string(view.job), service::to_string(view.phase), more);
+  observe::print("{} {}{}\n", service::to_string(view.job), service::to_string(view.phase), more);
 }
 
 struct SubmitFlags : ClientFlags {
@@ -166,9 +167,9 @@ void upload(Client& client, const service::RememberedJob& job) {
   if (view.phase != Phase::kUploading) return;
   const bool is_terminal = isatty(STDERR_FILENO) != 0;
   client.upload(job.job, job.archive, view.uploaded, [&](uint64_t sent) {
-    if (is_terminal) fmt::print(stderr, "\rsent {} of {} MiB", sent >> 20, view.archive_bytes >> 20);
+    if (is_terminal) observe::note("\rsent {} of {} MiB", sent >> 20, view.archive_bytes >> 20);
   });
-  if (is_terminal) fmt::print(stderr, "\n");
+  if (is_terminal) observe::note("\n");
 }
 
 bool wait_for_end(Client& client, const service::JobId& id) {
@@ -191,8 +192,8 @@ void submit(SubmitFlags& flags) {
     flags.connect();
     job = flags.client().jobs().load(service::parse_job_id(flags.resume));
   }
-  fmt::print("job {}\n", service::to_string(job.job));
-  std::fflush(stdout);
+  observe::print("job {}\n", service::to_string(job.job));
+  observe::flush_output();
   Client& client = flags.client();
   upload(client, job);
   service::Release release;
@@ -204,8 +205,13 @@ void submit(SubmitFlags& flags) {
     release.config = job.config;
     release.archive_id = job.archive_id;
   }
-  print_view(client.release(release));
-  std::fflush(stdout);
+  try {
+    print_view(client.release(release));
+  } catch (const InputError&) {
+    if (flags.resume.empty()) client.jobs().forget(job.job);  // the service has removed it: it could never run
+    throw;
+  }
+  observe::flush_output();
   if (flags.is_waiting && !wait_for_end(client, job.job)) throw RunError("the job did not end well");
 }
 
@@ -231,8 +237,8 @@ void logs(LogsFlags& flags) {
   flags.connect();
   for (uint64_t next = 0;;) {
     const Client::Lines got = flags.client().logs(flags.id(), next);
-    for (const std::string& line : got.lines) fmt::print("{}\n", line);
-    std::fflush(stdout);
+    for (const std::string& line : got.lines) observe::print("{}\n", line);
+    observe::flush_output();
     next = got.first + got.lines.size();
     if (!got.lines.empty()) continue;
     if (!flags.is_following || got.is_over) return;
@@ -254,13 +260,19 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 void fetch(FetchFlags& flags) {
   const SecretKey key = seal::load_key(flags.key);
   const std::filesystem::path out = flags.out;
-  if (std::filesystem::exists(out / "checkpoint.tempo"))
-    throw InputError(fmt::format("{}: holds a run already, expected a folder to make", flags.out));
+  std::optional<FolderLock> lock;
+  const auto claim = [&] {
+    lock.emplace(out);
+    if (is_there(out / "checkpoint.tempo"))
+      throw InputError(fmt::format("{}: holds a run already, expected a folder to make", flags.out));
+  };
+  if (is_there(out)) claim();
   flags.connect();
   service::FetchedJob job = flags.client().fetch(flags.id(), key);
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", flags.out, error.message()));
+  if (!lock) {
+    make_folders(out);
+    claim();
+  }
   if (!job.checkpoint.empty()) {
     seal::SealedWriter writer(out / "checkpoint.tempo", key, "checkpoint");
     writer.write(job.checkpoint);
@@ -272,8 +284,8 @@ void fetch(FetchFlags& flags) {
   write_text(out / "metrics.jsonl", lines);
   write_text(out / "config.toml", job.state.config);
   if (!job.state.summary.empty()) write_text(out / "summary.json", job.state.summary);
-  fmt::print("{} {}, step {}, state {}; wrote {}\n", flags.job, service::to_string(job.state.phase), job.state.step,
-             job.state.counter, flags.out);
+  observe::print("{} {}, step {}, state {}; wrote {}\n", flags.job, service::to_string(job.state.phase), job.state.step,
+                 job.state.counter, flags.out);
   if (job.checkpoint.empty()) throw RunError(fmt::format("{}: the job has no checkpoint yet", flags.job));
 }
 
@@ -326,7 +338,7 @@ void add_cancel(CLI::App& app) {
     flags->connect();
     const JobView view = flags->client().cancel(flags->id(), *is_removing);
     if (*is_removing)
-      fmt::print("{} removed\n", flags->job);
+      observe::print("{} removed\n", flags->job);
     else
       print_view(view);
   });

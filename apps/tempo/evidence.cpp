@@ -1,12 +1,12 @@
 // tempo verify-evidence | policy init: is what a machine says of itself what this client accepts?
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <memory>
 
 #include "attest/appraisal.h"
 #include "base/file.h"
 #include "commands.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::apps {
@@ -29,12 +29,12 @@ struct EvidenceFlags {
   }
 
   [[nodiscard]] attest::Evidence read_evidence() const {
-    return attest::parse_evidence(read_file(evidence, attest::kMaxEvidenceBytes), evidence);
+    return attest::parse_evidence(read_file_or_pipe(evidence, attest::kMaxEvidenceBytes), evidence);
   }
   [[nodiscard]] attest::Collateral read_collateral() const {
     attest::Collateral all;
     for (const std::string& path : collateral)
-      all.merge(attest::parse_collateral(read_file(path, attest::kMaxCollateralBytes), path));
+      all.merge(attest::parse_collateral(read_file_or_pipe(path, attest::kMaxCollateralBytes), path));
     return all;
   }
   [[nodiscard]] attest::UtcTime time() const {
@@ -48,13 +48,13 @@ void verify_evidence(const EvidenceFlags& flags) {
     expected.report_data = attest::digest_from_hex<64>(flags.report_data, "--report-data");
   if (!flags.config_hash.empty())
     expected.config_hash = attest::digest_from_hex<32>(flags.config_hash, "--config-hash");
-  const attest::Policy policy = attest::parse_policy(read_file(flags.policy, attest::kMaxPolicyBytes), flags.policy);
+  const attest::Policy policy =
+      attest::parse_policy(read_file_or_pipe(flags.policy, attest::kMaxPolicyBytes), flags.policy);
   attest::SeenCollateral seen;
   if (!flags.seen.empty()) seen = attest::SeenCollateral::load(flags.seen);
   const attest::Appraisal appraisal =
       attest::appraise(flags.read_evidence(), flags.read_collateral(), policy, expected, &seen);
-  fmt::print("{}", appraisal.ear_json);
-  std::fflush(stdout);
+  observe::print_text(appraisal.ear_json);
   require_accepted(appraisal);
   if (!flags.seen.empty()) seen.save(flags.seen);
 }
@@ -63,16 +63,14 @@ void init_policy(const EvidenceFlags& flags) {
   const std::string text =
       attest::to_json(attest::policy_from(flags.read_evidence(), flags.read_collateral(), flags.time()));
   if (flags.out.empty()) {
-    fmt::print("{}", text);
+    observe::print_text(text);
     return;
   }
-  if (std::filesystem::exists(flags.out))
-    throw InputError(fmt::format("{}: exists already; a policy is never overwritten", flags.out));
-  AtomicFile file(flags.out);
+  NewFile file(flags.out, 0644);
   file.write(text);
-  file.commit();
-  fmt::print("wrote {}; it trusts what the evidence said: compare the measurements with those of your own build\n",
-             flags.out);
+  if (!file.commit()) throw InputError(fmt::format("{}: exists already; a policy is never overwritten", flags.out));
+  observe::print("wrote {}; it trusts what the evidence said: compare the measurements with those of your own build\n",
+                 flags.out);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/progress_line.h"
 #include "commands.h"
 #include "common/program.h"
+#include "observe/standard_streams.h"
 #include "seal/archive_folder.h"
 #include "seal/key_file.h"
 
@@ -78,13 +79,13 @@ void run_seal(const SealFlags& flags) {
   const seal::SealReport report = with_bars(
       flags, [&](const seal::ArchiveOptions& options) { return seal::seal_path(flags.in, flags.out, key, options); });
   if (report.has_begun_anew)
-    fmt::print(stderr,
-               "note: what an interrupted run had left could not be gone on with: the source has changed since, or no "
-               "whole chunk was there\n");
+    observe::note(
+        "note: what an interrupted run had left could not be gone on with: the source has changed since, or no "
+        "whole chunk was there\n");
   if (report.resumed_bytes != 0)
-    fmt::print("went on after {} that were sealed already\n", size_text(report.resumed_bytes));
-  fmt::print("sealed {} {}, {}, into {}: archive {}, key {}\n", report.files, report.files == 1 ? "file" : "files",
-             size_text(report.bytes), flags.out, report.archive_id, seal::key_id(key));
+    observe::print("went on after {} that were sealed already\n", size_text(report.resumed_bytes));
+  observe::print("sealed {} {}, {}, into {}: archive {}, key {}\n", report.files, report.files == 1 ? "file" : "files",
+                 size_text(report.bytes), flags.out, report.archive_id, seal::key_id(key));
 }
 
 void run_unseal(const SealFlags& flags) {
@@ -92,9 +93,9 @@ void run_unseal(const SealFlags& flags) {
   const seal::UnsealReport report = with_bars(flags, [&](const seal::ArchiveOptions& options) {
     return seal::unseal_archive(flags.in, flags.out, key, options);
   });
-  if (report.kept_bytes != 0) fmt::print("went on with {} that were there already\n", size_text(report.kept_bytes));
-  fmt::print("unsealed {} {}, {}, into {}: archive {}\n", report.files, report.files == 1 ? "file" : "files",
-             size_text(report.bytes), flags.out, report.archive_id);
+  if (report.kept_bytes != 0) observe::print("went on with {} that were there already\n", size_text(report.kept_bytes));
+  observe::print("unsealed {} {}, {}, into {}: archive {}\n", report.files, report.files == 1 ? "file" : "files",
+                 size_text(report.bytes), flags.out, report.archive_id);
 }
 
 }  // namespace

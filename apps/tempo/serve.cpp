@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "commands.h"
 #include "common/program.h"
+#include "observe/standard_streams.h"
 #include "service/server.h"
 #include "tempo/run.h"
 
@@ -71,7 +72,6 @@ struct ServeFlags {
 void serve(ServeFlags& flags) {
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
-  std::signal(SIGPIPE, SIG_IGN);
   check_text(flags.options.base.workers, "--workers");
   check_text(flags.options.base.tls, "--tls");
   flags.options.listen = wire::parse_host_port(flags.listen);
@@ -80,8 +80,7 @@ void serve(ServeFlags& flags) {
   const auto log = flags.log.empty() ? std::make_unique<observe::Log>() : std::make_unique<observe::Log>(flags.log);
   const auto evidence = attest::make_evidence_source(flags.tee);
   if (evidence->tee() == attest::Tee::kInsecureSimulated)
-    fmt::print(
-        stderr,
+    observe::note(
         "WARNING: --tee insecure-simulated: this is NO trusted execution environment. Whoever runs this machine can "
         "read every data set, key and model. For tests only.\n");
   // Once before anybody asks: a platform that gives none is found out now.
@@ -92,9 +91,10 @@ void serve(ServeFlags& flags) {
     file.commit();
   }
   const service::Server server(flags.options, *evidence, run_training, *log);
-  fmt::print("serving at {}:{}, evidence: {}\nconfiguration: {}\n", flags.options.listen.host, server.port(),
-             attest::name_of(evidence->tee()), server.configuration());
-  std::fflush(stdout);
+  observe::print("serving at {}, evidence: {}\nconfiguration: {}\n",
+                 wire::to_string({flags.options.listen.host, server.port()}), attest::name_of(evidence->tee()),
+                 server.configuration());
+  observe::flush_output();
   log->info("service_started", {{"tee", attest::name_of(evidence->tee())}, {"port", server.port()}});
   while (!g_stop) std::this_thread::sleep_for(std::chrono::milliseconds(100));
   log->info("service_stopping", {});

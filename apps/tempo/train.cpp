@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "common/program.h"
+#include "observe/standard_streams.h"
 #include "tempo/run.h"
 #include "train/config.h"
 #include "train/run_log.h"
@@ -61,13 +62,15 @@ void add_train(CLI::App& app) {
   flags->add_to(*command);
   command->add_option("--resume", flags->resume, "go on with the run in this directory")->type_name("DIR");
   command->callback([flags] {
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
+    const auto listen_for_interrupts = [] {
+      std::signal(SIGINT, on_interrupt);
+      std::signal(SIGTERM, on_interrupt);
+    };
     const RunConfig config = flags->to_config();
-    const RunSummary summary = run_training(config, {.stop = &g_stop});
-    fmt::print("{}", train::to_text(summary));
+    const RunSummary summary = run_training(config, {.stop = &g_stop, .begins = listen_for_interrupts});
+    observe::print_text(train::to_text(summary));
     if (!summary.completed)
-      fmt::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);
+      observe::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);
   });
 }
 
@@ -85,7 +88,7 @@ void add_plan(CLI::App& app) {
       ->add_option("--link-gbytes", rates->link_gbytes_per_second,
                    "link to the workers, GB/s each way; 0: the built-in figure")
       ->check(rate);
-  command->callback([flags, rates] { fmt::print("{}", plan_run(flags->to_config(), *rates)); });
+  command->callback([flags, rates] { observe::print_text(plan_run(flags->to_config(), *rates)); });
 }
 
 }  // namespace tempo::apps

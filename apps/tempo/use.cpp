@@ -3,7 +3,10 @@
 
 #include <memory>
 
+#include "base/file.h"
 #include "commands.h"
+#include "common/program.h"
+#include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/tls_certificates.h"
 #include "tempo/error.h"
@@ -27,6 +30,7 @@ struct UseFlags {
 struct KeygenFlags {
   std::string out, tls;
   std::vector<std::string> hosts;
+  int64_t days = seal::kDefaultCertificateDays;
 };
 
 }  // namespace
@@ -40,7 +44,7 @@ void add_eval(CLI::App& app) {
   flags->add_data_key(*command);
   command->callback([flags] {
     const Evaluation result = run_evaluation(flags->run, flags->data, flags->key, flags->data_key);
-    fmt::print("{} images, accuracy {:.2f}%, loss {:.4f}\n", result.images, 100 * result.accuracy, result.loss);
+    observe::print("{} images, accuracy {:.2f}%, loss {:.4f}\n", result.images, 100 * result.accuracy, result.loss);
   });
 }
 
@@ -56,7 +60,7 @@ void add_predict(CLI::App& app) {
   flags->add_data_key(*command);
   command->callback([flags] {
     for (const Prediction& p : run_prediction(flags->run, flags->images, flags->key, flags->data_key))
-      fmt::print("{}\t{}\t{:.4f}\n", p.image, p.label, p.probability);
+      observe::print("{}\t{}\t{:.4f}\n", p.image, p.label, p.probability);
   });
 }
 
@@ -64,13 +68,19 @@ void add_export(CLI::App& app) {
   auto* command = app.add_subcommand("export", "Write the plain weights with torchvision's names");
   auto flags = std::make_shared<UseFlags>();
   flags->add_common(*command);
-  command->add_option("--out", flags->out, "file to write; it is not sealed")->required()->type_name("FILE");
+  command->add_option("--out", flags->out, "file, pipe or device to write; it is not sealed")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--format", flags->format, "safetensors");
   command->callback([flags] {
     if (flags->format != "safetensors")
       throw InputError(fmt::format("--format: got \"{}\", expected safetensors", flags->format));
     export_run(flags->run, flags->out, flags->key);
-    fmt::print("wrote {}\n", flags->out);
+    const std::string wrote = fmt::format("wrote {}\n", flags->out);
+    if (is_standard_output(flags->out))
+      observe::note_text(wrote);
+    else
+      observe::print_text(wrote);
   });
 }
 
@@ -84,17 +94,21 @@ void add_keygen(CLI::App& app) {
   command->add_option("--host", flags->hosts, "name or address of a worker's machine; may repeat")
       ->needs(tls)
       ->type_name("NAME");
+  command->add_option("--days", flags->days, "how long the certificates of worker and master are valid")
+      ->needs(tls)
+      ->check(Number::whole(1, seal::kMaxCertificateDays))
+      ->capture_default_str();
   command->callback([flags] {
     if (!flags->tls.empty()) {
-      seal::create_tls_certificates(flags->tls, flags->hosts);
-      fmt::print(
+      seal::create_tls_certificates(flags->tls, flags->hosts, flags->days);
+      observe::print(
           "made certificates in {0}; a worker needs ca.pem, worker.pem and worker.key, the master ca.pem, "
           "master.pem and master.key; keep ca.key away from both\n",
           flags->tls);
       return;
     }
     seal::create_key(flags->out);
-    fmt::print("made key {} in {}\n", seal::key_id(seal::load_key(flags->out)), flags->out);
+    observe::print("made key {} in {}\n", seal::key_id(seal::load_key(flags->out)), flags->out);
   });
 }
 

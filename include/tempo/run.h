@@ -118,8 +118,12 @@ class RunKeeper {
 
 /// How a caller watches and stops a run.
 struct RunHooks {
-  const std::atomic<bool>* stop = nullptr;  ///< set: finish the step, save, return with completed = false
-  bool quiet = false;                       ///< no progress on stderr
+  const std::atomic<bool>* stop =
+      nullptr;  ///< set: finish the step, or the wait for a worker, save, return with completed = false
+  /// Called once, before anything is written or trained: from now on `stop` is looked at. Until then, while data are
+  /// read and workers connected to, there is nothing to save.
+  std::function<void()> begins{};
+  bool quiet = false;  ///< no progress on stderr
   /// Keys that are in memory only, borrowed for the call. Null: the files `data_key` and `key` of the configuration.
   const SecretKey* data_key = nullptr;     ///< opens `data`, which must then be a sealed archive
   const SecretKey* sealing_key = nullptr;  ///< opens and seals checkpoints

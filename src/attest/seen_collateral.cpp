@@ -18,7 +18,8 @@ constexpr size_t kMaxFileBytes = 1 << 20;
 
 SeenCollateral SeenCollateral::load(const std::filesystem::path& path) {
   SeenCollateral seen;
-  if (!std::filesystem::exists(std::filesystem::symlink_status(path))) return seen;
+  std::error_code error;
+  if (std::filesystem::symlink_status(path, error).type() == std::filesystem::file_type::not_found) return seen;
   const std::string text = read_text_file(path, kMaxFileBytes);
   const Json json = parse_json_object(text, path.string());
   JsonFields top(json, path.string());

@@ -16,7 +16,9 @@
 #include "audit/attacks/pooling.h"
 #include "audit/information.h"
 #include "audit/tampering.h"
+#include "audit/theft/stolen_network.h"
 #include "audit/view_files.h"
+#include "base/path.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
 #include "train/data/cifar.h"
@@ -29,6 +31,7 @@ namespace {
 const std::set<int> kUsesKnowledge = {1, 2, 3, 4, 5, 7, 13, 14};
 constexpr int kSeparation = 12;
 constexpr int kAlignment = 5;
+constexpr int kNetworkTheft = 20;
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -79,7 +82,9 @@ struct Laboratory {
   train::Dataset others;          ///< the attacker's own images
   nn::ModelOptions model;
   State victim, reference;
-  SecretKey root;  ///< of the recorded steps: the same images under every setting
+  Operand others_in_grey;  ///< some of `others`
+  SecretKey root;          ///< of the recorded steps: the same images under every setting
+  bool steals = false;     ///< whether surrogates are wanted, and the victim is worth stealing
 };
 
 train::DataSplits load_data(const AuditOptions& options) {
@@ -105,11 +110,14 @@ Laboratory make_laboratory(const AuditOptions& options) {
                  .model = model_options(options.victim, all.train),
                  .victim = {},
                  .reference = {},
+                 .others_in_grey = {},
                  .root = SecretKey::random()};
+  constexpr int64_t kPictures = 500;
+  lab.others_in_grey = grey_levels(slice(lab.others, 0, std::min(kPictures, lab.others.size())));
   lab.victim = load_or_train(options, options.victim_file, lab.victim_data, "victim");
   lab.reference = load_or_train(options, options.reference_file, {lab.others, all.test}, "attacker's own model");
   if (!options.save_weights.empty()) {
-    std::filesystem::create_directories(options.save_weights);
+    make_folders(options.save_weights);
     train::write_plain_safetensors(lab.victim, {}, options.save_weights / "victim.safetensors");
     train::write_plain_safetensors(lab.reference, {}, options.save_weights / "reference.safetensors");
   }
@@ -124,13 +132,25 @@ std::vector<std::string> attacked_layers(const AuditOptions& options, const std:
   return {layers[0], layers[1], layers[middle], layers[middle + 1], layers[last - 1], layers[last]};
 }
 
-/// conv2 reads what conv1 of the same block wrote, through norm and ReLU.
+/// The part of a layer's name up to its last dot: its block.
+std::string block_of(const std::string& layer) { return layer.substr(0, layer.rfind('.')); }
+
+/// Which layer reads which, by the names of residual networks: conv2 reads what conv1 of its block wrote; the first
+/// layer of the next block reads the sum of a basic block's conv2 and of what the block read, unless that goes through
+/// a projection.
 void connect_layers(std::vector<LayerCase>& cases) {
   for (size_t i = 0; i + 1 < cases.size(); ++i) {
-    std::string expected = cases[i].layer;
-    if (expected.empty() || expected.find("conv") == std::string::npos) continue;
-    ++expected.back();
-    if (cases[i + 1].layer == expected) cases[i].next = &cases[i + 1];
+    LayerCase &here = cases[i], &there = cases[i + 1];
+    const std::string block = block_of(here.layer);
+    if (here.layer.find(".conv") == std::string::npos) continue;
+    std::string within = here.layer;
+    ++within.back();
+    const bool ends_basic_block = here.layer == block + ".conv2" && i > 0 && cases[i - 1].layer == block + ".conv1" &&
+                                  there.layer == block_of(there.layer) + ".conv1";
+    if (there.layer != within && !ends_basic_block) continue;
+    here.next = &there;
+    there.previous = &here;
+    here.adds_shortcut = ends_basic_block;
   }
 }
 
@@ -206,6 +226,7 @@ class SettingAudit {
     const auto index = static_cast<size_t>(&layer - run_.cases.data());
     layer.knowledge.weight = weight_operand(public_start ? lab_.victim : lab_.reference, layer.layer);
     layer.knowledge.activations = public_start ? inputs_by_start_[index] : inputs_by_reference_[index];
+    if (layer.reads_first_layer) layer.knowledge.images = lab_.others_in_grey;
   }
 
   /// Runs an attack; findings go to the results, a recovered weight to the surrogates.
@@ -305,12 +326,15 @@ class SettingAudit {
 
   void build_surrogates() {
     const auto& wanted = lab_.options.steal_settings;
+    if (!lab_.steals) return;
     if (std::find(wanted.begin(), wanted.end(), setting_.name) == wanted.end()) return;
-    steal_from(setting_.name, recovered_weights(kSeparation, false));
-    if (setting_.name == lab_.options.default_setting)
+    steal_whole_network();
+    if (is_wanted(kSeparation)) steal_from(setting_.name, recovered_weights(kSeparation, false));
+    if (is_wanted(kAlignment) && setting_.name == lab_.options.default_setting)
       steal_from(setting_.name + ", public start", recovered_weights(kAlignment, true));
   }
 
+  void steal_whole_network();
   void steal_from(const std::string& name, const std::map<std::string, Operand>& recovered);
 
   Laboratory& lab_;
@@ -322,14 +346,36 @@ class SettingAudit {
   std::mutex mutex_;
 };
 
-/// One surrogate for every budget.
-void steal_with_all_budgets(const Laboratory& lab, const std::string& name, const State& start, AuditResults& results) {
+/// One surrogate for every budget: `make` takes the target and the budget.
+template <typename Make>
+void for_all_budgets(const Laboratory& lab, const std::string& name, AuditResults& results, const Make& make) {
   lab.options.progress(fmt::format("surrogates from {}", name));
   const StealTarget target{lab.model, lab.victim, lab.victim_data.train, lab.victim_data.test};
   std::vector<Budget> budgets = standard_budgets(target, lab.others);
   if (budgets.size() > lab.options.budgets) budgets.resize(lab.options.budgets);
-  for (const Budget& budget : budgets)
-    results.surrogates.push_back(steal(target, name, start, budget, lab.options.surrogate));
+  for (const Budget& budget : budgets) results.surrogates.push_back(make(target, budget));
+}
+
+void steal_with_all_budgets(const Laboratory& lab, const std::string& name, const State& start, AuditResults& results) {
+  for_all_budgets(lab, name, results, [&](const StealTarget& target, const Budget& budget) {
+    return steal(target, name, start, budget, lab.options.surrogate);
+  });
+}
+
+/// Attack 20. Where nothing is recovered there is no network to train: its finding says so.
+void SettingAudit::steal_whole_network() {
+  if (!is_wanted(kNetworkTheft)) return;
+  const auto first =
+      std::find_if(run_.cases.begin(), run_.cases.end(), [](const LayerCase& c) { return c.reads_first_layer; });
+  if (first == run_.cases.end()) return;
+  know(*first, false);
+  Random random(kNetworkTheft);
+  const auto network = StolenNetwork::from(*first, lab_.victim_data.test, random);
+  if (!network) return;
+  const std::string name = setting_.name + ", attack 20";
+  for_all_budgets(lab_, name, results_, [&](const StealTarget& target, const Budget& budget) {
+    return steal_network(target, name, *network, budget, lab_.options.surrogate);
+  });
 }
 
 void SettingAudit::steal_from(const std::string& name, const std::map<std::string, Operand>& recovered) {
@@ -337,7 +383,7 @@ void SettingAudit::steal_from(const std::string& name, const std::map<std::strin
 }
 
 void steal_bounds(const Laboratory& lab, AuditResults& results) {
-  if (lab.options.steal_settings.empty()) return;
+  if (!lab.steals) return;
   steal_with_all_budgets(lab, "white box", lab.victim, results);
   steal_with_all_budgets(lab, "black box", surrogate_start(lab.model, {}), results);
 }
@@ -371,6 +417,7 @@ AuditResults run_audit(const AuditOptions& options) {
                     .test_accuracy = accuracy_of(lab.model, lab.victim, lab.victim_data.test),
                     .layers = {},
                     .steps_recorded = options.recording.steps};
+  lab.steals = !options.steal_settings.empty() && results.victim.test_accuracy >= kLeastVictimAccuracy;
   for (const Setting& setting : options.settings) SettingAudit(lab, setting, results).run();
   steal_bounds(lab, results);
   tamper(lab, results);

@@ -31,6 +31,8 @@ struct StepTruth {
   double rows_mixed = 1;    ///< effective number of rows in one row of X~: 1 / mean_j sum_i L_ij^4, 1 where L is a
                             ///< permutation
   std::vector<int> labels;  ///< class of every image of the batch; image of a row: row / (rows / images)
+  Operand images;        ///< what the network was given, [images, height, width, colours], in grey levels of 0 to 255
+  Operand first_weight;  ///< the first layer's, which stays in the TEE: [out, kernel_h, kernel_w, colours]
 };
 
 /// What an attacker is assumed to have besides the view. Empty operands: not available.
@@ -39,6 +41,7 @@ struct StepTruth {
 struct Knowledge {
   Operand weight;       ///< a weight thought to be near W
   Operand activations;  ///< what the attacker's own model computes for X from the inputs of the first recorded step
+  Operand images;       ///< other images of the same kind, [images, height, width, colours], in grey levels of 0 to 255
 };
 
 struct LayerCase {
@@ -48,7 +51,14 @@ struct LayerCase {
   std::vector<StepView> view;        ///< by step
   std::vector<StepTruth> truth;      ///< same length; the plain operands of later steps are empty
   Knowledge knowledge;
-  const LayerCase* next = nullptr;  ///< the layer that reads this one's output through norm and ReLU, if recorded
+  /// The layer that reads this one's output, if recorded: through a norm, the addition of a shortcut if
+  /// `adds_shortcut`, and ReLU. The attacker knows it: it is the architecture.
+  const LayerCase* next = nullptr;
+  const LayerCase* previous = nullptr;  ///< the layer of which this one is the `next`
+  /// What `previous` reads is added to this layer's norm, subsampled by the stride of `previous` and with channels of
+  /// zeros on both sides where this layer has more.
+  bool adds_shortcut = false;
+  bool reads_first_layer = false;  ///< X is ReLU of the norm of the first layer's output, which stays in the TEE
   double patience = 1;          ///< how long attacks that trade time for success may take, relative to about a second
   bool counterfactual = false;  ///< a layer that Tempo never offloads, blinded for this audit to show why
 

@@ -168,7 +168,6 @@ void Recorder::on_forward(uint64_t number, const offload::Forward& op) {
   const size_t index = forward_calls_++;
   if (layers_.size() <= index) layers_.resize(index + 1);
   Layer& layer = layers_[index];
-  layer.stride = op.product.stride_h;
   layer_of_operand_[op.x] = layer_of_operand_[op.w] = index;
   const auto x = sent_.find(op.x), w = sent_.find(op.w);
   if (x == sent_.end()) return;
@@ -312,7 +311,9 @@ std::vector<LayerCase> Recorder::take_cases(const std::vector<std::string>& name
   for (size_t i = 0; i < layers_.size(); ++i) {
     LayerCase one = std::move(layers_[i].recorded);
     one.layer = i < names.size() ? names[i] : "layer " + std::to_string(i);
-    one.stride = layers_[i].stride;
+    // Not the operation's: a product of single positions has none.
+    const int64_t outputs = one.view.empty() ? 0 : one.view.front().y.height;
+    one.stride = outputs > 0 ? layers_[i].input_geometry.step_y / outputs : 1;
     one.tiles_y = layers_[i].input_geometry.tiles_y;
     one.tiles_x = layers_[i].input_geometry.tiles_x;
     cases.push_back(std::move(one));

@@ -71,7 +71,6 @@ class Recorder final : public WorkerListener, public offload::Session::InsecureP
   struct Layer {
     LayerCase recorded;
     obfuscation::TileGeometry input_geometry;
-    int64_t stride = 1;
     int64_t decoys = 0;
     offload::OperandId dy = 0;  // first of this step
   };

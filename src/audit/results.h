@@ -78,6 +78,9 @@ struct VictimResult {
   int64_t steps_recorded = 0;
 };
 
+/// Below this a victim is too close to guessing for a copy of it to be told from a guess.
+inline constexpr double kLeastVictimAccuracy = 0.4;
+
 struct AuditResults {
   std::string version;  ///< of Tempo
   std::string command;  ///< that made this

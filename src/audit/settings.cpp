@@ -30,6 +30,12 @@ Setting permuted(Coefficients coefficients, Reuse reuse, int64_t tile) {
   return make(fmt::format("permuted {}, reuse {}, tile {}", scales, train::to_string(reuse), tile_name(tile)),
               Protection::kPermuted, coefficients, reuse, WeightPlacement::kReturned, tile);
 }
+/// The same with operands rounded to bf16 on their way.
+Setting on_narrow_wire(Setting setting) {
+  setting.name += ", bf16";
+  setting.blinding.wire = WirePrecision::kBFloat16;
+  return setting;
+}
 Setting rotated(WeightPlacement weights, int64_t tile, double decoys) {
   std::string name = fmt::format("rotated {}, tile {}", train::to_string(weights), tile_name(tile));
   if (decoys > 0) name += fmt::format(", decoys {}", decoys);
@@ -58,6 +64,9 @@ std::vector<Setting> standard_settings() {
       settings.push_back(permuted(coefficients, reuse, 4));
     for (const int64_t tile : {1, 0}) settings.push_back(permuted(coefficients, Reuse::kFull, tile));
   }
+  settings.push_back(permuted(Coefficients::kSignedReal, Reuse::kNone, 1));
+  for (const int64_t tile : kTiles)
+    settings.push_back(on_narrow_wire(permuted(Coefficients::kSignedReal, Reuse::kFull, tile)));
   constexpr WeightPlacement kWeights[] = {WeightPlacement::kResident, WeightPlacement::kReturned};
   for (const WeightPlacement weights : kWeights)
     for (const int64_t tile : kTiles) settings.push_back(rotated(weights, tile, 0));
@@ -82,8 +91,9 @@ std::string flags_of(const Setting& setting) {
                        train::to_string(b.weights), tile_name(b.conv_tile));
   if (b.protection == Protection::kRotated && b.row_rounds > 0) flags += fmt::format(" --row-rounds {}", b.row_rounds);
   if (b.protection == Protection::kRotated && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
+  if (b.wire == WirePrecision::kBFloat16) flags += " --wire bf16";
   if (b.weights == WeightPlacement::kResident) flags += fmt::format(" --rekey-interval {}", b.rekey_interval);
-  if (b.protection == Protection::kNone) flags += " --allow-unprotected";
+  if (b.protection != Protection::kRotated) flags += " --allow-unprotected";
   return flags;
 }
 

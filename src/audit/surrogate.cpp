@@ -16,22 +16,6 @@ using train::Dataset;
 
 namespace {
 
-BatchTensors all_images(const Dataset& images) {
-  ThreadPool threads(1);
-  return train::make_batch(train::Batches(images, images.size()), 0, images, threads);
-}
-
-/// Logits in evaluation mode, in batches.
-Tensor logits_of(nn::Model& model, const Tensor& images) {
-  const torch::NoGradGuard no_grad;
-  constexpr int64_t kBatch = 250;
-  model.eval();
-  std::vector<Tensor> parts;
-  for (int64_t i = 0; i < images.size(0); i += kBatch)
-    parts.push_back(model.forward(images.slice(0, i, std::min(i + kBatch, images.size(0)))));
-  return torch::cat(parts);
-}
-
 void fine_tune(nn::Model& model, const Dataset& images, const Tensor& labels, const SurrogateOptions& options) {
   torch::optim::SGD optimiser(model.parameters(),
                               torch::optim::SGDOptions(options.lr).momentum(0.9).weight_decay(5e-4));
@@ -54,8 +38,15 @@ void fine_tune(nn::Model& model, const Dataset& images, const Tensor& labels, co
   }
 }
 
+/// A model as a classifier, in evaluation mode.
+Classifier evaluated(std::shared_ptr<nn::Model> model) {
+  model->eval();
+  return [model = std::move(model)](const Tensor& images) { return model->forward(images); };
+}
+
 /// Iterated fast gradient sign (Kurakin et al., 2017) on the surrogate; share of the victim's right answers it turns.
-double transfer_rate(nn::Model& surrogate, nn::Model& victim, const Dataset& test, const SurrogateOptions& options) {
+double transfer_rate(const Classifier& surrogate, const Classifier& victim, const Dataset& test,
+                     const SurrogateOptions& options) {
   constexpr int kIterations = 5;
   const BatchTensors batch = all_images(slice(test, 0, std::min(options.transfer_images, test.size())));
   const Tensor right = logits_of(victim, batch.images).argmax(1).eq(batch.labels);
@@ -65,11 +56,10 @@ double transfer_rate(nn::Model& surrogate, nn::Model& victim, const Dataset& tes
   Tensor range = torch::empty({1, test.channels, 1, 1});  // one unit of a pixel, in units of the model's input
   for (int64_t c = 0; c < test.channels; ++c) range[0][c][0][0] = 1.0 / test.stddev[static_cast<size_t>(c)];
   const Tensor limit = range * options.perturbation;
-  surrogate.eval();
   Tensor moved = images.clone();
   for (int i = 0; i < kIterations; ++i) {
     moved = moved.detach().requires_grad_(true);
-    const Tensor loss = F::cross_entropy(surrogate.forward(moved), labels);
+    const Tensor loss = F::cross_entropy(surrogate(moved), labels);
     const Tensor gradient = torch::autograd::grad({loss}, {moved})[0];
     const Tensor change = moved.detach() + gradient.sign() * (2 * limit / kIterations) - images;
     moved = images + torch::maximum(torch::minimum(change, limit), -limit);
@@ -79,7 +69,7 @@ double transfer_rate(nn::Model& surrogate, nn::Model& victim, const Dataset& tes
 }
 
 /// Area under the ROC curve of "a low loss means a member" (Yeom et al., 2018): P(member's loss < other's loss).
-double membership_area(nn::Model& surrogate, const Dataset& members, const Dataset& others, int64_t count) {
+double membership_area(const Classifier& surrogate, const Dataset& members, const Dataset& others, int64_t count) {
   const auto losses = [&](const Dataset& images) {
     const BatchTensors batch = all_images(slice(images, 0, std::min(count, images.size())));
     return F::cross_entropy(logits_of(surrogate, batch.images), batch.labels,
@@ -124,24 +114,45 @@ State surrogate_start(const nn::ModelOptions& options, const std::map<std::strin
   return state;
 }
 
-SurrogateResult steal(const StealTarget& target, const std::string& start_from, const State& start,
-                      const Budget& budget, const SurrogateOptions& options) {
-  const auto victim = make_loaded_model(target.model, target.state);
-  const auto surrogate = make_loaded_model(target.model, start);
-  const BatchTensors known = all_images(budget.images);
-  const Tensor labels = budget.labelled_by_victim ? logits_of(*victim, known.images).argmax(1) : known.labels;
-  fine_tune(*surrogate, budget.images, labels, options);
+BatchTensors all_images(const Dataset& images) {
+  ThreadPool threads(1);
+  return train::make_batch(train::Batches(images, images.size()), 0, images, threads);
+}
 
+Tensor logits_of(const Classifier& classify, const Tensor& images) {
+  const torch::NoGradGuard no_grad;
+  constexpr int64_t kBatch = 250;
+  std::vector<Tensor> parts;
+  for (int64_t i = 0; i < images.size(0); i += kBatch)
+    parts.push_back(classify(images.slice(0, i, std::min(i + kBatch, images.size(0)))));
+  return torch::cat(parts);
+}
+
+SurrogateResult judge(const StealTarget& target, const std::string& start_from, const std::string& budget,
+                      const Classifier& surrogate, const SurrogateOptions& options) {
+  const Classifier victim = evaluated(make_loaded_model(target.model, target.state));
   const BatchTensors test = all_images(target.test);
-  const Tensor said = logits_of(*surrogate, test.images).argmax(1);
-  const Tensor victim_said = logits_of(*victim, test.images).argmax(1);
+  const Tensor said = logits_of(surrogate, test.images).argmax(1);
+  const Tensor victim_said = logits_of(victim, test.images).argmax(1);
   const auto share = [](const Tensor& flags) { return flags.to(torch::kFloat64).mean().item<double>(); };
   return {.start_from = start_from,
-          .budget = budget.name,
+          .budget = budget,
           .accuracy = share(said.eq(test.labels)),
           .fidelity = share(said.eq(victim_said)),
-          .transfer = transfer_rate(*surrogate, *victim, target.test, options),
-          .membership = membership_area(*surrogate, target.members, target.test, options.membership_images)};
+          .transfer = transfer_rate(surrogate, victim, target.test, options),
+          .membership = membership_area(surrogate, target.members, target.test, options.membership_images)};
+}
+
+Tensor budget_labels(const StealTarget& target, const Budget& budget, const BatchTensors& images) {
+  if (!budget.labelled_by_victim) return images.labels;
+  return logits_of(evaluated(make_loaded_model(target.model, target.state)), images.images).argmax(1);
+}
+
+SurrogateResult steal(const StealTarget& target, const std::string& start_from, const State& start,
+                      const Budget& budget, const SurrogateOptions& options) {
+  const auto surrogate = make_loaded_model(target.model, start);
+  fine_tune(*surrogate, budget.images, budget_labels(target, budget, all_images(budget.images)), options);
+  return judge(target, start_from, budget.name, evaluated(surrogate), options);
 }
 
 }  // namespace tempo::audit

@@ -72,6 +72,18 @@ train::BatchTensors first_batch(const VictimOptions& options, const train::DataS
   return train::make_batch(batches, 0, data.train, threads);
 }
 
+/// What a model was given, in grey levels of 0 to 255: normalisation undone.
+Operand grey_levels(const Tensor& input, const train::Dataset& data) {
+  const Tensor pixels = as_nhwc(input);
+  Operand out(pixels.size(0), pixels.size(1), pixels.size(2), pixels.size(3));
+  std::memcpy(out.values.data(), pixels.data_ptr<float>(), out.values.size() * sizeof(float));
+  for (size_t i = 0; i < out.values.size(); ++i) {
+    const size_t c = i % static_cast<size_t>(out.channels);
+    out.values[i] = 255 * (out.values[i] * data.stddev[c] + data.mean[c]);
+  }
+  return out;
+}
+
 std::vector<int> labels_of(const Tensor& labels) {
   std::vector<int> out;
   for (int64_t i = 0; i < labels.numel(); ++i) out.push_back(static_cast<int>(labels[i].item<int64_t>()));
@@ -93,6 +105,16 @@ nn::ModelOptions model_options(const VictimOptions& options, const train::Datase
           .classes = static_cast<int64_t>(data.class_names.size()),
           .image_side = data.height,
           .image_channels = data.channels};
+}
+
+Operand grey_levels(const train::Dataset& images) {
+  Operand out(images.size(), images.height, images.width, images.channels);
+  const int64_t pixels = images.height * images.width;
+  for (int64_t i = 0; i < out.rows; ++i)
+    for (int64_t c = 0; c < out.channels; ++c)
+      for (int64_t p = 0; p < pixels; ++p)
+        out.at(i, p, c) = images.images[static_cast<size_t>((i * out.channels + c) * pixels + p)];
+  return out;
 }
 
 std::shared_ptr<nn::Model> make_loaded_model(const nn::ModelOptions& options, const State& state) {
@@ -152,7 +174,15 @@ RecordedRun record_run(const VictimOptions& options, const State& start, const t
   for (size_t i = 0; i < run.layers.size(); ++i) run.input_geometry.push_back(recorder->input_geometry(i));
   run.events = recorder->events();
   run.cases = recorder->take_cases(run.layers);
-  const std::vector<int> labels = labels_of(first_batch(options, data, root).labels);
+  const train::BatchTensors batch = first_batch(options, data, root);
+  const std::vector<int> labels = labels_of(batch.labels);
+  const auto& planned = deployment.plan.layers;
+  if (planned.size() > 1 && planned[0].placement != nn::Placement::kWorker && !run.cases.empty() &&
+      planned[1].name == run.layers.front()) {
+    run.cases.front().reads_first_layer = true;
+    run.cases.front().truth.front().images = grey_levels(batch.images, data.train);
+    run.cases.front().truth.front().first_weight = weight_operand(start, planned[0].name);
+  }
   const auto no_class = static_cast<int>(data.train.class_names.size());
   for (size_t i = 0; i < run.cases.size(); ++i) {
     if (run.cases[i].truth.empty()) continue;

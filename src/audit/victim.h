@@ -42,6 +42,9 @@ struct VictimOptions {
 /// `first` images of a data set, or those from `first` on.
 train::Dataset slice(const train::Dataset& all, int64_t begin, int64_t end);
 
+/// Images as [images, height, width, colours], in grey levels of 0 to 255.
+Operand grey_levels(const train::Dataset& images);
+
 std::shared_ptr<nn::Model> make_loaded_model(const nn::ModelOptions& options, const State& state);
 State copy_state(const nn::Model& model);
 

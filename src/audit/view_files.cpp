@@ -6,7 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "tempo/error.h"
+#include "base/folder_lock.h"
+#include "base/path.h"
 #include "train/formats/safetensors.h"
 
 namespace tempo::audit {
@@ -71,9 +72,8 @@ void write_events(const std::vector<Event>& events, const fs::path& path) {
 }  // namespace
 
 void write_recording(const RecordedRun& run, const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
+  make_folders(folder);
+  const FolderLock lock(folder);
   write_events(run.events, folder / "events.jsonl");
   for (const LayerCase& layer : run.cases) {
     TensorFile view, truth;

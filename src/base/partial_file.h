@@ -16,8 +16,8 @@ namespace tempo {
 class PartialFile {
  public:
   /// Opens what an earlier run left, or makes an empty file. @param mode as for open(2).
-  /// @throws InputError if another process is at it, or it is not a regular file of this user's; RunError if it cannot
-  /// be opened.
+  /// @throws InputError if another process is at it, it is not a regular file of this user's, or nothing can be written
+  /// there; RunError if the system fails.
   explicit PartialFile(std::filesystem::path path, int mode = 0644);
 
   [[nodiscard]] uint64_t size() const;
@@ -25,7 +25,8 @@ class PartialFile {
   size_t read_at(uint64_t offset, std::span<std::byte> out) const;
   void write_at(uint64_t offset, std::span<const std::byte> bytes);
   void truncate(uint64_t size);
-  /// Call once, last. A file that had the name is replaced. @throws RunError
+  /// Call once, last. A regular file that had the name is replaced. @throws InputError if anything else has it;
+  /// RunError
   void commit();
   /// Removes what there is: nothing is to be gone on with.
   void discard() noexcept;

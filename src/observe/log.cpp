@@ -65,7 +65,12 @@ Log::Log() = default;
 
 Log::Log(const std::string& file) : descriptor_(STDERR_FILENO) {
   if (file == "-") return;
-  descriptor_ = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+  // O_NONBLOCK: a pipe without a reader is refused instead of being waited for, and a slow reader loses lines instead
+  // of holding up the work.
+  descriptor_ = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+  if (descriptor_ < 0 && errno == ENXIO)
+    throw InputError(
+        fmt::format("log: \"{}\" is a pipe that nobody reads, or a socket; expected a reader first", file));
   if (descriptor_ < 0)
     throw InputError(
         fmt::format("log: cannot open \"{}\" to append to it: {}", file, std::generic_category().message(errno)));

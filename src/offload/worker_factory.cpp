@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "offload/transport/grpc.h"
 #include "offload/transport/inprocess.h"
 #include "offload/transport/shm.h"
@@ -35,6 +37,12 @@ void check_worker_uri(const std::string& uri) {
       fmt::format("workers: got \"{}\", expected local, inprocess:, inprocess:DEVICE, shm://NAME, "
                   "grpc://HOST:PORT or insecure://HOST:PORT",
                   uri));
+}
+
+std::string certificate_warning(const std::vector<std::string>& uris, const WorkerAccess& access) {
+  const bool uses_tls =
+      std::any_of(uris.begin(), uris.end(), [](const std::string& uri) { return uri.starts_with(kGrpc); });
+  return uses_tls ? grpc_expiry_warning(access.tls_folder) : std::string();
 }
 
 std::shared_ptr<Worker> make_worker(const std::string& uri, const WorkerAccess& access) {

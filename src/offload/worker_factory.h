@@ -21,6 +21,10 @@ struct WorkerAccess {
   std::chrono::milliseconds patience{10'000};  ///< for a worker to appear, and again for its greeting
 };
 
+/// One line, if workers are reached over grpc:// with certificates that expire within 30 days; else nothing.
+/// @throws InputError if the certificates cannot be used at all
+std::string certificate_warning(const std::vector<std::string>& uris, const WorkerAccess& access);
+
 /// Connects to one worker. @throws InputError as check_worker_uri, and what the transport throws
 std::shared_ptr<Worker> make_worker(const std::string& uri, const WorkerAccess& access = {});
 

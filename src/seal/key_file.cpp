@@ -13,6 +13,8 @@
 
 #include "base/csprng.h"
 #include "base/descriptor.h"
+#include "base/file.h"
+#include "base/path.h"
 #include "tempo/error.h"
 
 namespace tempo::seal {
@@ -58,34 +60,14 @@ size_t read_up_to(int descriptor, char* out, size_t capacity, const std::filesys
 }
 
 void create_missing_folders(const std::filesystem::path& folder) {
-  if (folder.empty() || std::filesystem::exists(folder)) return;
+  if (folder.empty() || is_there(folder)) return;
   create_missing_folders(folder.parent_path());
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
-    throw RunError(fmt::format("{}: folder for a key cannot be made: {}", folder.string(), std::strerror(errno)));
-}
-
-void write_and_sync(int descriptor, const LineBuffer& line, const std::filesystem::path& path) {
-  size_t done = 0;
-  while (done < kLineBytes) {
-    const ssize_t count = ::write(descriptor, line.text.data() + done, kLineBytes - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count >= 0) {
-      done += static_cast<size_t>(count);
-      continue;
-    }
-    const int cause = errno;
-    ::unlink(path.c_str());
-    throw RunError(fmt::format("{}: key cannot be written: {}", path.string(), std::strerror(cause)));
-  }
-  if (::fsync(descriptor) != 0) {
-    const int cause = errno;
-    ::unlink(path.c_str());
-    throw RunError(fmt::format("{}: key cannot be synced: {}", path.string(), std::strerror(cause)));
-  }
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail_at(folder, "made for a key", errno);
 }
 
 /// False if the name is taken.
 bool try_create_key(const std::filesystem::path& path) {
+  if (is_there(path)) return false;
   const SecretKey key = SecretKey::random();
   LineBuffer line;
   std::memcpy(line.text.data(), kPrefix.data(), kPrefix.size());
@@ -93,13 +75,9 @@ bool try_create_key(const std::filesystem::path& path) {
   line.text[kLineBytes - 1] = '\n';
 
   create_missing_folders(path.parent_path());
-  const UniqueDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (file.get() < 0) {
-    if (errno == EEXIST) return false;
-    throw RunError(fmt::format("{}: key file cannot be created: {}", path.string(), std::strerror(errno)));
-  }
-  write_and_sync(file.get(), line, path);
-  return true;
+  NewFile file(path, 0600);
+  file.write({line.text.data(), kLineBytes});
+  return file.commit();
 }
 
 }  // namespace

@@ -211,6 +211,8 @@ SecretBytes SealedArchive::read_all(const ArchiveEntry& file, size_t max_bytes, 
 }
 
 bool looks_like_archive(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;  // opening a pipe twice would cut its writer off
   const UniqueDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   std::array<char, kArchiveMagic.size()> begin{};
   return file.get() >= 0 && ::pread(file.get(), begin.data(), begin.size(), 0) == ssize_t{begin.size()} &&

@@ -1,7 +1,6 @@
 #include "seal/tls_certificates.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -12,16 +11,16 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
 
+#include "base/file.h"
+#include "base/path.h"
 #include "tempo/error.h"
 
 namespace tempo::seal {
@@ -42,7 +41,7 @@ using UniqueNumber = std::unique_ptr<BIGNUM, Free<BN_free>>;
 using UniqueBio = std::unique_ptr<BIO, Free<free_bio>>;
 
 constexpr long kDay = 24L * 60 * 60;
-constexpr long kAuthorityDays = 3650, kCertificateDays = 365;
+constexpr long kAuthorityDays = kMaxCertificateDays;  // what it has signed is good for no longer
 constexpr long kClockSkew = 60L * 60;  // a machine whose clock is behind must not refuse a new certificate
 constexpr size_t kMaxHosts = 100;
 
@@ -111,9 +110,9 @@ UniqueCertificate new_authority(EVP_PKEY* key) {
 
 /// @param usage serverAuth or clientAuth: a worker cannot pass for the master, nor the other way round.
 /// @param names as of subjectAltName; empty for none.
-UniqueCertificate new_leaf(const std::string& name, EVP_PKEY* key, const Signer& signer, const std::string& usage,
-                           const std::string& names) {
-  UniqueCertificate leaf = new_certificate(name, key, kCertificateDays);
+UniqueCertificate new_leaf(const std::string& name, EVP_PKEY* key, const Signer& signer, long days,
+                           const std::string& usage, const std::string& names) {
+  UniqueCertificate leaf = new_certificate(name, key, days);
   add_extension(leaf.get(), signer.certificate, NID_basic_constraints, "critical,CA:FALSE");
   add_extension(leaf.get(), signer.certificate, NID_key_usage, "critical,digitalSignature");
   add_extension(leaf.get(), signer.certificate, NID_ext_key_usage, usage);
@@ -135,7 +134,7 @@ std::string alternative_names(const std::vector<std::string>& hosts) {
   for (const std::string& host : hosts) {
     const bool is_name = !host.empty() && host.size() <= 253 && host.front() != '-' &&
                          std::all_of(host.begin(), host.end(), [](unsigned char c) {
-                           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-');
+                           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_');
                          });
     if (!is_name && !is_address(host))
       throw InputError(fmt::format("--host: got \"{}\", expected a host name or an address", host));
@@ -144,18 +143,15 @@ std::string alternative_names(const std::vector<std::string>& hosts) {
   return names;
 }
 
+[[noreturn]] void refuse_taken(const std::filesystem::path& path) {
+  throw InputError(fmt::format("{}: exists already; keys and certificates are never overwritten", path.string()));
+}
+
 /// Never overwrites. @param mode 0600 for keys.
 void write_new(const std::filesystem::path& path, std::span<const char> text, mode_t mode) {
-  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-  if (file < 0 && errno == EEXIST)
-    throw InputError(fmt::format("{}: exists already; keys and certificates are never overwritten", path.string()));
-  const bool is_written =
-      file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(file) == 0;
-  const int cause = errno;
-  if (file >= 0) ::close(file);
-  if (is_written) return;
-  if (file >= 0) ::unlink(path.c_str());
-  throw RunError(fmt::format("{}: cannot be written: {}", path.string(), std::strerror(cause)));
+  NewFile file(path, mode);
+  file.write(std::as_bytes(text));
+  if (!file.commit()) refuse_taken(path);
 }
 
 std::span<const char> text_of(BIO* bio) {
@@ -176,24 +172,24 @@ void write_pair(const std::filesystem::path& folder, const std::string& name, X5
 }
 
 void make_folder(const std::filesystem::path& folder) {
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
-    throw RunError(fmt::format("{}: cannot be made: {}", folder.string(), std::strerror(errno)));
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail_at(folder, "made", errno);
   for (const char* name : {"ca", "worker", "master"})
     for (const char* kind : {".pem", ".key"})
-      if (const auto path = folder / (std::string(name) + kind); std::filesystem::exists(path))
-        throw InputError(fmt::format("{}: exists already; keys and certificates are never overwritten", path.string()));
+      if (const auto path = folder / (std::string(name) + kind); is_there(path)) refuse_taken(path);
 }
 
 }  // namespace
 
-void create_tls_certificates(const std::filesystem::path& folder, const std::vector<std::string>& hosts) {
+void create_tls_certificates(const std::filesystem::path& folder, const std::vector<std::string>& hosts, int64_t days) {
+  if (days < 1 || days > kMaxCertificateDays)
+    throw InputError(fmt::format("--days: got {}, expected 1 to {}", days, kMaxCertificateDays));
   const std::string names = alternative_names(hosts);
   make_folder(folder);
   const UniqueKey ca_key = new_key(), worker_key = new_key(), master_key = new_key();
   const UniqueCertificate ca = new_authority(ca_key.get());
   const Signer signer = {ca.get(), ca_key.get()};
-  const auto worker = new_leaf("Tempo worker", worker_key.get(), signer, "serverAuth", names);
-  const auto master = new_leaf("Tempo master", master_key.get(), signer, "clientAuth", {});
+  const auto worker = new_leaf("Tempo worker", worker_key.get(), signer, days, "serverAuth", names);
+  const auto master = new_leaf("Tempo master", master_key.get(), signer, days, "clientAuth", {});
   write_pair(folder, "ca", ca.get(), ca_key.get());
   write_pair(folder, "worker", worker.get(), worker_key.get());
   write_pair(folder, "master", master.get(), master_key.get());

@@ -154,6 +154,9 @@ JobView Client::create(uint64_t archive_bytes) {
 
 void Client::upload(const JobId& job, const std::filesystem::path& archive, uint64_t from,
                     const std::function<void(uint64_t)>& progress) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(archive, error))
+    throw InputError(fmt::format("{}: not a file, expected a sealed archive", archive.string()));
   std::ifstream in(archive, std::ios::binary);
   in.seekg(static_cast<std::streamoff>(from));
   if (!in) throw InputError(fmt::format("{}: cannot be read from byte {} on", archive.string(), from));

@@ -6,6 +6,7 @@
 
 #include "attest/types.h"
 #include "base/file.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "tempo/error.h"
 
@@ -22,7 +23,7 @@ std::filesystem::path ClientJobs::file(const JobId& job) const { return folder_ 
 
 RememberedJob ClientJobs::load(const JobId& job) const {
   const auto path = file(job);
-  if (!std::filesystem::exists(path))
+  if (!is_there(path))
     throw InputError(
         fmt::format("{}: not there; expected a job that was submitted with this --client-state", path.string()));
   try {
@@ -41,9 +42,7 @@ RememberedJob ClientJobs::load(const JobId& job) const {
 }
 
 void ClientJobs::save(const RememberedJob& job) const {
-  std::error_code error;
-  std::filesystem::create_directories(folder_, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", folder_.string(), error.message()));
+  make_folders(folder_);
   const Json json{{"job", to_string(job.job)}, {"server", job.server},
                   {"counter", job.counter},    {"config", job.config},
                   {"archive", job.archive},    {"archive_id", attest::to_hex(job.archive_id)}};
@@ -53,7 +52,7 @@ void ClientJobs::save(const RememberedJob& job) const {
 }
 
 void ClientJobs::heard(const JobId& job, uint64_t counter) const {
-  if (counter == 0 || !std::filesystem::exists(file(job))) return;
+  if (counter == 0 || !is_there(file(job))) return;
   RememberedJob remembered = load(job);
   if (counter < remembered.counter)
     throw AttestationError(fmt::format("job {}: the service has state {}, state {} was seen before: it was rolled back",

@@ -59,7 +59,8 @@ std::shared_ptr<Job> Job::create(const fs::path& folder, const JobRecord& record
   std::error_code error;
   if (!fs::create_directory(folder, error) || error)
     throw RunError(fmt::format("job: its folder cannot be made: {}", error.message()));
-  fs::permissions(folder, fs::perms::owner_all);
+  fs::permissions(folder, fs::perms::owner_all, error);
+  if (error) throw RunError(fmt::format("job: its folder cannot be kept private: {}", error.message()));
   AtomicFile file(folder / kRecordFile, 0600);
   file.write(encode(record));
   file.commit();
@@ -93,6 +94,11 @@ JobView Job::view() const {
           .note = state_.note};
 }
 
+bool Job::has_nothing_to_run() const {
+  const std::lock_guard lock(mutex_);
+  return phase_ == Phase::kWaitingForKey && !keys_ && !fs::exists(file(kStateFile));
+}
+
 void Job::upload(uint64_t offset, attest::ByteView bytes) {
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::kUploading) throw InputError("upload: the archive is complete");
@@ -105,7 +111,9 @@ void Job::upload(uint64_t offset, attest::ByteView bytes) {
   uploaded_ += bytes.size();
   if (uploaded_ < record_.archive_bytes) return;
   sync(file(kPartialFile));
-  fs::rename(file(kPartialFile), file(kArchiveFile));
+  std::error_code error;
+  fs::rename(file(kPartialFile), file(kArchiveFile), error);
+  if (error) throw RunError(fmt::format("job: the archive cannot be put in place: {}", error.message()));
   phase_ = Phase::kWaitingForKey;
 }
 

@@ -55,6 +55,8 @@ class Job {
   [[nodiscard]] const std::atomic<bool>& stop_flag() const { return stop_; }
   /// The service stops: the run does, too, and goes on another time.
   void interrupt() { stop_ = true; }
+  /// Whether it waits for a key and has no configuration yet.
+  [[nodiscard]] bool has_nothing_to_run() const;
 
   /// A piece of a file as it lies on disk, sealed. @param total its size. @throws InputError if it is not there, or the
   /// job is running: then it changes.

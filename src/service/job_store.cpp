@@ -1,11 +1,10 @@
 #include "service/job_store.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <algorithm>
 
+#include "base/path.h"
 #include "tempo/error.h"
 
 namespace tempo::service {
@@ -13,21 +12,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-wire::UniqueDescriptor lock_folder(const fs::path& folder) {
+/// @returns the folder, which only this user can look into.
+const fs::path& make_private(const fs::path& folder) {
+  make_folders(folder);
   std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw InputError(fmt::format("{}: cannot be made: {}", folder.string(), error.message()));
   fs::permissions(folder, fs::perms::owner_all, error);
-  wire::UniqueDescriptor lock(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-    throw InputError(fmt::format("{}: cannot be used, or another service uses it", folder.string()));
-  return lock;
+  return folder;
 }
 
 }  // namespace
 
 JobStore::JobStore(const fs::path& folder, const StoreLimits& limits, observe::Log& log)
-    : folder_(folder), limits_(limits), lock_(lock_folder(folder)) {
+    : folder_(folder), limits_(limits), lock_(make_private(folder)) {
   for (const auto& entry : fs::directory_iterator(folder_)) {
     if (!entry.is_directory()) continue;
     try {

@@ -10,9 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/folder_lock.h"
 #include "observe/log.h"
 #include "service/job.h"
-#include "wire/descriptor.h"
 
 namespace tempo::service {
 
@@ -40,7 +40,7 @@ class JobStore {
  private:
   const std::filesystem::path folder_;
   const StoreLimits limits_;
-  wire::UniqueDescriptor lock_;
+  FolderLock lock_;
   mutable std::mutex mutex_;
   std::map<JobId, std::shared_ptr<Job>> jobs_;
 };

@@ -15,7 +15,6 @@
 namespace tempo::service {
 namespace {
 
-constexpr int kTickMs = 200;
 constexpr int kBacklog = 64;
 // What anybody can make happen is logged so often a run, and counted no further.
 constexpr uint64_t kMaxLoggedRefusals = 1000;
@@ -62,26 +61,24 @@ void send_at_once(int socket) {
 
 Listener::Listener(const wire::HostPort& address, const TlsIdentity& identity, const ListenerLimits& limits,
                    observe::Log& log, Serve serve)
-    : identity_(identity), limits_(limits), log_(log), serve_(std::move(serve)), socket_(listen_at(address, port_)) {
+    : identity_(identity),
+      limits_(limits),
+      log_(log),
+      serve_(std::move(serve)),
+      acceptor_(listen_at(address, port_), SOCK_NONBLOCK) {
   thread_ = std::thread([this] { accept_all(); });
 }
 
 Listener::~Listener() {
   stop_ = true;
+  acceptor_.stop();
   thread_.join();
   for (Connection& connection : connections_) connection.thread.join();
 }
 
 void Listener::accept_all() {
   uint64_t refusals = 0;
-  while (!stop_) {
-    pollfd entry{socket_.get(), POLLIN, 0};
-    if (::poll(&entry, 1, kTickMs) <= 0) continue;
-    wire::UniqueDescriptor socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket) {
-      ::poll(nullptr, 0, kTickMs);  // no descriptors left, perhaps: not at full speed
-      continue;
-    }
+  while (wire::UniqueDescriptor socket = acceptor_.next()) {
     forget_finished();
     if (connections_.size() < limits_.connections)
       take(std::move(socket));

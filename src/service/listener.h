@@ -11,6 +11,7 @@
 
 #include "observe/log.h"
 #include "service/tls_channel.h"
+#include "wire/acceptor.h"
 #include "wire/host_port.h"
 
 namespace tempo::service {
@@ -58,7 +59,7 @@ class Listener {
   observe::Log& log_;
   const Serve serve_;
   uint16_t port_ = 0;  // set by what makes the socket
-  wire::UniqueDescriptor socket_;
+  wire::Acceptor acceptor_;
   std::atomic<bool> stop_ = false;
   std::list<Connection> connections_;  // of the accepting thread alone
   std::thread thread_;

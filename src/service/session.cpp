@@ -126,7 +126,14 @@ v1::JobReply Session::release(const v1::ReleaseKeys& request) {
   transcript_.reset();
   Release release = open_release(bytes_of(request.sealed()), parts_.release_key, transcript);
   if (release.job != job->record().job) throw InputError("release: sealed for another job");
-  job->release(std::move(release), binding_.client);
+  const bool is_first = release.is_first;
+  try {
+    job->release(std::move(release), binding_.client);
+  } catch (const InputError&) {
+    // Its configuration is refused, so it can never run: it must not count among the client's jobs.
+    if (is_first && job->has_nothing_to_run()) parts_.jobs.remove(job);
+    throw;
+  }
   if (job->view().phase == Phase::kQueued) parts_.queue.add(job);
   parts_.log.info("keys_released", {{"job", to_string(job->record().job)}, {"state", job->view().counter}});
   return status_of(*job);

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "tempo/error.h"
 #include "wire/descriptor.h"
@@ -60,8 +61,7 @@ UniqueCertificate certificate_for(EVP_PKEY* key) {
 
 UniqueKey read_key(const std::filesystem::path& path) {
   struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0)
-    throw InputError(fmt::format("{}: cannot be read: {}", path.string(), std::strerror(errno)));
+  if (::stat(path.c_str(), &status) != 0) fail_at(path, "read", errno);
   if ((status.st_mode & 077) != 0)
     throw InputError(fmt::format("{}: group or others may use this key, expected mode 0600", path.string()));
   std::string text = read_text_file(path, kMaxKeyFileBytes);
@@ -74,19 +74,20 @@ UniqueKey read_key(const std::filesystem::path& path) {
   return key;
 }
 
-void write_key(const std::filesystem::path& path, EVP_PKEY* key) {
-  std::error_code error;
-  if (path.has_parent_path() && std::filesystem::create_directories(path.parent_path(), error))
+/// @returns false, and writes nothing, if the name is taken.
+bool write_key(const std::filesystem::path& path, EVP_PKEY* key) {
+  if (path.has_parent_path() && !is_there(path.parent_path())) {
+    make_folders(path.parent_path());
     ::chmod(path.parent_path().c_str(), 0700);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", path.parent_path().string(), error.message()));
+  }
   const UniqueBio bio(BIO_new(BIO_s_secmem()));
   check(bio != nullptr && PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1,
         "write a key");
   char* text = nullptr;
   const long bytes = BIO_get_mem_data(bio.get(), &text);
-  AtomicFile file(path, 0600);
+  NewFile file(path, 0600);
   file.write(std::string_view(text, static_cast<size_t>(bytes)));
-  file.commit();
+  return file.commit();
 }
 
 }  // namespace
@@ -108,12 +109,10 @@ TlsIdentity TlsIdentity::make() {
 }
 
 TlsIdentity TlsIdentity::load_or_create(const std::filesystem::path& path, bool* created) {
-  const bool is_there = std::filesystem::exists(path);
-  if (created != nullptr) *created = !is_there;
-  if (is_there) return TlsIdentity(read_key(path));
   TlsIdentity identity = make();
-  write_key(path, identity.key());
-  return identity;
+  const bool is_new = !is_there(path) && write_key(path, identity.key());
+  if (created != nullptr) *created = is_new;
+  return is_new ? std::move(identity) : TlsIdentity(read_key(path));
 }
 
 attest::Bytes TlsIdentity::spki() const { return public_key_of(key_.get()); }

@@ -209,7 +209,7 @@ void write_plain_safetensors(const std::map<std::string, torch::Tensor>& tensors
 }
 
 std::map<std::string, torch::Tensor> read_plain_safetensors(const std::filesystem::path& file) {
-  const SafetensorsFile parsed = parse_safetensors(read_file(file, kMaxBytes), file.string());
+  const SafetensorsFile parsed = parse_safetensors(read_file_or_pipe(file, kMaxBytes), file.string());
   std::map<std::string, torch::Tensor> tensors;
   for (const TensorEntry& entry : parsed.entries()) tensors[entry.name] = to_tensor(entry);
   return tensors;

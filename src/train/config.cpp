@@ -233,7 +233,7 @@ const std::vector<Field>& fields() {
 
 Settings read_settings(const std::filesystem::path& file) {
   constexpr size_t kMaxConfigBytes = 1 << 20;
-  return parse_settings(read_text_file(file, kMaxConfigBytes), file.string());
+  return parse_settings(read_text_file_or_pipe(file, kMaxConfigBytes), file.string());
 }
 
 Settings parse_settings(const std::string& toml, const std::string& source) {

@@ -1,5 +1,7 @@
 #include "train/deployment.h"
 
+#include <fmt/format.h>
+
 #include <thread>
 
 #include "nn/layers.h"
@@ -45,12 +47,14 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
                                   offload_policy(config), machine_model(config));
   if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
   deployment.workers.emplace(config.workers);
-  auto pool = offload::make_worker_pool(
-      deployment.workers->uris(),
-      {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())), .tls_folder = config.tls},
-      {.operation = std::chrono::seconds(config.worker_timeout),
-       .sums_between_workers = config.gradient_sum == GradientSum::kWorkers},
-      wrap);
+  const offload::WorkerAccess access = {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
+                                        .tls_folder = config.tls};
+  if (const std::string warning = offload::certificate_warning(deployment.workers->uris(), access); !warning.empty())
+    fmt::print(stderr, "{}\n", warning);
+  auto pool = offload::make_worker_pool(deployment.workers->uris(), access,
+                                        {.operation = std::chrono::seconds(config.worker_timeout),
+                                         .sums_between_workers = config.gradient_sum == GradientSum::kWorkers},
+                                        wrap);
   deployment.session =
       std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(pool), tee_threads(config),
                                          integrity::parse_policy(config.integrity));

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "tempo/error.h"
 
@@ -16,6 +18,11 @@ using Json = nlohmann::ordered_json;
 
 /// Keeps the lines of steps up to `last_step`; a line that is not ours, or torn by a crash, ends what is kept.
 void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
+  std::error_code error;
+  const auto type = std::filesystem::status(file, error).type();
+  if (type == std::filesystem::file_type::fifo)
+    throw InputError(fmt::format("{}: is a pipe, expected a file or a link to one", file.string()));
+  if (type != std::filesystem::file_type::regular) return;  // nothing there, or a device, which keeps no lines
   std::ifstream in(file);
   if (!in) return;
   std::string kept, text;
@@ -38,7 +45,7 @@ RunLog::RunLog(const std::filesystem::path& run, int64_t first_step)
     : path_(run / "metrics.jsonl"), events_(std::in_place, run / "tensorboard", first_step + 1) {
   cut_metrics(path_, first_step);
   file_.reset(std::fopen(path_.c_str(), "a"));
-  if (!file_) throw RunError(path_.string() + ": cannot be opened for appending");
+  if (!file_) fail_at(path_, "opened for appending", errno);
 }
 
 void RunLog::line(int64_t step, const std::string& text) {

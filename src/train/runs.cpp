@@ -12,7 +12,10 @@
 
 #include "base/cpu_budget.h"
 #include "base/file.h"
+#include "base/folder_lock.h"
+#include "base/path.h"
 #include "nn/layers.h"
+#include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
 #include "tempo/error.h"
@@ -61,8 +64,8 @@ SecretKey own_sealing_key(bool quiet) {
   bool created = false;
   SecretKey key = seal::load_or_create_key(seal::default_key_path(), &created);
   if (created && !quiet)
-    fmt::print(stderr, "made the sealing key {}; checkpoints cannot be opened without it\n",
-               seal::default_key_path().string());
+    observe::note("made the sealing key {}; checkpoints cannot be opened without it\n",
+                  seal::default_key_path().string());
   return key;
 }
 
@@ -77,8 +80,8 @@ nn::ModelOptions model_options(const RunConfig& config, const Dataset& dataset) 
 
 void refuse_occupied(const fs::path& out) {
   for (const char* name : {"checkpoint.tempo", "summary.json", "metrics.jsonl"}) {
-    if (!fs::exists(out / name)) continue;
-    const std::string instead = fs::exists(checkpoint_path(out))
+    if (!is_there(out / name)) continue;
+    const std::string instead = is_there(checkpoint_path(out))
                                     ? fmt::format("or --resume {}", out.string())
                                     : "which this is once what that run left is removed: it ended before its first "
                                       "checkpoint, and cannot be resumed";
@@ -88,21 +91,46 @@ void refuse_occupied(const fs::path& out) {
 }
 
 void refuse_without_checkpoint(const fs::path& run) {
-  if (fs::is_directory(run) && !fs::exists(checkpoint_path(run)))
+  std::error_code error;
+  if (fs::is_directory(run, error) && !is_there(checkpoint_path(run)))
     throw InputError(fmt::format(
         "{}: has no checkpoint.tempo, so there is nothing to go on from; start anew with tempo train --out, and have "
         "checkpoints earlier with --checkpoint-interval",
         run.string()));
 }
 
-void make_run_directory(const fs::path& out, const RunConfig& config) {
-  std::error_code error;
-  fs::create_directories(out, error);
-  if (error) throw RunError(fmt::format("{}: cannot be made: {}", out.string(), error.message()));
-  AtomicFile file(out / "config.toml");
-  file.write(to_toml(config));
-  file.commit();
-}
+/// The folders of one run, kept from all other runs from construction to destruction: the one that it goes on from, as
+/// soon as there is something to read, and the one that it writes, as soon as that exists.
+class RunFolders {
+ public:
+  /// @throws InputError if another run has one of them, or an old run lies where a new one is to go.
+  explicit RunFolders(const RunConfig& config) : out_(config.out) {
+    if (!config.resume.empty()) resumed_.emplace(config.resume);
+    std::error_code error;
+    is_one_ = resumed_ && fs::equivalent(config.resume, out_, error);
+    if (!is_one_ && is_there(out_)) claim();
+  }
+  /// Makes the folder that is written, if it is missing, and notes the settings there.
+  void begin(const RunConfig& config) {
+    if (!is_one_ && !written_) {
+      make_folders(out_);
+      claim();
+    }
+    AtomicFile file(out_ / "config.toml");
+    file.write(to_toml(config));
+    file.commit();
+  }
+
+ private:
+  void claim() {
+    written_.emplace(out_);
+    refuse_occupied(out_);
+  }
+
+  const fs::path out_;
+  bool is_one_ = false;
+  std::optional<FolderLock> resumed_, written_;
+};
 
 /// Statistics of a single image are no statistics; LibTorch's own message would come from deep inside a step.
 void refuse_single_images(const nn::Model& model, int64_t batch_size) {
@@ -137,23 +165,19 @@ class RunThreads {
 void warn_of_known_weights(const RunConfig& config, bool quiet) {
   if (config.workers == "local" || quiet) return;
   if (config.init.empty() && config.seed)
-    fmt::print(stderr,
-               "note: --seed makes the initial weights known to whoever knows the seed; leave it out to keep them "
-               "secret\n");
+    observe::note(
+        "note: --seed makes the initial weights known to whoever knows the seed; leave it out to keep them "
+        "secret\n");
   if (config.init.empty()) return;
-  fmt::print(
-      stderr,
+  observe::note(
       "warning: --init starts from given weights. If they are public, blinding does not hide what is trained from "
       "them: a worker that knows the start can solve for the keys.\n");
 }
 
 /// Records of a plain file, or of a sealed archive's only file, or else of its test images.
 void append_images(const fs::path& images, const std::string& data_key, Dataset& dataset) {
-  if (data_key.empty() && !seal::looks_like_archive(images)) {
-    append_cifar10_file(*open_folder(images.has_parent_path() ? images.parent_path() : "."), images.filename(),
-                        dataset);
-    return;
-  }
+  if (data_key.empty() && !seal::looks_like_archive(images))
+    return append_cifar10_records(read_file_or_pipe(images, kMaxCifar10FileBytes), images.string(), dataset);
   const auto source = open_data(images, nullptr, data_key, "");
   const auto files = source->files();
   append_cifar10_file(*source, files.size() == 1 ? files.front() : kCifar10TestFile, dataset);
@@ -196,8 +220,8 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (config.out.empty() && !is_kept) throw InputError("out: got nothing, expected a run directory to make");
   const auto place = is_kept ? hooks.keeper->resumed() : std::nullopt;
   const bool resuming = is_kept ? place.has_value() : !config.resume.empty();
-  if (!is_kept && (!resuming || fs::weakly_canonical(config.resume) != fs::weakly_canonical(config.out)))
-    refuse_occupied(config.out);
+  std::optional<RunFolders> folders;
+  if (!is_kept) folders.emplace(config);
 
   const RunThreads threads(config);
   // A key that is named or needed now must be there; the user's own is made once nothing else can be refused.
@@ -240,7 +264,8 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (!sealing_key) sealing_key = own_sealing_key(hooks.quiet);
   Trainer trainer(config, deployment, data, std::move(root), std::move(master), sealing_key->duplicate(), hooks.keeper);
   if (checkpoint) trainer.restore(*checkpoint, same_keys);
-  if (!is_kept) make_run_directory(config.out, config);
+  if (hooks.begins) hooks.begins();
+  if (folders) folders->begin(config);
   if (same_keys) {
     checkpoint->numbers[kCleanStop] = 0;
     save_checkpoint(*checkpoint, resumed_file, *sealing_key);

@@ -24,6 +24,7 @@ class Telemetry final : public offload::PoolObserver {
   /// "http://localhost:9464/metrics", or nothing.
   [[nodiscard]] std::string address() const { return server_ ? server_->address() : std::string(); }
 
+  /// @param step from 1: events that follow are of it.
   void step_began(int64_t step) { step_ = step; }
   void step_done(double seconds, int64_t samples);
   /// Counters since the run began, and how many workers there are.

@@ -136,7 +136,9 @@ RunSummary Trainer::run(const RunHooks& hooks) {
     } catch (const ProtocolError&) {
       failure = std::current_exception();
     }
-    if (failure) step = go_back(failure, step);
+    if (!failure) continue;
+    stopped = !go_back(failure, step, hooks.stop);
+    step = last_good_.step;
   }
   summary_.completed = step == total_steps_;
   summary_.steps = step;
@@ -153,6 +155,7 @@ bool Trainer::advance(int64_t step, const RunHooks& hooks) {
                      place_.position);
     first_batch_ = step;
   }
+  telemetry_.step_began(step + 1);
   const auto start = Clock::now();
   const double cpu_before = process_cpu_seconds().tee;
   const offload::Counters before = counters_of(deployment_);

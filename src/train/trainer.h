@@ -71,8 +71,9 @@ class Trainer {
   bool advance(int64_t step, const RunHooks& hooks);
   void log_step(int64_t step, const StepResult& result, double seconds, double cpu, int64_t images);
   /// Workers failed, and their operands are gone: goes back to the last checkpoint, once a worker is there.
-  /// @returns its step. @throws `error` where no worker can come, RunError where none came in time
-  int64_t go_back(const std::exception_ptr& error, int64_t step);
+  /// @returns false if `*stop` was set: that checkpoint is saved then, and the run is over. @throws `error` where no
+  /// worker can come, RunError where none came in time
+  bool go_back(const std::exception_ptr& error, int64_t step, const std::atomic<bool>* stop);
   /// Saves what there is. @throws `error`, or RunError for a lost worker
   [[noreturn]] void stop_without_workers(const std::exception_ptr& error, bool is_stuck);
   void go_on_from(const Checkpoint& checkpoint);

@@ -32,7 +32,7 @@ Checkpoint copy_of(const Checkpoint& from) {
 
 void Trainer::remember(const Checkpoint& checkpoint) { last_good_ = copy_of(checkpoint); }
 
-int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
+bool Trainer::go_back(const std::exception_ptr& error, int64_t step, const std::atomic<bool>* stop) {
   if (!deployment_.is_offloaded()) std::rethrow_exception(error);
   returns_in_a_row_ = step > furthest_failure_ ? 0 : returns_in_a_row_ + 1;
   furthest_failure_ = std::max(furthest_failure_, step);
@@ -42,12 +42,16 @@ int64_t Trainer::go_back(const std::exception_ptr& error, int64_t step) {
     progress_->note(
         fmt::format("step {}: no worker is left; waiting for one up to {} s", step + 1, config_.worker_wait));
   const bool is_stuck = returns_in_a_row_ > kMostReturns;
-  if (is_stuck || !workers.wait_for_workers(std::chrono::seconds(config_.worker_wait)))
-    stop_without_workers(error, is_stuck);
+  const bool has_workers = !is_stuck && workers.wait_for_workers(std::chrono::seconds(config_.worker_wait), stop);
+  if (stop != nullptr && stop->load()) {
+    store(last_good_);
+    return false;
+  }
+  if (!has_workers) stop_without_workers(error, is_stuck);
   telemetry_.went_back(last_good_.step);
   go_on_from(last_good_);
   ++summary_.returns;
-  return last_good_.step;
+  return true;
 }
 
 void Trainer::stop_without_workers(const std::exception_ptr& error, bool is_stuck) {

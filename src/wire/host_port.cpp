@@ -14,10 +14,12 @@ namespace {
 
 constexpr size_t kMaxHostBytes = 253;  // of a name in DNS
 
+/// What the resolver takes: underscores stand in names of containers and of services, though DNS has them in no host.
 bool is_host_name(const std::string& host) {
   return !host.empty() && host.size() <= kMaxHostBytes && host.front() != '-' &&
-         std::all_of(host.begin(), host.end(),
-                     [](unsigned char c) { return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-'); });
+         std::all_of(host.begin(), host.end(), [](unsigned char c) {
+           return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_');
+         });
 }
 
 bool is_ipv6(const std::string& host) {

@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "tempo/error.h"
+#include "wire/certificates.h"
 #include "wire/descriptor.h"
 
 namespace tempo::wire {
@@ -58,9 +59,11 @@ TlsIdentity load_tls_identity(const std::filesystem::path& folder, const std::st
     throw InputError(
         "grpc:// needs --tls DIR with certificates, as `tempo keygen --tls DIR` makes them; "
         "insecure:// does without, for measuring");
-  return {.ca = read_pem(folder / "ca.pem", false),
-          .certificate = read_pem(folder / (name + ".pem"), false),
-          .key = read_pem(folder / (name + ".key"), true)};
+  TlsIdentity identity = {.ca = read_pem(folder / "ca.pem", false),
+                          .certificate = read_pem(folder / (name + ".pem"), false),
+                          .key = read_pem(folder / (name + ".key"), true)};
+  check_own_certificate(identity, folder, name);
+  return identity;
 }
 
 void refuse_tls_before_1_3() {

@@ -12,7 +12,8 @@ struct TlsIdentity {
 };
 
 /// Reads `ca.pem`, `NAME.pem` and `NAME.key` of a folder that `tempo keygen --tls` made. @param name worker or master.
-/// @throws InputError if the folder is not named, a file is missing or too large, or others may read the key.
+/// @throws InputError if the folder is not named, a file is missing or too large, others may read the key, or as of
+/// check_own_certificate.
 TlsIdentity load_tls_identity(const std::filesystem::path& folder, const std::string& name);
 
 /// gRPC 1.51 accepts TLS 1.2 as well, and its API does not let it be refused: this tells OpenSSL, for this process.

@@ -14,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 #include "wire/host_port.h"
 #include "wire/messages.h"
@@ -56,12 +57,6 @@ void check_in_time(Clock::time_point deadline) {
 /// TCPStore connects with a limit in whole seconds, rounded down: none would be left of less than one.
 milliseconds in_seconds(milliseconds limit) { return std::chrono::ceil<std::chrono::seconds>(limit); }
 
-/// A library's message, without the stack trace that may follow.
-std::string first_line(const std::exception& error) {
-  const std::string text = error.what();
-  return text.substr(0, text.find('\n'));
-}
-
 /// c10d's calls have time limits for their steps, not for the whole: who stops waiting leaves them to end by
 /// themselves.
 class Strays {
@@ -69,7 +64,10 @@ class Strays {
   /// Runs `work`, which must own all that it uses, on a thread of its own. False if it is not done at the deadline: it
   /// goes on then. What it throws is thrown.
   bool run(std::function<void()> work, Clock::time_point deadline) {
-    std::future<void> done = std::async(std::launch::async, std::move(work));
+    std::future<void> done = std::async(std::launch::async, [work = std::move(work)]() mutable {
+      const auto once = std::move(work);  // or a stray would keep its tensors until the next one
+      once();
+    });
     if (done.wait_until(deadline) == std::future_status::ready) {
       done.get();
       return true;
@@ -232,7 +230,7 @@ class GlooGroup final : public WorkerGroup {
     try {
       if (strays_->run([sum = sum]() mutable { std::exchange(sum, nullptr)->run(); }, sum->deadline)) return;
     } catch (const std::exception& error) {
-      why = "a member was lost: " + first_line(error);
+      why = fmt::format("a member was lost: {}", observe::first_line(error.what()));
     }
     // Members may have got different far: another sum could be taken for the rest of this one.
     lines_ = {};
@@ -316,7 +314,7 @@ class GlooCollective final : public Collective {
       throw InputError(
           fmt::format("--collective: cannot listen at \"{}\": the port is in use, or the address is not of "
                       "this machine ({})",
-                      options.listen, first_line(error)));
+                      options.listen, observe::first_line(error.what())));
     }
     if (address().size() > offload::kMaxCollectiveText)
       throw InputError("--collective: got an address that no message has room for");
@@ -340,7 +338,7 @@ class GlooCollective final : public Collective {
       if (strays_->run([joining = joining]() mutable { std::exchange(joining, nullptr)->run(); }, deadline))
         return std::make_unique<GlooGroup>(strays_, std::move(joining->lines), timeout_);
     } catch (const std::exception& error) {
-      why = fmt::format(" ({})", first_line(error));
+      why = fmt::format(" ({})", observe::first_line(error.what()));
     }
     throw refusal(
         fmt::format("{} within {} ms, in a group of {}{}", joining->failure.load(), timeout_.count(), group.size, why));

@@ -10,6 +10,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 #include "wire/reply_size.h"
 #include "worker/completions.h"
@@ -139,7 +140,7 @@ struct Session::State {
       if (Completion copied = executor.put(id, operand)) completions.add(std::move(copied), [](const auto&) {});
       stored.put(id, operand.spec());
     } catch (const std::exception& error) {  // out of device memory, say
-      miss(id, fmt::format("worker: operand {} could not be stored: {}", id, error.what()));
+      miss(id, fmt::format("worker: operand {} could not be stored: {}", id, observe::first_line(error.what())));
     }
   }
 
@@ -218,7 +219,7 @@ struct Session::State {
     try {
       std::rethrow_exception(error);
     } catch (const std::exception& known) {
-      return known.what();
+      return std::string(observe::first_line(known.what()));
     }
   }
 
@@ -242,7 +243,8 @@ struct Session::State {
       if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
       reply(tag, std::move(started), begin);
     } catch (const std::exception& error) {
-      refuse(tag, RefusalCause::kNotComputable, missing_because == nullptr ? error.what() : *missing_because);
+      refuse(tag, RefusalCause::kNotComputable,
+             missing_because == nullptr ? std::string(observe::first_line(error.what())) : *missing_because);
     }
   }
 

@@ -5,6 +5,7 @@ usage: service_test.py PATH_TO_TEMPO PATH_TO_TEMPO_WORKER
 TEMPO_CIFAR10: a folder with CIFAR-10's binary files; without it the test makes files of the same layout.
 """
 import array
+import fcntl
 import json
 import os
 import pathlib
@@ -172,6 +173,14 @@ class EndToEnd(Case):
         files, worker, service = self.watch(job)
         follow = self.client("logs", job, "--follow", port=relay.port).stdout
         self.assertEqual(self.wait_for(job, "done"), 12)
+        (self.path / "model").mkdir()
+        with open(self.path / "model/lock", "w", encoding="ascii") as lock:
+            lock.write("process 1 elsewhere")
+            lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            refused = self.client("fetch", job, "--key", self.key, "--out", self.path / "model", code=2)
+            self.assertIn('model: in use by "process 1 elsewhere"', refused.stderr)
+            self.assertEqual([entry.name for entry in (self.path / "model").iterdir()], ["lock"])
         self.client("fetch", job, "--key", self.key, "--out", self.path / "model", port=relay.port)
         files |= self.markers.found_in(self.files_of_the_service())
         self.assertEqual(files, set(), "in the service's files")

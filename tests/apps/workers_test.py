@@ -134,7 +134,8 @@ class Workers(unittest.TestCase):
         first, second = self.start("grpc://"), self.start("grpc://")
         listed = self.path / "workers.txt"
         listed.write_text(first.uri + "\n")
-        run = subprocess.Popen(self.command("file", f"file:{listed}", 10, "--checkpoint-interval", "1"), text=True,
+        run = subprocess.Popen(self.command("file", f"file:{listed}", 10, "--checkpoint-interval", "1", "--log",
+                                            self.path / "file.log"), text=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment)
         metrics = self.path / "file/metrics.jsonl"
         deadline = time.time() + 120
@@ -144,6 +145,11 @@ class Workers(unittest.TestCase):
         _, error = run.communicate(timeout=240)
         self.assertEqual(run.returncode, 0, error)
         self.assertLess(relative_difference(self.exported("file"), self.expected), 1e-5)
+        events = [json.loads(line) for line in (self.path / "file.log").read_text().splitlines()]
+        steps = {event["event"]: event["step"] for event in events}
+        self.assertGreaterEqual(steps["worker_lost"], 2, events)
+        self.assertGreaterEqual(steps["worker_joined"], steps["worker_lost"], events)
+        self.assertIn(f"step {steps['worker_joined']}: worker {second.uri} joined", error)
 
     def test_no_worker_left_stops_with_one_line_and_a_checkpoint(self):
         worker = self.start("grpc://")
@@ -161,6 +167,36 @@ class Workers(unittest.TestCase):
         again = self.start("grpc://", worker.port)
         self.run_program(TEMPO, "train", "--resume", self.path / "alone", "--steps", "10", "--workers", again.uri, code=0)
         self.assertLess(relative_difference(self.exported("alone"), self.expected), 1e-5)
+
+    def test_an_interrupt_ends_the_wait_for_a_worker(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number.name):
+                name = f"interrupted-{number.name}"
+                worker = self.start("insecure://")
+                run = subprocess.Popen(self.command(name, worker.uri, 1000, "--worker-wait", "3600"), text=True,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment)
+                metrics = self.path / name / "metrics.jsonl"
+                deadline = time.time() + 120
+                while time.time() < deadline and not metrics.exists():
+                    time.sleep(0.02)
+                worker.end()
+                for line in run.stderr:
+                    if "no worker is left; waiting for one" in line:
+                        break
+                run.send_signal(number)
+                output, _ = run.communicate(timeout=60)
+                self.assertEqual(run.returncode, 0, output)
+                self.assertIn("stopped after step 0; go on with: tempo train --resume", output)
+                again = self.start("insecure://")
+                self.run_program(TEMPO, "train", "--resume", self.path / name, "--steps", "10", "--workers", again.uri, code=0)
+                self.assertLess(relative_difference(self.exported(name), self.expected), 1e-5)
+
+    def test_an_interrupt_while_connecting_ends_at_once(self):
+        command = self.command("connecting", f"shm://tempo-nobody-{os.getpid()}", 10)
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
+        run.send_signal(signal.SIGINT)
+        self.assertEqual(run.wait(timeout=60), -signal.SIGINT)
+        self.assertFalse((self.path / "connecting").exists())
 
     def test_chaos(self):
         """Workers are killed and started again at random while a run goes on; sometimes all of them are gone."""

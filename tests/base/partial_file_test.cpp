@@ -67,13 +67,24 @@ TEST(PartialFile, RefusesWhatIsNotItsOwn) {
   const TempFolder folder;
   write_text(folder / "victim", "kept");
   ASSERT_EQ(::symlink((folder / "victim").c_str(), (folder / "link.partial").c_str()), 0);
-  EXPECT_THAT(message_of<RunError>([&] { PartialFile(folder / "link"); }), HasSubstr("link.partial: cannot be opened"));
+  EXPECT_THAT(message_of<InputError>([&] { PartialFile(folder / "link"); }),
+              HasSubstr("link.partial: cannot be opened"));
   ASSERT_EQ(::link((folder / "victim").c_str(), (folder / "hard.partial").c_str()), 0);
   EXPECT_THAT(message_of<InputError>([&] { PartialFile(folder / "hard"); }),
               HasSubstr("not a regular file of your own"));
   ASSERT_EQ(::mkfifo((folder / "pipe.partial").c_str(), 0600), 0);
   EXPECT_THAT(message_of<InputError>([&] { PartialFile(folder / "pipe"); }),
               HasSubstr("not a regular file of your own"));
+  EXPECT_EQ(read_text_file(folder / "victim", 100), "kept");
+}
+
+TEST(PartialFile, ReplacesNothingButARegularFile) {
+  const TempFolder folder;
+  write_text(folder / "victim", "kept");
+  PartialFile file(folder / "a");
+  ASSERT_EQ(::symlink((folder / "victim").c_str(), (folder / "a").c_str()), 0);
+  EXPECT_THAT(message_of<InputError>([&] { file.commit(); }), HasSubstr("a: not a regular file"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "a"));
   EXPECT_EQ(read_text_file(folder / "victim", 100), "kept");
 }
 

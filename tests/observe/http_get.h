@@ -25,9 +25,9 @@ inline int connect_to(uint16_t port) {
 }
 
 /// All that comes back: status line, headers and body. @throws std::runtime_error if nobody listens.
-inline std::string http_get(uint16_t port, const std::string& path) {
+inline std::string http_request(uint16_t port, const std::string& method, const std::string& target) {
   const int socket_fd = connect_to(port);
-  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+  const std::string request = method + " " + target + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
   if (send(socket_fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) throw std::runtime_error("cannot send");
   std::string all;
   char part[4096];
@@ -35,5 +35,7 @@ inline std::string http_get(uint16_t port, const std::string& path) {
   close(socket_fd);
   return all;
 }
+
+inline std::string http_get(uint16_t port, const std::string& path) { return http_request(port, "GET", path); }
 
 }  // namespace tempo::testing

@@ -101,6 +101,27 @@ TEST(MetricsServer, ServesNothingElse) {
     EXPECT_THAT(http_get(port_of(server), path), Not(StartsWith("HTTP/1.1 200"))) << path;
 }
 
+TEST(MetricsServer, AnswersMethodsAndQueriesAsHttpSays) {
+  Metrics metrics;
+  metrics.counter("c_total", "C.").add();
+  const MetricsServer server("127.0.0.1:0", metrics);
+  const uint16_t port = port_of(server);
+  const std::string page = http_get(port, "/metrics");
+  EXPECT_EQ(http_get(port, "/metrics?x=1"), page);
+  EXPECT_EQ(http_get(port, "/metrics?"), page);
+  const size_t headers = page.find("\r\n\r\n") + 4;
+  EXPECT_EQ(testing::http_request(port, "HEAD", "/metrics"), page.substr(0, headers));
+  for (const char* method : {"POST", "PUT", "DELETE", "OPTIONS"}) {
+    const std::string answer = testing::http_request(port, method, "/metrics");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 405 ")) << method;
+    EXPECT_THAT(answer, HasSubstr("\r\nAllow: GET, HEAD\r\n")) << method;
+  }
+  EXPECT_THAT(http_get(port, "/?/metrics"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(testing::http_request(port, "HEAD", "/other"), testing::EndsWith("\r\n\r\n"));
+  EXPECT_THAT(http_get(port, ""), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(testing::http_request(port, "nonsense\r\n", ""), StartsWith("HTTP/1.1 400 "));
+}
+
 TEST(MetricsServer, RefusesWhatItCannotServeWithOneLine) {
   Metrics metrics;
   const MetricsServer server("127.0.0.1:0", metrics);

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "offload/transport_servers.h"
 #include "offload/worker_factory.h"
@@ -56,6 +59,12 @@ class Conformance : public ::testing::TestWithParam<testing::Transport> {
     return buffer;
   }
   Buffer fetch(OperandId id) { return worker_->submit(Fetch{id}).get(); }
+  void fetch_one_product() {
+    worker_->put(1, filled({1, 1 << 18}, 1));
+    worker_->submit(Forward{.product = {}, .x = 1, .w = 1}).get();
+    fetch(1);
+    worker_->free({1});
+  }
   static float first(const Buffer& buffer) {
     float value = 0;
     std::memcpy(&value, buffer.data(), sizeof value);
@@ -283,6 +292,30 @@ TEST_P(Conformance, AWorkerThatIsStoppedFinishesWhatRunsAndSaysSo) {
     }
   }
   EXPECT_THAT(reason, HasSubstr("the worker stops"));
+}
+
+/// Waits until `condition` holds. False if it does not for so long that it never will.
+bool eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kLong;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+TEST_P(Conformance, TheMemoryOfAMasterThatLeftIsGivenBack) {
+  connect_to_own();
+  if (!own_->is_a_process()) GTEST_SKIP() << "its memory is this process's";
+  constexpr int64_t kCount = 16, kMebibytes = 8;
+  fetch_one_product();  // what LibTorch takes once, and keeps
+  const double before = own_->resident_mib();
+  for (OperandId id = 1; id <= kCount; ++id) worker_->put(id, filled({kMebibytes, 1 << 18}, 1));
+  EXPECT_EQ(first(fetch(kCount)), 1) << "the worker has all that came before";
+  EXPECT_GT(own_->resident_mib(), before + 0.9 * kCount * kMebibytes);
+  worker_.reset();
+  EXPECT_TRUE(eventually([&] { return own_->resident_mib() < before + kMebibytes; }))
+      << own_->resident_mib() << " MiB, before the master stored anything " << before;
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, Conformance, ::testing::ValuesIn(testing::kTransports),

@@ -247,7 +247,7 @@ TEST_F(SealedFile, InterruptedWriteLeavesTheOldFileAndNothingElse) {
 
 TEST_F(SealedFile, FilesThatCannotBeOpened) {
   EXPECT_THAT(message_of<InputError>([&] { open(); }), HasSubstr("cannot be read: No such file"));
-  EXPECT_THAT(message_of<RunError>([&] { SealedWriter(folder_ / "no" / "folder", key_, kKind); }),
+  EXPECT_THAT(message_of<InputError>([&] { SealedWriter(folder_ / "no" / "folder", key_, kKind); }),
               HasSubstr("cannot be created"));
 }
 

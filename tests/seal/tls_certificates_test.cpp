@@ -26,7 +26,7 @@ UniqueCertificate load(const std::filesystem::path& path) {
 
 class TlsCertificates : public ::testing::Test {
  protected:
-  TlsCertificates() { create_tls_certificates(tls_, {"worker.example", "10.0.0.7", "fd00::7"}); }
+  TlsCertificates() { create_tls_certificates(tls_, {"worker.example", "gpu_worker_1", "10.0.0.7", "fd00::7"}); }
 
   /// Whether the authority's store accepts a certificate for `purpose`.
   bool is_accepted(const std::string& name, int purpose) {
@@ -53,7 +53,7 @@ TEST_F(TlsCertificates, EachIsGoodForItsPurposeAlone) {
 
 TEST_F(TlsCertificates, NameTheHosts) {
   const auto worker = load(tls_ / "worker.pem");
-  for (const char* name : {"localhost", "worker.example"})
+  for (const char* name : {"localhost", "worker.example", "gpu_worker_1"})
     EXPECT_EQ(X509_check_host(worker.get(), name, 0, 0, nullptr), 1) << name;
   for (const char* address : {"127.0.0.1", "::1", "10.0.0.7", "fd00::7"})
     EXPECT_EQ(X509_check_ip_asc(worker.get(), address, 0), 1) << address;
@@ -76,8 +76,26 @@ TEST_F(TlsCertificates, AreNeverOverwritten) {
   EXPECT_EQ(read_text_file(tls_ / "ca.key", 4096), before);
 }
 
+TEST_F(TlsCertificates, AreValidForTheDaysAskedFor) {
+  const auto days_of = [](const std::filesystem::path& path) {
+    int days = 0, seconds = 0;
+    const auto certificate = load(path);
+    EXPECT_EQ(ASN1_TIME_diff(&days, &seconds, nullptr, X509_get0_notAfter(certificate.get())), 1);
+    return days + (seconds > 12 * 60 * 60 ? 1 : 0);
+  };
+  create_tls_certificates(folder_ / "short", {}, 7);
+  for (const char* name : {"worker.pem", "master.pem"}) {
+    EXPECT_EQ(days_of(tls_ / name), kDefaultCertificateDays) << name;
+    EXPECT_EQ(days_of(folder_ / "short" / name), 7) << name;
+  }
+  for (const int64_t days : {int64_t{0}, int64_t{-1}, kMaxCertificateDays + 1})
+    EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(folder_ / "other", {}, days); }),
+                HasSubstr("--days"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
+}
+
 TEST_F(TlsCertificates, RefuseHostsThatAreNone) {
-  for (const char* host : {"", "a b", "a,DNS:b", "a:b", "-a", "*.example", "caf\xc3\xa9"})
+  for (const char* host : {"", "a b", "a,DNS:b", "a:b", "-a", "*.example", "a_b c", "caf\xc3\xa9"})
     EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(folder_ / "other", {host}); }),
                 HasSubstr("--host"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));

@@ -102,6 +102,24 @@ TEST_F(Clients, NobodyFillsTheServiceAlone) {
   EXPECT_THAT(message_of<InputError>([&] { b->create(10); }), HasSubstr("as many jobs as it may"));
 }
 
+TEST_F(Clients, AJobThatIsRefusedIsRemoved) {
+  service.server.reset();
+  service.start({.jobs_per_client = 1, .jobs = 1, .archive_bytes = 1000});
+  const auto a = alice.connect(service);
+  for (int i = 0; i < 3; ++i) {
+    Release release;
+    release.job = a->create(0).job;
+    release.data_key = alice.key.duplicate();
+    release.is_first = true;
+    release.config = "workers = 'local'\n";
+    EXPECT_THAT(message_of<InputError>([&] { a->release(release); }), HasSubstr("for the service to decide"));
+    EXPECT_TRUE(a->status({}).empty());
+  }
+  const JobId id = alice.submit(*a);
+  Owner::wait_for(*a, id, Phase::kDone);
+  EXPECT_EQ(a->status({}).size(), 1U);
+}
+
 TEST_F(Clients, WhatIsTheServicesIsNotForAClientToSay) {
   for (const char* key :
        {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "tee-threads"}) {

@@ -117,8 +117,8 @@ TEST(TensorBoard, AppendsToAFileOfTheSameName) {
 TEST(TensorBoard, SaysWhereItCannotWrite) {
   const TempFolder folder;
   write_text(folder / "file", "");
-  EXPECT_THAT(message_of<RunError>([&] { TensorBoardWriter(folder / "file" / "events", 1); }),
-              HasSubstr("file/events: folder for metrics cannot be made"));
+  EXPECT_THAT(message_of<InputError>([&] { TensorBoardWriter(folder / "file" / "events", 1); }),
+              HasSubstr("file/events: cannot be made"));
 }
 
 }  // namespace

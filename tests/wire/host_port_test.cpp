@@ -12,7 +12,8 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(HostPort, ReadsNamesAndAddresses) {
-  for (const char* text : {"worker.example:7000", "127.0.0.1:0", "[::1]:65535", "[fe80::1:2]:1"})
+  for (const char* text : {"worker.example:7000", "127.0.0.1:0", "[::1]:65535", "[fe80::1:2]:1", "gpu_worker_1:7000",
+                           "_tempo.internal.:1"})
     EXPECT_EQ(to_string(parse_host_port(text)), text);
   EXPECT_EQ(parse_host_port("[::1]:7000").host, "::1");
   EXPECT_EQ(parse_host_port("a:7000").port, 7000);

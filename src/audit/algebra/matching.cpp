@@ -8,16 +8,12 @@
 #include <numeric>
 
 namespace tempo::audit {
-namespace {
-
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
-
-}  // namespace
 
 std::vector<int> assign(const Matrix& gain) {
   const Eigen::Index side = std::max(gain.rows(), gain.cols());

@@ -138,6 +138,20 @@ std::vector<int> assign_ties_at_random(const Matrix& gain, Random& random) {
   return columns;
 }
 
+std::vector<bool> live_channels(const Operand& x) {
+  std::vector<bool> live(static_cast<size_t>(x.channels), false);
+  for (size_t i = 0; i < x.values.size(); ++i)
+    if (x.values[i] != 0) live[i % live.size()] = true;
+  return live;
+}
+
+std::vector<int> only_live(const std::vector<int>& columns, const std::vector<bool>& live) {
+  std::vector<int> kept;
+  for (size_t c = 0; c < columns.size(); ++c)
+    if (live[c]) kept.push_back(columns[c]);
+  return kept;
+}
+
 double share_linked(const std::vector<int>& guess, const std::vector<int>& from, const std::vector<int>& to) {
   if (from.empty() || from.size() != to.size()) return 0;
   int right = 0;

@@ -39,6 +39,11 @@ std::vector<int> largest_columns(const Matrix& key);
 /// profit from an order that happens to be plain.
 std::vector<int> assign_ties_at_random(const Matrix& gain, Random& random);
 
+/// By channel, whether it is anywhere other than zero. A channel of zeros carries nothing: there is nothing to link.
+std::vector<bool> live_channels(const Operand& x);
+/// The entries of `columns` whose channel lives, in order.
+std::vector<int> only_live(const std::vector<int>& columns, const std::vector<bool>& live);
+
 /// Share of elements e with guess[from[e]] == to[e].
 double share_linked(const std::vector<int>& guess, const std::vector<int>& from, const std::vector<int>& to);
 

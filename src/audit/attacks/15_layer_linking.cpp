@@ -65,6 +65,7 @@ std::vector<int> guess_links(const Operand& y, const Operand& next_x, Random& ra
 std::vector<Finding> run(const LayerCase& layer, Random& random) {
   if (layer.next == nullptr || layer.next->view.empty() || layer.next->truth.empty())
     return {not_applicable(kNumber, kTarget, "the next layer was not recorded")};
+  if (layer.adds_shortcut) return {not_applicable(kNumber, kTarget, "the next layer reads a sum with a shortcut")};
   const Operand& y = layer.view.front().y;
   const Operand& next_x = layer.next->view.front().x;
   const Matrix& right = layer.truth.front().right;

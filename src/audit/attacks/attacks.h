@@ -22,5 +22,9 @@ extern const Attack kBlindSourceSeparation;  // 12
 extern const Attack kGramAlignment;          // 13
 extern const Attack kCandidateDictionary;    // 14
 extern const Attack kLayerLinking;           // 15
+extern const Attack kImageLayout;            // 17
+extern const Attack kNetworkLinking;         // 18
+extern const Attack kFirstLayer;             // 19
+extern const Attack kStolenNetwork;          // 20
 
 }  // namespace tempo::audit

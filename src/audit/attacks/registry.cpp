@@ -9,6 +9,7 @@ std::span<const Attack> attacks() {
       kEquilibrateAndMatch, kDirectionMatch,        kKernelCosine,  kScalarRatio,         kProcrustes,
       kScaleCancellation,   kZeroPattern,           kIntegerScales, kLabelClusters,       kStructureAnchors,
       kKeyLinking,          kBlindSourceSeparation, kGramAlignment, kCandidateDictionary, kLayerLinking,
+      kImageLayout,         kNetworkLinking,        kFirstLayer,    kStolenNetwork,
   };
   return kAll;
 }

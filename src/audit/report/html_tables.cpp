@@ -110,7 +110,7 @@ std::string steps_table(const AuditResults& results) {
 }
 
 std::string surrogates_table(const AuditResults& results) {
-  if (results.surrogates.empty()) return nothing("Not run.");
+  if (results.surrogates.empty()) return nothing(why_no_surrogates(results));
   std::vector<std::vector<std::string>> rows;
   for (const SurrogateResult& s : results.surrogates) {
     const SurrogateResult* black_box = black_box_of(results, s);

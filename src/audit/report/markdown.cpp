@@ -132,7 +132,7 @@ std::string surrogates_section(const AuditResults& results) {
       "## Surrogate models\n\n"
       "A model built from what was recovered, after fine-tuning with a few labelled examples. Black box: nothing "
       "recovered, the lower bound. White box: every weight known, the upper bound.\n\n";
-  if (results.surrogates.empty()) return out + "Not run.\n\n";
+  if (results.surrogates.empty()) return out + why_no_surrogates(results) + "\n\n";
   Table table({"built from", "budget", "accuracy", "over black box", "fidelity", "attack transfer", "membership AUC"});
   for (const SurrogateResult& s : results.surrogates) {
     const auto black = std::find_if(results.surrogates.begin(), results.surrogates.end(), [&s](const auto& other) {

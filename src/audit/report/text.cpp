@@ -101,6 +101,14 @@ std::string format_points(double points) {
   return fmt::format("{:+.1f} points", points);
 }
 
+std::string why_no_surrogates(const AuditResults& results) {
+  if (results.victim.test_accuracy >= kLeastVictimAccuracy) return "Not run.";
+  return fmt::format(
+      "Not measured: the victim is right about {} of the test images. A copy of a victim below {} cannot "
+      "be told from a guess.",
+      format_percent(results.victim.test_accuracy), format_percent(kLeastVictimAccuracy));
+}
+
 std::string format_count(int64_t count) { return with_commas(fmt::format("{}", count)); }
 
 std::string count_of(int64_t count, std::string_view noun) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "audit/results.h"
+
 namespace tempo::audit {
 
 /// For text and quoted attributes of HTML and SVG. Control characters become spaces.
@@ -27,6 +29,9 @@ std::string format_percent(double share);
 
 /// Points between two shares, signed: "+3.1 points".
 std::string format_points(double points);
+
+/// Why a report has no surrogate models.
+std::string why_no_surrogates(const AuditResults& results);
 
 /// "1,234,567".
 std::string format_count(int64_t count);

@@ -1,5 +1,6 @@
 #include "offload/pool/recruiter.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/cpu_time.h"
@@ -40,9 +41,16 @@ std::vector<Recruiter::Arrival> Recruiter::take() {
   return std::exchange(arrivals_, {});
 }
 
-bool Recruiter::wait_for_arrival(std::chrono::milliseconds patience) {
+bool Recruiter::wait_for_arrival(std::chrono::milliseconds patience, const std::atomic<bool>* stop) {
+  constexpr std::chrono::milliseconds kTick{50};
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, patience, [this] { return !arrivals_.empty(); });
+  while (arrivals_.empty() && (stop == nullptr || !stop->load())) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) return false;
+    changed_.wait_until(lock, std::min(deadline, now + kTick));
+  }
+  return !arrivals_.empty();
 }
 
 void Recruiter::work() {

@@ -1,6 +1,7 @@
 /// Looks for workers that are not there, in the background, so that they can join a run.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -37,8 +38,9 @@ class Recruiter {
   void forget(const std::string& uri);
   /// Who has come since the last call.
   std::vector<Arrival> take();
-  /// Waits until somebody has come. False if nobody did in time.
-  bool wait_for_arrival(std::chrono::milliseconds patience);
+  /// Waits until somebody has come. False if nobody did in time, or before `*stop` was set: a signal handler, which can
+  /// wake nobody, may set it.
+  bool wait_for_arrival(std::chrono::milliseconds patience, const std::atomic<bool>* stop = nullptr);
 
  private:
   void work();

@@ -143,11 +143,11 @@ bool WorkerPool::begin_step() {
   return somebody_came;
 }
 
-bool WorkerPool::wait_for_workers(std::chrono::milliseconds patience) {
+bool WorkerPool::wait_for_workers(std::chrono::milliseconds patience, const std::atomic<bool>* stop) {
   if (active() > 0) return true;
   const bool may_come =
       std::any_of(members_.begin(), members_.end(), [](const Member& m) { return m.state == MemberState::kAbsent; });
-  if (!recruiter_ || !may_come || !recruiter_->wait_for_arrival(patience)) return false;
+  if (!recruiter_ || !may_come || !recruiter_->wait_for_arrival(patience, stop)) return false;
   begin_step();
   return active() > 0;
 }

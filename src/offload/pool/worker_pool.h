@@ -73,8 +73,8 @@ class WorkerPool {
   /// Takes in who has come, and sets shares by measured speed; between steps only. True if somebody came: replicated
   /// operands must then be `replicate`d.
   bool begin_step();
-  /// Waits for a first worker where none is active. False if none came in time, or none can come.
-  bool wait_for_workers(std::chrono::milliseconds patience);
+  /// Waits for a first worker where none is active. False if none came in time or before `*stop`, or none can come.
+  bool wait_for_workers(std::chrono::milliseconds patience, const std::atomic<bool>* stop = nullptr);
   /// The workers from now on: new ones are looked for, missing ones leave. Between steps only.
   void set_workers(const std::vector<std::string>& uris);
 

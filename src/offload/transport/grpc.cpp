@@ -6,7 +6,10 @@
 
 #include "base/cpu_time.h"
 #include "offload/transport/grpc_connection.h"
+#include "tempo/error.h"
+#include "wire/certificates.h"
 #include "wire/host_port.h"
+#include "wire/tls_diagnosis.h"
 #include "wire/tls_folder.h"
 
 namespace tempo::offload {
@@ -71,16 +74,26 @@ std::shared_ptr<Worker> connect(const std::string& scheme, const std::string& ho
 
 }  // namespace
 
+std::string grpc_expiry_warning(const std::filesystem::path& tls_folder) {
+  return wire::expiry_warning(wire::load_tls_identity(tls_folder, "master"), tls_folder, "master");
+}
+
 std::shared_ptr<Worker> make_grpc_worker(const std::string& host_port, const std::filesystem::path& tls_folder,
                                          const GrpcOptions& options) {
-  wire::parse_host_port(host_port);
+  const wire::HostPort address = wire::parse_host_port(host_port);
   const wire::TlsIdentity identity = wire::load_tls_identity(tls_folder, "master");
   wire::refuse_tls_before_1_3();
   grpc::SslCredentialsOptions tls;
   tls.pem_root_certs = identity.ca;
   tls.pem_cert_chain = identity.certificate;
   tls.pem_private_key = identity.key;
-  return connect("grpc", host_port, grpc::SslCredentials(tls), options);
+  try {
+    return connect("grpc", host_port, grpc::SslCredentials(tls), options);
+  } catch (const WorkerLostError& error) {
+    const std::string reason = wire::explain_tls_failure(address, identity, options.connect);
+    if (reason.empty()) throw;
+    throw WorkerLostError(fmt::format("grpc://{}: {}", wire::to_string(address), reason));
+  }
 }
 
 std::shared_ptr<Worker> make_insecure_worker(const std::string& host_port, const GrpcOptions& options) {

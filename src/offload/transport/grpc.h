@@ -29,6 +29,10 @@ struct GrpcOptions {
 std::shared_ptr<Worker> make_grpc_worker(const std::string& host_port, const std::filesystem::path& tls_folder,
                                          const GrpcOptions& options = {});
 
+/// One line, if a certificate of the folder expires within 30 days; else nothing. @throws InputError as
+/// make_grpc_worker
+std::string grpc_expiry_warning(const std::filesystem::path& tls_folder);
+
 /// Without encryption, and with whoever answers: the network reads the blinded operands along, and can alter them.
 std::shared_ptr<Worker> make_insecure_worker(const std::string& host_port, const GrpcOptions& options = {});
 

@@ -8,6 +8,8 @@ std::shared_ptr<Worker> make_grpc_worker(const std::string&, const std::filesyst
   throw InputError("grpc://: this program was built without gRPC (TEMPO_GRPC=OFF), expected inprocess: or shm://NAME");
 }
 
+std::string grpc_expiry_warning(const std::filesystem::path&) { return {}; }
+
 std::shared_ptr<Worker> make_insecure_worker(const std::string&, const GrpcOptions&) {
   throw InputError(
       "insecure://: this program was built without gRPC (TEMPO_GRPC=OFF), expected inprocess: or shm://NAME");

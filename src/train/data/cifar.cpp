@@ -18,7 +18,7 @@ constexpr size_t kImageBytes = kChannels * kSide * kSide;
 constexpr size_t kRecordBytes = 1 + kImageBytes;
 constexpr size_t kClasses = 10;
 constexpr size_t kMaxNameBytes = 64;
-constexpr size_t kMaxFileBytes = kRecordBytes * 1'000'000;
+static_assert(kMaxCifar10FileBytes == kRecordBytes * 1'000'000);
 constexpr size_t kMaxNamesFileBytes = 4096;
 constexpr const char* kNamesFile = "batches.meta.txt";
 constexpr std::string_view kBatchPrefix = "data_batch_", kBatchSuffix = ".bin";
@@ -112,7 +112,7 @@ std::vector<std::string> parse_cifar10_class_names(std::string_view text, const 
 }
 
 void append_cifar10_file(const DataSource& source, const std::string& file, Dataset& into) {
-  source.read(file, kMaxFileBytes, [&](std::span<const std::byte> bytes, const std::string& name) {
+  source.read(file, kMaxCifar10FileBytes, [&](std::span<const std::byte> bytes, const std::string& name) {
     append_cifar10_records(bytes, name, into);
   });
 }

@@ -16,6 +16,8 @@ namespace tempo::train {
 
 /// Where the test images are.
 inline constexpr const char* kCifar10TestFile = "test_batch.bin";
+/// Of one file: a million images.
+inline constexpr size_t kMaxCifar10FileBytes = size_t{3073} * 1'000'000;
 
 /// Training images: every data_batch_N.bin there is, by ascending N. Test images: test_batch.bin. Class names:
 /// batches.meta.txt if it is there, else the standard ten. Normalisation: the usual constants of the whole training

@@ -4,6 +4,7 @@
 
 #include "base/byte_reader.h"
 #include "base/file.h"
+#include "base/path.h"
 #include "seal/sealed_archive.h"
 #include "tempo/error.h"
 
@@ -20,7 +21,11 @@ class Folder : public DataSource {
   [[nodiscard]] std::string name() const override { return path_.string(); }
   [[nodiscard]] std::vector<std::string> files() const override {
     std::vector<std::string> found;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) found.push_back(entry.path().filename());
+    std::error_code error;
+    for (auto entry = std::filesystem::directory_iterator(path_, error); entry != std::filesystem::directory_iterator();
+         entry.increment(error))
+      found.push_back(entry->path().filename());
+    if (error) fail_at(path_, "read", error.value());
     return found;
   }
   void read(const std::string& file, size_t max_bytes, const Use& use) const override {

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/byte_reader.h"
+#include "base/path.h"
 #include "tempo/error.h"
 #include "train/formats/crc32c.h"
 
@@ -106,11 +107,9 @@ std::vector<std::byte> frame_record(const std::vector<std::byte>& payload) {
 TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step)
     : path_(folder /
             fmt::format("events.out.tfevents.{:010}.{}.tempo", static_cast<int64_t>(unix_seconds()), ::getpid())) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw RunError(fmt::format("{}: folder for metrics cannot be made: {}", folder.string(), error.message()));
+  make_folders(folder);
   file_.reset(std::fopen(path_.c_str(), "abe"));
-  if (!file_) throw RunError(fmt::format("{}: cannot be created: {}", path_.string(), std::strerror(errno)));
+  if (!file_) fail_at(path_, "created", errno);
   append(encode_version_event(unix_seconds()));
   append(encode_session_start_event(unix_seconds(), first_step));
   flush();

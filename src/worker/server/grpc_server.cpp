@@ -3,17 +3,17 @@
 #include <fmt/format.h>
 #include <grpcpp/health_check_service_interface.h>
 
-#include <atomic>
-#include <list>
 #include <mutex>
 #include <thread>
 
 #include "tempo/error.h"
+#include "wire/certificates.h"
 #include "wire/host_port.h"
 #include "wire/tls_folder.h"
 #include "worker/executor.h"
 #include "worker/server/grpc_server_stream.h"
 #include "worker/server/grpc_session.h"
+#include "worker/server/served_sessions.h"
 
 namespace tempo::worker {
 namespace {
@@ -49,7 +49,7 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
     {
       const std::lock_guard lock(mutex_);
       is_stopping_ = true;
-      for (Served& served : sessions_) served.session->stop();
+      sessions_.for_each([](GrpcSession& session) { session.stop(); });
     }
     end_sessions();  // nobody adds any more
     server_->Shutdown(std::chrono::system_clock::now() + kStopPatience);
@@ -58,12 +58,6 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
   [[nodiscard]] std::string address() const override { return address_; }
 
  private:
-  struct Served {
-    std::unique_ptr<GrpcSession> session;
-    std::atomic<bool> is_over = false;
-    std::thread thread;
-  };
-
   /// Limits of what any peer can make gRPC hold or do.
   void bound(grpc::ServerBuilder& builder) const {
     grpc::ResourceQuota quota("tempo-worker");
@@ -96,52 +90,35 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
   void begin_session(const std::shared_ptr<GrpcServerStream>& stream) try {
     const std::lock_guard lock(mutex_);
     if (is_stopping_) return stream->refuse(grpc::StatusCode::UNAVAILABLE, "the worker stops");
-    forget_finished();
-    if (sessions_.size() >= options_.max_sessions) {
+    if (sessions_.count() >= options_.max_sessions) {
       options_.monitor->session_refused("grpc");
       return stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED,
-                            fmt::format("it serves {} masters already", sessions_.size()));
+                            fmt::format("it serves {} masters already", sessions_.count()));
     }
-    std::list<Served> served(1);
-    served.front().session = std::make_unique<GrpcSession>(stream, options_);
-    served.front().thread = std::thread([&served = served.front()] {
-      served.session->run();
-      served.is_over = true;
-    });
-    sessions_.splice(sessions_.end(), served);  // keeps its address
+    sessions_.begin(std::make_unique<GrpcSession>(stream, options_));
   } catch (const std::exception&) {
     stream->refuse(grpc::StatusCode::RESOURCE_EXHAUSTED, "no thread for another master");
   }
 
   /// Those that have not finished in time, because their masters read nothing, are cut off.
   void end_sessions() {
-    const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
-    for (Served& served : sessions_) {
-      while (!served.is_over && std::chrono::steady_clock::now() < deadline)
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      if (!served.is_over) served.session->cut_off();
-      served.thread.join();
-    }
-  }
-
-  void forget_finished() {
-    sessions_.remove_if([](Served& served) {
-      if (!served.is_over) return false;
-      served.thread.join();
-      return true;
-    });
+    if (!sessions_.wait_until_over(std::chrono::steady_clock::now() + kStopPatience))
+      sessions_.for_each([](GrpcSession& session) { session.cut_off(); });
+    sessions_.join();
   }
 
   const ServerOptions options_;
   std::string address_;
   std::mutex mutex_;
   bool is_stopping_ = false;
-  std::list<Served> sessions_;
+  ServedSessions<GrpcSession> sessions_;
   std::unique_ptr<grpc::Server> server_;  // last: it calls the rest
 };
 
 std::shared_ptr<grpc::ServerCredentials> credentials_of(const std::string& folder) {
   const wire::TlsIdentity identity = wire::load_tls_identity(folder, "worker");
+  if (const std::string warning = wire::expiry_warning(identity, folder, "worker"); !warning.empty())
+    fmt::print(stderr, "{}\n", warning);
   wire::refuse_tls_before_1_3();
   grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   tls.pem_root_certs = identity.ca;

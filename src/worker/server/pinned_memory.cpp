@@ -1,11 +1,9 @@
 #include "worker/server/pinned_memory.h"
 
-#include <fmt/format.h>
-
-#include <cstdio>
-
 #ifdef TEMPO_CUDA
 #include <cuda_runtime_api.h>
+
+#include "observe/standard_streams.h"
 #endif
 
 namespace tempo::worker {
@@ -20,8 +18,8 @@ PinnedMemory::PinnedMemory(std::span<std::byte> memory, const std::string& devic
     return;
   }
   cudaGetLastError();  // or the next product would report it
-  fmt::print(stderr, "tempo-worker: a segment of {} bytes could not be pinned ({}): copies to {} are slower\n",
-             memory.size(), cudaGetErrorString(status), device);
+  observe::note("tempo-worker: a segment of {} bytes could not be pinned ({}): copies to {} are slower\n",
+                memory.size(), cudaGetErrorString(status), device);
 }
 
 PinnedMemory::~PinnedMemory() {

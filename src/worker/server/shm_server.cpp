@@ -1,19 +1,15 @@
 #include "worker/server/shm_server.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 
-#include <atomic>
-#include <cerrno>
-#include <list>
 #include <thread>
 
 #include "tempo/error.h"
+#include "wire/acceptor.h"
 #include "wire/shm_layout.h"
 #include "wire/shm_socket.h"
 #include "worker/executor.h"
+#include "worker/server/served_sessions.h"
 #include "worker/server/shm_session.h"
 
 namespace tempo::worker {
@@ -22,34 +18,20 @@ namespace {
 class ShmServer final : public Server {
  public:
   ShmServer(const std::string& name, const ServerOptions& options)
-      : name_(name),
-        options_(options),
-        listening_(wire::listen_shm(name)),
-        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        accepting_([this] { accept_masters(); }) {}
+      : name_(name), options_(options), acceptor_(wire::listen_shm(name)), accepting_([this] { accept_masters(); }) {}
 
   ~ShmServer() override {
-    eventfd_write(stop_.get(), 1);
+    acceptor_.stop();
     accepting_.join();
-    for (Served& served : sessions_) served.session->stop();
-    for (Served& served : sessions_) served.thread.join();
+    sessions_.for_each([](ShmSession& session) { session.stop(); });
   }
 
   [[nodiscard]] std::string address() const override { return "shm://" + name_; }
 
  private:
-  struct Served {
-    std::unique_ptr<ShmSession> session;
-    std::atomic<bool> is_over = false;
-    std::thread thread;
-  };
-
   void accept_masters() {
-    while (wait_for_master()) {
-      wire::UniqueDescriptor socket(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!socket) continue;
-      forget_finished();
-      if (sessions_.size() < options_.max_sessions)
+    while (wire::UniqueDescriptor socket = acceptor_.next()) {
+      if (sessions_.count() < options_.max_sessions)
         begin_session(std::move(socket));
       else
         refuse(socket);
@@ -58,44 +40,20 @@ class ShmServer final : public Server {
 
   void refuse(const wire::UniqueDescriptor& socket) {
     options_.monitor->session_refused("shm");
-    wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.size()));
-  }
-
-  /// False when the server stops.
-  bool wait_for_master() {
-    pollfd events[] = {{.fd = listening_.get(), .events = POLLIN, .revents = 0},
-                       {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
-    while (poll(events, 2, -1) < 0 && errno == EINTR) {
-    }
-    return events[1].revents == 0;
+    wire::send_shm_refusal(socket, fmt::format("it serves {} masters already", sessions_.count()));
   }
 
   /// Whatever goes wrong here concerns one master, which sees the connection close.
   void begin_session(wire::UniqueDescriptor socket) try {
-    auto session = std::make_unique<ShmSession>(std::move(socket), options_);
-    std::list<Served> served(1);
-    served.front().session = std::move(session);
-    served.front().thread = std::thread([&served = served.front()] {
-      served.session->run();
-      served.is_over = true;
-    });
-    sessions_.splice(sessions_.end(), served);  // keeps its address
+    sessions_.begin(std::make_unique<ShmSession>(std::move(socket), options_));
   } catch (const std::exception&) {
-  }
-
-  void forget_finished() {
-    sessions_.remove_if([](Served& served) {
-      if (!served.is_over) return false;
-      served.thread.join();
-      return true;
-    });
   }
 
   const std::string name_;
   const ServerOptions options_;
-  wire::UniqueDescriptor listening_, stop_;
-  std::list<Served> sessions_;  // of the accepting thread, until it has ended
-  std::thread accepting_;       // last: it uses everything above
+  wire::Acceptor acceptor_;
+  ServedSessions<ShmSession> sessions_;
+  std::thread accepting_;  // last: it uses everything above
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "worker/server/shm_session.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include "wire/shm_area.h"
 #include "worker/executor.h"
 #include "worker/server/pinned_memory.h"
+#include "worker/server/process_memory.h"
 
 namespace tempo::worker {
 
@@ -25,10 +25,6 @@ constexpr milliseconds kReleasePatience{5'000};  // for a master that holds all 
 constexpr milliseconds kReadPatience{30'000};    // for a master that reads nothing: its session ends then
 constexpr milliseconds kGoodbyePatience{100};
 constexpr milliseconds kForever{-1};
-
-uint64_t machine_memory() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
 
 }  // namespace
 

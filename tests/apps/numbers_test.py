@@ -1,0 +1,46 @@
+"""Every option that is a number, of every program: one decimal number in a range, or one clear line and exit code 2.
+The options are those that --help gives a type INT, UINT or FLOAT, so a new one is found. Those of `tempo train` are
+fields of one table, which tests/train/config_test.cpp goes through.
+
+usage: numbers_test.py TEMPO TEMPO_WORKER [TEMPO_AUDIT] [TEMPO_BENCH]
+"""
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+from start_once import START_ONCE
+
+COMMANDS = {"tempo": [["plan"], ["keygen"], ["seal"], ["unseal"], ["serve"]], "tempo-worker": [[]],
+            "tempo-audit": [["run"], ["detect"]], "tempo-bench": [["train"], ["plain"]]}
+BAD = ["-5", "nan", "1e999", "0x10", " 5", "5x"]
+OPTION = re.compile(r"^\s+(?:-\w,)?(--[\w-]+) (?:INT|UINT|FLOAT)\b", re.MULTILINE)
+PROGRAMS = [program for program in sys.argv[1:] if program]
+
+
+def run(*words):
+    return subprocess.run(words, capture_output=True, text=True, env={**os.environ, **START_ONCE}, timeout=120, check=False)
+
+
+class Numbers(unittest.TestCase):
+    def test_a_number_is_decimal_and_in_its_range(self):
+        for program in PROGRAMS:
+            for command in COMMANDS[os.path.basename(program)]:
+                for option in OPTION.findall(run(program, *command, "--help").stdout):
+                    for bad in BAD:
+                        with self.subTest(program=os.path.basename(program), command=command, option=option, bad=bad):
+                            done = run(program, *command, f"{option}={bad}")
+                            self.assertEqual(done.returncode, 2, done.stderr)
+                            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                            self.assertIn(option, done.stderr)
+                            self.assertIn(f'got "{bad}", expected', done.stderr)
+
+    def test_options_are_found(self):
+        self.assertLessEqual({"--worker-gflops", "--tee-gflops", "--link-gbytes"},
+                             set(OPTION.findall(run(PROGRAMS[0], "plan", "--help").stdout)))
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = []
+    unittest.main(verbosity=1)

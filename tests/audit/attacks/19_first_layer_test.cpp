@@ -1,0 +1,57 @@
+#include <gtest/gtest.h>
+
+#include "audit/attacks/attacks.h"
+#include "audit/finding_of.h"
+#include "audit/small_network.h"
+
+namespace tempo::audit {
+namespace {
+
+using testing::finding_of;
+using testing::run_checked;
+using testing::SmallNetwork;
+
+constexpr BlindingOptions kSigned{.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal};
+constexpr BlindingOptions kRotated{.protection = Protection::kRotated};
+
+TEST(FirstLayer, RecoversPicturesAndKernelsWhereRowsAreMovedAndScaled) {
+  for (const int64_t tile : {1, 4, 0}) {
+    SCOPED_TRACE(tile);
+    SmallNetwork network({.images = 12, .tile = tile}, kSigned);
+    const auto findings = run_checked(kFirstLayer, network.layer(0));
+    EXPECT_GE(finding_of(findings, "images, colours known").score, 0.95);
+    EXPECT_TRUE(finding_of(findings, "images, colours known").given_truth);
+    EXPECT_GE(finding_of(findings, "kernels").score, 0.99);
+    EXPECT_FALSE(finding_of(findings, "colours matched").given_truth);
+  }
+}
+
+TEST(FirstLayer, RecoversNothingWhereRowsAreMixed) {
+  for (const int64_t tile : {1, 4, 0}) {
+    SmallNetwork network({.images = 12, .tile = tile}, kRotated);
+    for (const Finding& f : run_checked(kFirstLayer, network.layer(0)))
+      EXPECT_FALSE(f.beats_chance()) << f.target << ": " << f.score << " " << f.note;
+  }
+}
+
+TEST(FirstLayer, SaysWhereItHasNothingToWorkOn) {
+  SmallNetwork network({.tile = 4}, kSigned);
+  EXPECT_FALSE(finding_of(run_checked(kFirstLayer, network.layer(1)), "kernels").applicable);
+  network.layer(0).knowledge.images = {};
+  EXPECT_FALSE(finding_of(run_checked(kFirstLayer, network.layer(0)), "kernels").applicable);
+}
+
+TEST(StolenNetwork, LinksTheWholeNetworkWhereRowsAreMovedAndScaled) {
+  SmallNetwork network({.tile = 4}, kSigned);
+  const auto findings = run_checked(kStolenNetwork, network.layer(0));
+  EXPECT_GE(findings.front().score, 0.95);
+  EXPECT_FALSE(run_checked(kStolenNetwork, network.layer(1)).front().applicable);
+}
+
+TEST(StolenNetwork, LinksNothingWhereRowsAreMixed) {
+  SmallNetwork network({.tile = 4}, kRotated);
+  EXPECT_FALSE(run_checked(kStolenNetwork, network.layer(0)).front().beats_chance());
+}
+
+}  // namespace
+}  // namespace tempo::audit
