@@ -253,13 +253,13 @@ Options parse(int argc, char** argv) {
       ->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--steps", options.steps, "steps of a run")->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--warm-up", options.warm_up, "steps of a run that are not counted")
-      ->check(apps::Number::real(0, 1e9));
+      ->check(apps::Number::whole(0, 1 << 30));
   app.add_option("--rounds", options.rounds, "runs of each setting")->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--tee-threads", options.threads, "threads of the master")->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--local-threads", options.local_threads, "of the setting `local`, which shares its CPUs with nobody")
       ->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--time-limit", options.time_limit, "seconds, after which no other run is begun; 0: none")
-      ->check(apps::Number::real(0, 1e9));
+      ->check(apps::Number::whole(0, 1 << 30));
   app.add_option("--data", options.data, "synthetic, or a folder");
   app.add_option("--worker-device", options.device, "cpu or cuda:N");
   app.add_option("--apps", options.apps, "folder of tempo and tempo-worker");
