@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/text.h"
 #include "benches.h"
 #include "observe/standard_streams.h"
 #include "tempo/error.h"
@@ -29,10 +30,11 @@ bool is_measurement(const std::string& field) {
 
 Values read(const std::string& file) {
   std::map<std::string, std::map<std::string, std::vector<double>>> all;
-  std::ifstream in(file);
-  if (!in) throw InputError(fmt::format("compare: cannot read {}", file));
+  constexpr size_t kMaxBytes = size_t{1} << 28;
+  const std::string text = read_text_file(file, kMaxBytes);
+  check_text(text, file);
   try {
-    const Json results = Json::parse(in);
+    const Json results = Json::parse(text);
     for (const Json& run : results.at("benchmarks")) {
       if (run.value("run_type", "") != "iteration" || run.value("error_occurred", false)) continue;
       for (const auto& [field, value] : run.items())

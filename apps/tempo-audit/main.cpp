@@ -160,18 +160,18 @@ void add_run(CLI::App& app, const std::string& command_line) {
   command->add_option("--data", o.data, "CIFAR-10 folder or synthetic")->type_name("DIR");
   command->add_option("--model", o.victim.model, "victim's network");
   command->add_option("--train-steps", o.victim.steps, "steps that the victim is trained")
-      ->check(CLI::Range(1, 1 << 30));
-  command->add_option("--batch-size", o.victim.batch_size, "images a step")->check(CLI::Range(2, 1 << 16));
+      ->check(Number::whole(1, 1 << 30));
+  command->add_option("--batch-size", o.victim.batch_size, "images a step")->check(Number::whole(2, 1 << 16));
   command->add_option("--victim", o.victim_file, "safetensors of a trained victim, instead of training one");
   command->add_option("--reference", o.reference_file, "safetensors of the attacker's own model, likewise");
-  command->add_option("--steps", o.recording.steps, "steps to record")->check(CLI::Range(2, 100'000));
+  command->add_option("--steps", o.recording.steps, "steps to record")->check(Number::whole(2, 100'000));
   command->add_option("--setting", flags->setting_names, "only these; tempo-audit settings lists them")
       ->type_name("NAME");
   command->add_option("--add-setting", flags->added_settings, "another one: \"NAME: conv-tile=2 row-rounds=6\"");
   command->add_option("--layer", o.layers, "layers to attack; default: six of them")->type_name("NAME");
-  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(CLI::Range(1, 20));
+  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(Number::whole(1, 20));
   command->add_option("--patience", o.patience, "time that attacks may trade for success; 1 is about a second each")
-      ->check(CLI::Range(0.01, 10'000.0));
+      ->check(Number::real(0.01, 10'000));
   command->add_option("--steal", o.steal_settings, "settings whose recovered weights start a surrogate");
   command->add_flag("--no-surrogates", flags->no_surrogates, "leave model stealing out");
   command->add_flag("--no-tampering", flags->no_tampering, "leave the worker that adds errors out");
@@ -208,10 +208,10 @@ void add_detect(CLI::App& app) {
   auto* command = app.add_subcommand("detect", "How often the integrity checks find a worker's lies");
   auto options = std::make_shared<audit::DetectionOptions>();
   auto out = std::make_shared<std::string>();
-  command->add_option("--trials", options->trials, "of every lie, on every layer")->check(CLI::Range(0, 1 << 30));
+  command->add_option("--trials", options->trials, "of every lie, on every layer")->check(Number::whole(0, 1 << 30));
   command->add_option("--honest", options->honest, "checks of honest results, in all")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
-  command->add_option("--seed", options->seed, "of operands and lies");
+      ->check(Number::whole(0, int64_t{1} << 40));
+  command->add_option("--seed", options->seed, "of operands and lies")->check(Number::whole(0, INT64_MAX));
   command->add_option("--out", *out, "Markdown file to write; default: print")->type_name("FILE");
   command->callback([options, out] {
     options->progress = [](const std::string& what) { observe::note("{}\n", what); };

@@ -122,12 +122,13 @@ int main(int argc, char** argv) {
   app.add_option("--tls", flags.options.tls_folder, "folder of certificates for grpc://, from tempo keygen --tls")
       ->type_name("DIR");
   app.add_option("--threads", flags.options.threads, "of one product on the CPU; 0: all cores")
-      ->check(CLI::Range(0, 1024));
+      ->check(apps::Number::whole(0, 1024));
   app.add_option("--memory-limit", flags.memory_limit, "GiB of operands that one master may store; 0: no limit")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(apps::Number::real(0, 1e6));
   app.add_option("--segment", flags.segment, "GiB of shared memory for each master of shm://; 0: the default")
-      ->check(CLI::Range(0.0, 1e4));
-  app.add_option("--max-sessions", flags.options.max_sessions, "masters at the same time")->check(CLI::Range(1, 1024));
+      ->check(apps::Number::real(0, 1e4));
+  app.add_option("--max-sessions", flags.options.max_sessions, "masters at the same time")
+      ->check(apps::Number::whole(1, 1024));
   app.add_option(
          "--metrics", flags.metrics,
          "serve Prometheus metrics at http://HOST:PORT/metrics, in plain, to whoever reaches it: localhost or a "
@@ -145,7 +146,7 @@ int main(int argc, char** argv) {
                  "repeat; without one: only this machine's loopback addresses")
       ->type_name("HOST");
   app.add_option("--collective-timeout", flags.collective_timeout, "seconds to wait for the other workers of a sum")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(apps::Number::real(0.1, 3600))
       ->capture_default_str();
   app.callback([&flags] { apps::run(flags); });
   return apps::run_program(app, argc, argv);

@@ -13,12 +13,14 @@
 #include "base/file.h"
 #include "base/folder_lock.h"
 #include "base/path.h"
+#include "base/text.h"
 #include "commands.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
 #include "seal/sealed_file.h"
 #include "service/client.h"
+#include "service/job_config.h"
 #include "tempo/error.h"
 #include "train/config.h"
 
@@ -131,13 +133,14 @@ std::string job_toml(const SubmitFlags& flags) {
   train::apply_settings(config, settings, "--");  // a bad value is refused here, not there
   std::string toml;
   for (const train::Field& field : train::fields()) {
-    if (!settings.contains(field.name)) continue;
-    RunConfig one;
-    train::apply_settings(one, {{field.name, settings.at(field.name)}}, "--");
-    const std::string all = train::to_toml(one);
-    const std::string start = field.name + " = ";
-    const size_t begin = all.starts_with(start) ? 0 : all.find("\n" + start) + 1;
-    toml += all.substr(begin, all.find('\n', begin) + 1 - begin);
+    const auto given = settings.find(field.name);
+    if (given == settings.end()) continue;
+    if (service::is_for_the_service(field.name))
+      throw InputError(fmt::format("--{}: is for the service to decide, expected it not to be set", field.name));
+    if (given->second.empty())
+      throw InputError(
+          fmt::format("--{}: got \"\", expected a value; leave it out for the service's default", field.name));
+    toml += train::toml_line(field, config);
   }
   return toml;
 }
@@ -149,6 +152,7 @@ service::RememberedJob new_job(SubmitFlags& flags, const SecretKey& key) {
   uint64_t bytes = 0;
   if (!flags.data.empty() && flags.data != "synthetic") {
     job.archive = std::filesystem::absolute(flags.data).string();
+    check_text(job.archive, "--data");  // it is remembered as JSON
     job.archive_id = attest::digest_from_hex<16>(seal::SealedArchive(flags.data, key).id(), "archive");
     bytes = std::filesystem::file_size(flags.data);
   }

@@ -10,6 +10,7 @@
 
 #include "base/progress_line.h"
 #include "commands.h"
+#include "common/program.h"
 #include "observe/standard_streams.h"
 #include "seal/archive_folder.h"
 #include "seal/key_file.h"
@@ -25,7 +26,7 @@ struct SealFlags {
     command.add_option("--key", key, "key file, from tempo keygen --out")->required()->type_name("FILE");
     command.add_option("--in", in, in_help)->required()->type_name("PATH");
     command.add_option("--out", out, out_help)->required()->type_name(out_type);
-    command.add_option("--threads", threads, "0: all cores")->check(CLI::Range(0, 1024));
+    command.add_option("--threads", threads, "0: all cores")->check(Number::whole(0, 1024));
   }
   [[nodiscard]] int thread_count() const {
     return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));

@@ -9,7 +9,9 @@
 
 #include "attest/source.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "commands.h"
+#include "common/program.h"
 #include "observe/standard_streams.h"
 #include "service/server.h"
 #include "tempo/run.h"
@@ -42,16 +44,26 @@ struct ServeFlags {
     command.add_option("--workers", base.workers, "workers of all jobs, as for train")->capture_default_str();
     command.add_option("--tls", base.tls, "folder of certificates for grpc:// workers")->type_name("DIR");
     command.add_option("--worker-timeout", base.worker_timeout, "seconds; a worker whose reply takes longer is lost")
+        ->check(Number::whole(1, 1 << 20))
         ->capture_default_str();
     command.add_option("--worker-wait", base.worker_wait, "seconds to wait for a worker where none is left")
+        ->check(Number::whole(0, 1 << 20))
         ->capture_default_str();
-    command.add_option("--tee-threads", base.tee_threads, "threads of a job; 0: all cores")->capture_default_str();
+    command.add_option("--tee-threads", base.tee_threads, "threads of a job; 0: all cores")
+        ->check(Number::whole(0, 1024))
+        ->capture_default_str();
     command.add_option("--max-upload", max_upload_mb, "largest sealed data set, MiB")
-        ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 30))
+        ->check(Number::whole(1, int64_t{1} << 30))
         ->capture_default_str();
-    command.add_option("--max-jobs", options.store.jobs, "of all clients together")->capture_default_str();
-    command.add_option("--max-jobs-per-client", options.store.jobs_per_client, "of one client")->capture_default_str();
-    command.add_option("--max-connections", options.listener.connections, "at once")->capture_default_str();
+    command.add_option("--max-jobs", options.store.jobs, "of all clients together")
+        ->check(Number::whole(1, 1 << 20))
+        ->capture_default_str();
+    command.add_option("--max-jobs-per-client", options.store.jobs_per_client, "of one client")
+        ->check(Number::whole(1, 1 << 20))
+        ->capture_default_str();
+    command.add_option("--max-connections", options.listener.connections, "at once")
+        ->check(Number::whole(1, 1 << 16))
+        ->capture_default_str();
     command.add_option("--log", log, "append log lines, JSON objects, to FILE; -: to standard error")
         ->type_name("FILE");
   }
@@ -60,6 +72,8 @@ struct ServeFlags {
 void serve(ServeFlags& flags) {
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
+  check_text(flags.options.base.workers, "--workers");
+  check_text(flags.options.base.tls, "--tls");
   flags.options.listen = wire::parse_host_port(flags.listen);
   flags.options.state = flags.state;
   flags.options.store.archive_bytes = flags.max_upload_mb << 20;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "common/program.h"
 #include "observe/standard_streams.h"
 #include "tempo/run.h"
 #include "train/config.h"
@@ -77,10 +78,16 @@ void add_plan(CLI::App& app) {
   auto* command = app.add_subcommand("plan", "Print which layers would be offloaded, and what a step would cost");
   auto flags = std::make_shared<RunFlags>();
   auto rates = std::make_shared<PlanRates>();
+  const Number rate = Number::real(0, 1e9);
   flags->add_to(*command);
-  command->add_option("--worker-gflops", rates->worker_gflops, "speed of the workers together");
-  command->add_option("--tee-gflops", rates->tee_gflops, "speed of one core of the TEE");
-  command->add_option("--link-gbytes", rates->link_gbytes_per_second, "link to the workers, GB/s each way");
+  command->add_option("--worker-gflops", rates->worker_gflops, "speed of the workers together; 0: the built-in figure")
+      ->check(rate);
+  command->add_option("--tee-gflops", rates->tee_gflops, "speed of one core of the TEE; 0: the built-in figure")
+      ->check(rate);
+  command
+      ->add_option("--link-gbytes", rates->link_gbytes_per_second,
+                   "link to the workers, GB/s each way; 0: the built-in figure")
+      ->check(rate);
   command->callback([flags, rates] { observe::print_text(plan_run(flags->to_config(), *rates)); });
 }
 

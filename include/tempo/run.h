@@ -86,8 +86,9 @@ struct RunSummary {
   double peak_resident_bytes = 0;
   double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, verify_seconds = 0,
          wait_seconds = 0;  ///< wall, training steps of this process
-  double final_train_loss = 0, test_accuracy = 0;
-  std::vector<double> losses;  ///< of every step of this process; in metrics.jsonl, not in summary.json
+  double final_train_loss = 0;
+  std::optional<double> test_accuracy;  ///< of the last evaluation of this process; unset if there was none
+  std::vector<double> losses;           ///< of every step of this process; in metrics.jsonl, not in summary.json
 };
 
 /// Keeps what a run leaves behind, for a caller that may have nothing in plain on a disk and must know which checkpoint

@@ -96,7 +96,7 @@ std::vector<TamperingResult> measure_tampering(const VictimOptions& options, con
     for (size_t i = summary.losses.size() - tail; i < summary.losses.size(); ++i) loss += summary.losses[i];
     results.push_back({.relative_error = error,
                        .final_loss = loss / static_cast<double>(tail),
-                       .test_accuracy = summary.test_accuracy,
+                       .test_accuracy = summary.test_accuracy.value_or(0),
                        .is_refused = is_refused(options, start, data, setting, steps, root, error)});
   }
   return results;

@@ -119,7 +119,7 @@ Operand grey_levels(const train::Dataset& images) {
 
 std::shared_ptr<nn::Model> make_loaded_model(const nn::ModelOptions& options, const State& state) {
   auto model = nn::make_model(options);
-  train::load_state(*model, state, "", "audit");
+  train::load_weights(*model, state, "audit");
   return model;
 }
 

@@ -7,6 +7,7 @@
 #include "attest/types.h"
 #include "base/file.h"
 #include "base/path.h"
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::service {
@@ -26,7 +27,9 @@ RememberedJob ClientJobs::load(const JobId& job) const {
     throw InputError(
         fmt::format("{}: not there; expected a job that was submitted with this --client-state", path.string()));
   try {
-    const Json json = Json::parse(read_text_file(path, kMaxFileBytes));
+    const std::string text = read_text_file(path, kMaxFileBytes);
+    check_text(text, path.string());
+    const Json json = Json::parse(text);
     return {.job = parse_job_id(json.at("job").get<std::string>()),
             .server = json.at("server").get<std::string>(),
             .counter = json.at("counter").get<uint64_t>(),

@@ -15,13 +15,19 @@ const std::set<std::string, std::less<>> kOfTheService = {"data-key",       "out
                                                           "worker-timeout", "key",        "log",  "metrics", "resume",
                                                           "worker-wait",    "tee-threads"};
 
+}  // namespace
+
+bool is_for_the_service(std::string_view name) { return kOfTheService.contains(name); }
+
+namespace {
+
 train::Settings settings_of(const std::string& toml) {
   if (toml.size() > kMaxJobConfigBytes)
     throw InputError(
         fmt::format("job: {} bytes of configuration, expected at most {}", toml.size(), kMaxJobConfigBytes));
   train::Settings settings = train::parse_settings(toml, "job");
   for (const auto& [name, value] : settings)
-    if (kOfTheService.contains(name))
+    if (is_for_the_service(name))
       throw InputError(fmt::format("job: {} is for the service to decide, expected it not to be set", name));
   if (const auto data = settings.find("data"); data != settings.end() && data->second != "synthetic")
     throw InputError("job: data names a place, expected synthetic, or an archive that is uploaded");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "tempo/run.h"
 
@@ -11,6 +12,9 @@ namespace tempo::service {
 /// @param toml from a client. @param archive_bytes 0: the job must ask for generated images.
 /// @throws InputError for bad TOML, unknown keys, and keys that name files, addresses or threads of the service.
 void check_job_settings(const std::string& toml, uint64_t archive_bytes);
+
+/// Whether a setting names files, addresses or threads of the service.
+bool is_for_the_service(std::string_view name);
 
 /// The client's settings over the service's own (workers, tls, threads, waits), resolved. @throws InputError as above
 RunConfig job_run_config(const std::string& toml, const RunConfig& base);

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/path.h"
+#include "base/text.h"
 #include "tempo/error.h"
 #include "wire/descriptor.h"
 
@@ -64,10 +65,12 @@ UniqueKey read_key(const std::filesystem::path& path) {
   if ((status.st_mode & 077) != 0)
     throw InputError(fmt::format("{}: group or others may use this key, expected mode 0600", path.string()));
   std::string text = read_text_file(path, kMaxKeyFileBytes);
+  const bool is_text = !find_non_text(text);
   const UniqueBio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
   UniqueKey key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr) : nullptr);
   sodium_memzero(text.data(), text.size());
-  if (!is_p256(key.get())) throw InputError(fmt::format("{}: expected a private key on P-256, as PEM", path.string()));
+  if (!is_text || !is_p256(key.get()))
+    throw InputError(fmt::format("{}: expected a private key on P-256, as PEM", path.string()));
   return key;
 }
 

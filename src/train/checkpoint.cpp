@@ -22,8 +22,8 @@ struct Dtype {
   const char* name;
   at::ScalarType type;
 };
-constexpr Dtype kDtypes[] = {{"F32", at::kFloat}, {"F64", at::kDouble},    {"I64", at::kLong},
-                             {"U8", at::kByte},   {"BF16", at::kBFloat16}, {"BOOL", at::kBool}};
+constexpr Dtype kDtypes[] = {{"F32", at::kFloat},     {"F64", at::kDouble}, {"I64", at::kLong}, {"U8", at::kByte},
+                             {"BF16", at::kBFloat16}, {"F16", at::kHalf},   {"BOOL", at::kBool}};
 
 /// Row-major copies of tensors, and the entries that show them.
 class Entries {
@@ -176,12 +176,23 @@ void load_state(nn::Model& model, const std::map<std::string, torch::Tensor>& te
     if (found->second.sizes() != target.sizes())
       throw InputError(fmt::format("{}: tensor {} is [{}], expected [{}]", source, name,
                                    fmt::join(found->second.sizes(), ", "), fmt::join(target.sizes(), ", ")));
+    if (found->second.is_floating_point() != target.is_floating_point())
+      throw InputError(fmt::format("{}: tensor {} is {}, expected {}", source, name,
+                                   c10::toString(found->second.scalar_type()),
+                                   target.is_floating_point() ? "floating-point numbers" : "whole numbers"));
   }
   for (const auto& item : tensors)
     if (item.first.starts_with(prefix) && !state.contains(item.first.substr(prefix.size())))
       throw InputError(fmt::format("{}: tensor \"{}\" is not one of the model's", source, item.first));
   const torch::NoGradGuard no_grad;
   for (auto& [name, target] : state) target.copy_(tensors.at(prefix + name));
+}
+
+void load_weights(nn::Model& model, std::map<std::string, torch::Tensor> tensors, const std::string& source) {
+  constexpr std::string_view kBatches = "num_batches_tracked";
+  for (const auto& item : model.named_buffers())
+    if (item.key().ends_with(kBatches)) tensors.try_emplace(item.key(), torch::zeros_like(item.value()));
+  load_state(model, tensors, "", source);
 }
 
 void restore_model(nn::Model& model, const Checkpoint& checkpoint, const std::string& source) {

@@ -19,7 +19,7 @@ struct Checkpoint {
   std::string config;       ///< `to_toml(RunConfig)`: what resuming goes by; config.toml is for people to read
   std::string class_names;  ///< newline-separated
   std::map<std::string, torch::Tensor> tensors;
-  std::map<std::string, int64_t> numbers;  ///< "resident.LAYER.epoch", "optimiser.steps"
+  std::map<std::string, int64_t> numbers;  ///< "resident.LAYER.epoch", "optimiser.steps", those below
   SecretKey root;                          ///< initial weights and data order follow from it
   SecretKey master;                        ///< blinding keys follow from it
 };
@@ -28,6 +28,11 @@ struct Checkpoint {
 /// again: after anything else, steps beyond this one may have met their keys already, with operands that a worker's
 /// replies could have changed.
 inline constexpr const char* kCleanStop = "clean_stop";
+
+/// In `numbers`: passes over the training images that are finished, and images of the next one that have been seen. A
+/// checkpoint without them was made under one batch size throughout: then they follow from `step`.
+inline constexpr const char* kEpoch = "epoch";
+inline constexpr const char* kPosition = "position";
 
 /// Where a run directory keeps its checkpoint.
 std::filesystem::path checkpoint_path(const std::filesystem::path& run);
@@ -43,6 +48,10 @@ void restore_model(nn::Model& model, const Checkpoint& checkpoint, const std::st
 /// Copies tensors by name into the model, with the same checks. `prefix` stands before every name in `tensors`.
 void load_state(nn::Model& model, const std::map<std::string, torch::Tensor>& tensors, const std::string& prefix,
                 const std::string& source);
+
+/// The same for weights that another program wrote: those of older versions of PyTorch have no `num_batches_tracked`,
+/// which is then 0. Numbers of 16 bits are widened.
+void load_weights(nn::Model& model, std::map<std::string, torch::Tensor> tensors, const std::string& source);
 
 /// Parameters and buffers by name.
 std::map<std::string, torch::Tensor> state_of(const nn::Model& model);

@@ -5,11 +5,10 @@
 
 #include <toml++/toml.h>
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <thread>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "integrity/policy.h"
 #include "tempo/error.h"
 
@@ -54,19 +53,16 @@ std::string name_of(const Choices<Enum>& choices, Enum value) {
 }
 
 int64_t parse_integer(const std::string& field, const std::string& text, int64_t low, int64_t high) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high)
+  const auto value = parse_decimal(text);
+  if (!value || *value < low || *value > high)
     refuse(field, text, fmt::format("a whole number from {} to {}", low, high));
-  return value;
+  return *value;
 }
 
 double parse_number(const std::string& field, const std::string& text, double low, double high) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value >= low && value <= high))
-    refuse(field, text, fmt::format("a number from {} to {}", low, high));
-  return value;
+  const auto value = parse_real(text);
+  if (!value || *value < low || *value > high) refuse(field, text, fmt::format("a number from {} to {}", low, high));
+  return *value;
 }
 
 bool parse_boolean(const std::string& field, const std::string& text) {
@@ -80,7 +76,11 @@ class Table {
  public:
   template <typename Member>
   void text(const char* name, Member member, const char* help) {
-    fields.push_back({name, help, false, true, [member](RunConfig& c, const std::string& v) { member(c) = v; },
+    fields.push_back({name, help, false, true,
+                      [=](RunConfig& c, const std::string& v) {
+                        check_text(v, name);
+                        member(c) = v;
+                      },
                       [member](const RunConfig& c) { return member(const_cast<RunConfig&>(c)); }});
   }
   template <typename Member>
@@ -237,6 +237,7 @@ Settings read_settings(const std::filesystem::path& file) {
 }
 
 Settings parse_settings(const std::string& toml, const std::string& source) {
+  check_text(toml, source);
   Settings settings;
   toml::table table;
   try {
@@ -267,25 +268,26 @@ void apply_settings(RunConfig& config, const Settings& settings, const std::stri
   }
 }
 
+std::string toml_line(const Field& field, const RunConfig& config) {
+  const std::string value = field.get(config);
+  if (value.empty()) return {};
+  const bool is_named_zero = value == "full" || value == "auto";
+  if (!field.is_text && !is_named_zero) return fmt::format("{} = {}\n", field.name, value);
+  std::ostringstream quoted;
+  const toml::value<std::string> text(value);
+  quoted << toml::toml_formatter(text, toml::format_flags::allow_literal_strings);  // a line end is escaped
+  return fmt::format("{} = {}\n", field.name, quoted.str());
+}
+
 std::string to_toml(const RunConfig& config) {
   std::string out;
-  for (const Field& field : fields()) {
-    const std::string value = field.get(config);
-    if (value.empty()) continue;
-    const bool is_named_zero = value == "full" || value == "auto";
-    if (field.is_text || is_named_zero)
-      out += fmt::format("{} = {}\n", field.name, [&] {
-        std::ostringstream quoted;
-        quoted << toml::value<std::string>(value);
-        return quoted.str();
-      }());
-    else
-      out += fmt::format("{} = {}\n", field.name, value);
-  }
+  for (const Field& field : fields()) out += toml_line(field, config);
   return out;
 }
 
 void resolve(RunConfig& config) {
+  for (const Field& field : fields())
+    if (field.is_text) check_text(field.get(config), field.name);
   const bool is_offloaded = config.workers != "local";
   if (is_offloaded && config.blinding.protection == Protection::kNone && !config.allow_unprotected)
     throw InputError(

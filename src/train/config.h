@@ -31,7 +31,10 @@ Settings parse_settings(const std::string& toml, const std::string& source);
 Settings read_settings(const std::filesystem::path& file);
 /// @throws InputError for a bad value. `origin` starts the message: "--lr", "a.toml: lr".
 void apply_settings(RunConfig& config, const Settings& settings, const std::string& origin);
+/// One line a setting; those that are unset are left out. Reading it gives the same settings.
 std::string to_toml(const RunConfig& config);
+/// The line of one setting, with its end; "" if it is unset.
+std::string toml_line(const Field& field, const RunConfig& config);
 
 /// Checks everything that can be checked without data or model, and fills in what depends on other settings
 /// (weights, tee-threads). @throws InputError

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/path.h"
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::train {
@@ -27,7 +28,8 @@ void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
   std::string kept, text;
   while (std::getline(in, text)) {
     const Json line = Json::parse(text, nullptr, false);
-    const bool is_ours = line.is_object() && line.contains("step") && line["step"].is_number_integer();
+    const bool is_ours =
+        !find_non_text(text) && line.is_object() && line.contains("step") && line["step"].is_number_integer();
     if (!is_ours || line["step"].get<int64_t>() > last_step) break;
     kept += text + "\n";
   }
@@ -40,7 +42,7 @@ void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
 }  // namespace
 
 RunLog::RunLog(const std::filesystem::path& run, int64_t first_step)
-    : path_(run / "metrics.jsonl"), events_(run / "tensorboard") {
+    : path_(run / "metrics.jsonl"), events_(std::in_place, run / "tensorboard", first_step + 1) {
   cut_metrics(path_, first_step);
   file_.reset(std::fopen(path_.c_str(), "a"));
   if (!file_) fail_at(path_, "opened for appending", errno);
@@ -117,7 +119,7 @@ std::string to_json(const RunSummary& s) {
                     {"verify", s.verify_seconds},
                     {"wait_for_workers", s.wait_seconds}}},
                   {"final_train_loss", s.final_train_loss},
-                  {"test_accuracy", s.test_accuracy}};
+                  {"test_accuracy", s.test_accuracy ? Json(*s.test_accuracy) : Json()}};
   return json.dump(2) + "\n";
 }
 
@@ -128,9 +130,10 @@ void write_summary(const RunSummary& summary, const std::filesystem::path& run) 
 }
 
 std::string to_text(const RunSummary& s) {
-  std::string text = fmt::format("{} on {}: {} steps, train loss {:.4f}, test accuracy {:.2f}%\n", s.model,
+  const std::string accuracy = s.test_accuracy ? fmt::format("{:.2f}%", 100 * *s.test_accuracy) : "not measured";
+  std::string text = fmt::format("{} on {}: {} steps, train loss {:.4f}, test accuracy {}\n", s.model,
                                  s.workers == "local" ? "local (wholly in the TEE)" : s.workers, s.steps,
-                                 s.final_train_loss, 100 * s.test_accuracy);
+                                 s.final_train_loss, accuracy);
   text += fmt::format("{:.0f} samples/s, {:.4f} s a step, {:.5f} TEE CPU seconds a sample\n", s.samples_per_second,
                       s.step_seconds_median, s.tee_cpu_seconds_per_sample);
   if (s.offloaded_layers > 0)

@@ -79,10 +79,23 @@ nn::ModelOptions model_options(const RunConfig& config, const Dataset& dataset) 
 }
 
 void refuse_occupied(const fs::path& out) {
-  for (const char* name : {"checkpoint.tempo", "summary.json", "metrics.jsonl"})
-    if (is_there(out / name))
-      throw InputError(fmt::format("{}: already holds a run ({}), expected an empty folder, or --resume {}",
-                                   out.string(), name, out.string()));
+  for (const char* name : {"checkpoint.tempo", "summary.json", "metrics.jsonl"}) {
+    if (!is_there(out / name)) continue;
+    const std::string instead = is_there(checkpoint_path(out))
+                                    ? fmt::format("or --resume {}", out.string())
+                                    : "which this is once what that run left is removed: it ended before its first "
+                                      "checkpoint, and cannot be resumed";
+    throw InputError(
+        fmt::format("{}: already holds a run ({}), expected an empty folder, {}", out.string(), name, instead));
+  }
+}
+
+void refuse_without_checkpoint(const fs::path& run) {
+  if (is_there(run) && !is_there(checkpoint_path(run)))
+    throw InputError(fmt::format(
+        "{}: has no checkpoint.tempo, so there is nothing to go on from; start anew with tempo train --out, and have "
+        "checkpoints earlier with --checkpoint-interval",
+        run.string()));
 }
 
 /// The folders of one run, kept from all other runs from construction to destruction: the one that it goes on from, as
@@ -220,6 +233,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
     sealing_key = seal::load_key(key_path(config.key));
   std::optional<Checkpoint> checkpoint;
   const fs::path resumed_file = place ? place->file : checkpoint_path(config.resume);
+  if (resuming && !is_kept) refuse_without_checkpoint(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
   const DataSplits data = load_data(config, hooks.data_key, hooks.archive_id);
@@ -241,7 +255,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (checkpoint) {
     restore_model(*deployment.model, *checkpoint, resumed_file.string());
   } else if (!config.init.empty()) {
-    load_state(*deployment.model, read_plain_safetensors(config.init), "", config.init);
+    load_weights(*deployment.model, read_plain_safetensors(config.init), config.init);
   } else {
     Csprng random(derive_key(root, "initial-weights"));
     deployment.model->initialise(random);
@@ -260,6 +274,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
 
 RunConfig resumed_config(const fs::path& run, const SecretKey& key) {
   const fs::path file = checkpoint_path(run);
+  refuse_without_checkpoint(run);
   RunConfig config = sealed_config(load_checkpoint(file, key), file.string());
   config.resume = config.out = run.string();
   config.key = "";  // never from the run directory: whoever can write there could bring a checkpoint and its key

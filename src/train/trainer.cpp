@@ -103,8 +103,7 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
   for (const auto& item : deployment.model->named_parameters())
     if (deployment.resident_layer_of(item.key()) == nullptr) tee_parameters_.push_back({item.key(), item.value()});
   optimiser_ = make_optimiser(config, tee_parameters_);
-  steps_per_epoch_ = Batches(data.train, config.batch_size).count();
-  total_steps_ = config.steps > 0 ? config.steps : config.epochs * steps_per_epoch_;
+  total_steps_ = config.steps > 0 ? config.steps : steps_left();
 }
 
 Trainer::~Trainer() {
@@ -150,9 +149,12 @@ RunSummary Trainer::run(const RunHooks& hooks) {
 }
 
 bool Trainer::advance(int64_t step, const RunHooks& hooks) {
-  const int64_t epoch = step / steps_per_epoch_, index = step % steps_per_epoch_;
-  if (!batches_ || index == 0)
-    batches_.emplace(data_.train, root_, static_cast<uint64_t>(epoch), config_.batch_size, config_.augment);
+  const int64_t epoch = place_.epoch;
+  if (!batches_ || place_.position == 0) {
+    batches_.emplace(data_.train, root_, static_cast<uint64_t>(epoch), config_.batch_size, config_.augment,
+                     place_.position);
+    first_batch_ = step;
+  }
   telemetry_.step_began(step + 1);
   const auto start = Clock::now();
   const double cpu_before = process_cpu_seconds().tee;
@@ -160,15 +162,18 @@ bool Trainer::advance(int64_t step, const RunHooks& hooks) {
   if (deployment_.is_offloaded())
     if (const std::string problem = deployment_.admit_workers(); !problem.empty() && progress_)
       progress_->note(problem);
-  const BatchTensors batch = make_batch(*batches_, index, data_.train, threads_);
+  const BatchTensors batch = make_batch(*batches_, step - first_batch_, data_.train, threads_);
   const StepResult result = train_step(batch, step);
   const double cpu = process_cpu_seconds().tee - cpu_before, seconds = seconds_since(start);
   tally_.offload = tally_.offload + (counters_of(deployment_) - before);
   log_step(step, result, seconds, cpu, batch.labels.numel());
 
+  place_.position += batch.labels.numel();
+  const bool is_pass_over = place_.position == data_.train.size();
+  if (is_pass_over) place_ = {.epoch = epoch + 1, .position = 0};
   const bool is_last = step + 1 == total_steps_;
   const bool stops = hooks.stop != nullptr && hooks.stop->load() && !is_last;
-  const bool ends_epoch = index + 1 == steps_per_epoch_ || is_last;
+  const bool ends_epoch = is_pass_over || is_last;
   if (ends_epoch) evaluate_and_log(step + 1, epoch);
   const bool is_due = config_.checkpoint_interval > 0 && (step + 1) % config_.checkpoint_interval == 0;
   if (ends_epoch || is_due || stops) save(step + 1, stops || is_last);
@@ -187,7 +192,7 @@ void Trainer::log_step(int64_t step, const StepResult& result, double seconds, d
   step_seconds_.push_back(seconds);
   summary_.losses.push_back(result.loss);
   log_->step({.step = step + 1,
-              .epoch = step / steps_per_epoch_,
+              .epoch = place_.epoch,
               .loss = result.loss,
               .learning_rate = learning_rate(config_, step, total_steps_),
               .gradient_norm = result.gradient_norm,
@@ -225,12 +230,11 @@ Trainer::StepResult Trainer::train_step(const BatchTensors& batch, int64_t step)
 }
 
 double Trainer::global_gradient_norm() {
-  const auto check = [](double squared, const std::string& name) {
+  const auto check = [this](double squared, const std::string& name) {
     if (!std::isfinite(squared))
-      throw RunError(fmt::format(
-          "gradient of {} is not finite; the update was not made and the last checkpoint stands: try a lower --lr or "
-          "--clip-norm",
-          name));
+      throw RunError(
+          fmt::format("gradient of {} is not finite; the update was not made; {}: try a lower --lr or --clip-norm",
+                      name, what_stands()));
     return squared;
   };
   double sum = 0;
@@ -246,6 +250,11 @@ double Trainer::global_gradient_norm() {
   return std::sqrt(sum);
 }
 
+std::string Trainer::what_stands() const {
+  return has_checkpoint_ ? "the last checkpoint stands"
+                         : "there is no checkpoint yet, so start anew with another --out";
+}
+
 void Trainer::stop_not_finite(const BatchTensors& batch, int64_t step) {
   std::string first;
   {
@@ -257,10 +266,10 @@ void Trainer::stop_not_finite(const BatchTensors& batch, int64_t step) {
     });
     deployment_.model->forward(batch.images);
   }
-  throw RunError(fmt::format(
-      "step {}: the loss is not finite; the first layer with a value that is not finite is {}; nothing was saved, the "
-      "last checkpoint stands: try a lower --lr or --clip-norm",
-      step + 1, first.empty() ? "the loss itself" : first));
+  throw RunError(
+      fmt::format("step {}: the loss is not finite; the first layer with a value that is not finite is {}; {}: "
+                  "try a lower --lr or --clip-norm",
+                  step + 1, first.empty() ? "the loss itself" : first, what_stands()));
 }
 
 void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
@@ -285,7 +294,7 @@ void Trainer::fill_summary() {
   s.weights = to_string(deployment_.is_offloaded() ? config_.blinding.weights : WeightPlacement::kReturned);
   s.optimizer = to_string(config_.optimizer);
   s.parameters = deployment_.plan.parameters;
-  s.epochs = (s.steps + steps_per_epoch_ - 1) / steps_per_epoch_;
+  s.epochs = place_.epoch + (place_.position > 0 ? 1 : 0);
   s.batch_size = config_.batch_size;
   s.step_seconds_median = median(step_seconds_);
   s.offloaded_layers = deployment_.plan.offloaded_layers();

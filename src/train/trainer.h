@@ -59,6 +59,14 @@ class Trainer {
     double tee_seconds = 0, wall_seconds = 0;
     int64_t samples = 0, steps = 0;
   };
+  /// How far the run is in its data, whatever the batch sizes of its steps were.
+  struct Place {
+    int64_t epoch = 0;     ///< passes that are finished
+    int64_t position = 0;  ///< images of the next one that have been seen; fewer than there are
+  };
+  [[nodiscard]] Place place_of(const Checkpoint& checkpoint) const;
+  /// Steps from `place_` to the end of the last epoch.
+  [[nodiscard]] int64_t steps_left() const;
   /// One step, and what is due after it. @returns whether the run is to stop here
   bool advance(int64_t step, const RunHooks& hooks);
   void log_step(int64_t step, const StepResult& result, double seconds, double cpu, int64_t images);
@@ -71,6 +79,8 @@ class Trainer {
   void go_on_from(const Checkpoint& checkpoint);
   StepResult train_step(const BatchTensors& batch, int64_t step);
   double global_gradient_norm();
+  /// What the user has after a failure, for its message.
+  [[nodiscard]] std::string what_stands() const;
   [[noreturn]] void stop_not_finite(const BatchTensors& batch, int64_t step);
   void evaluate_and_log(int64_t step, int64_t epoch);
   void save(int64_t step, bool stopping);
@@ -92,7 +102,10 @@ class Trainer {
   ThreadPool threads_;
   std::vector<NamedParameter> tee_parameters_;
   std::unique_ptr<TeeOptimiser> optimiser_;
-  int64_t first_step_ = 0, total_steps_ = 0, steps_per_epoch_ = 0;
+  bool has_checkpoint_ = false;  // where the run keeps them
+  int64_t first_step_ = 0, total_steps_ = 0;
+  Place place_;
+  int64_t first_batch_ = 0;  // step of the first of `batches_`
   Telemetry telemetry_;
   std::unique_ptr<RunLog> log_;
   std::optional<Progress> progress_;

@@ -75,6 +75,7 @@ void Trainer::go_on_from(const Checkpoint& checkpoint) {
   restore_model(*deployment_.model, checkpoint, "the last checkpoint");
   restore_optimiser(checkpoint);
   restore_resident(checkpoint, false);
+  place_ = place_of(checkpoint);
   batches_.reset();
   log_.reset();
   if (keeper_ != nullptr) keeper_->went_back(checkpoint.step);
@@ -92,6 +93,8 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
   checkpoint.root = root_.duplicate();
   checkpoint.master = master_.duplicate();
   checkpoint.numbers[kCleanStop] = stopping ? 1 : 0;
+  checkpoint.numbers[kEpoch] = place_.epoch;
+  checkpoint.numbers[kPosition] = place_.position;
   checkpoint.numbers["optimiser.steps"] = optimiser_->steps();
   for (const auto& [name, tensor] : optimiser_->state()) checkpoint.tensors["optimiser." + name] = tensor;
   for (const auto& item : deployment_.model->named_parameters()) {
@@ -113,11 +116,40 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
   return checkpoint;
 }
 
+Trainer::Place Trainer::place_of(const Checkpoint& checkpoint) const {
+  const auto epoch = checkpoint.numbers.find(kEpoch), position = checkpoint.numbers.find(kPosition);
+  Place place;
+  if (epoch != checkpoint.numbers.end() && position != checkpoint.numbers.end()) {
+    place = {.epoch = epoch->second, .position = position->second};
+  } else {
+    RunConfig made_under;
+    apply_settings(made_under, parse_settings(checkpoint.config, "resume"), "resume: ");
+    const int64_t per_epoch = Batches(data_.train, made_under.batch_size).count();
+    place.epoch = checkpoint.step / per_epoch;
+    if (const int64_t batches = checkpoint.step % per_epoch; batches > 0)
+      place.position = batches * made_under.batch_size;
+  }
+  // Of other data there may be fewer images than were seen.
+  return place.position < data_.train.size() ? place : Place{.epoch = place.epoch + 1, .position = 0};
+}
+
+int64_t Trainer::steps_left() const {
+  if (place_.epoch >= config_.epochs) return 0;
+  const auto steps = [&](int64_t images) { return (images - 1) / config_.batch_size + 1; };
+  const int64_t images = data_.train.size();
+  return steps(images - place_.position) + (config_.epochs - place_.epoch - 1) * steps(images);
+}
+
 void Trainer::store(const Checkpoint& checkpoint) {
-  if (keeper_ == nullptr) return save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
+  if (keeper_ == nullptr) {
+    save_checkpoint(checkpoint, checkpoint_path(config_.out), sealing_key_);
+    has_checkpoint_ = true;
+    return;
+  }
   const RunKeeper::Place place = keeper_->next(checkpoint.step);
   save_checkpoint(checkpoint, place.file, *place.key);
   keeper_->saved(checkpoint.step, checkpoint.step >= total_steps_);
+  has_checkpoint_ = true;
 }
 
 std::unique_ptr<RunLog> Trainer::new_log(int64_t first_step) {
@@ -130,9 +162,8 @@ void Trainer::save(int64_t step, bool stopping) {
   const Checkpoint checkpoint = capture(step, stopping);
   for (const auto& [name, tensor] : checkpoint.tensors)
     if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
-      throw RunError(fmt::format(
-          "step {}: {} is not finite; nothing was saved, the last checkpoint stands: try a lower --lr or --clip-norm",
-          step, name));
+      throw RunError(fmt::format("step {}: {} is not finite; nothing was saved; {}: try a lower --lr or --clip-norm",
+                                 step, name, what_stands()));
   store(checkpoint);
   telemetry_.saved(step);
   if (deployment_.is_offloaded()) remember(checkpoint);
@@ -140,10 +171,16 @@ void Trainer::save(int64_t step, bool stopping) {
 
 void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {
   const torch::NoGradGuard no_grad;
+  has_checkpoint_ = true;
   first_step_ = checkpoint.step;
-  if (first_step_ >= total_steps_)
+  place_ = place_of(checkpoint);
+  total_steps_ = config_.steps > 0 ? config_.steps : first_step_ + steps_left();
+  if (config_.steps > 0 && first_step_ >= total_steps_)
     throw InputError(fmt::format("resume: the run has done {} steps, expected fewer than the {} asked for", first_step_,
                                  total_steps_));
+  if (first_step_ >= total_steps_)
+    throw InputError(fmt::format("resume: the run has done {} epochs in {} steps, expected fewer than the {} asked for",
+                                 place_.epoch, first_step_, config_.epochs));
   restore_optimiser(checkpoint);
   restore_resident(checkpoint, same_keys);
 }

@@ -51,6 +51,14 @@ TEST(Policy, AbsentFieldsAreStrict) {
   EXPECT_FALSE(policy.maximum_collateral_age_days.has_value());
 }
 
+TEST(Policy, EndsWhereItsTextEnds) {
+  const std::string text = least().dump();
+  parse(text + "\n");
+  EXPECT_THAT(refusal(text + "junk"), HasSubstr("not JSON"));
+  EXPECT_THAT(refusal(text + std::string("\0junk", 5)), HasSubstr("is NUL, expected text in UTF-8"));
+  EXPECT_THAT(refusal(text + std::string("\0", 1)), HasSubstr("is NUL, expected text in UTF-8"));
+}
+
 TEST(Policy, IsWrittenAsItIsRead) {
   Policy policy = parse(least().dump());
   EXPECT_EQ(parse(to_json(policy)), policy);

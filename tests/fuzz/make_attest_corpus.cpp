@@ -88,8 +88,10 @@ void make_attest_corpus(const std::filesystem::path& folder) {
   save(folder / "sgx_quote" / "version_3", intel.quote({.version = 3}));
   make_collateral(folder / "collateral", intel, amd);
   save(folder / "policy" / "full", to_json(full_policy()));
+  save(folder / "policy" / "nul_and_junk", to_json(full_policy()) + std::string("\0junk", 5));
   const Evidence snp = amd.evidence();
   save(folder / "evidence" / "bundle", to_json(snp));
+  save(folder / "evidence" / "nul_and_junk", to_json(snp) + std::string("\0junk", 5));
   save(folder / "evidence" / "hcl", hcl_blob(snp.report));
   save(folder / "evidence" / "insecure_simulated", make_insecure_simulated_report({}));
   save(folder / "evidence" / "quote", to_json(intel.evidence({.version = 3})));

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/byte_reader.h"
@@ -50,6 +51,9 @@ void make_safetensors(const std::filesystem::path& folder) {
                 {"d", "U8", {5}, first(5)},
                 {"e", "BOOL", {0, 7}, {}}},
                {});
+  save_tensors(folder / "float16", {{"a", "F16", {1}, first(2)}}, {});
+  const std::string_view header("{}\0junk ", 8);  // some parsers would end at the NUL
+  save(folder / "nul_and_junk", std::string("\x08\0\0\0\0\0\0\0", 8) + std::string(header));
 }
 
 void make_sealed_file(const std::filesystem::path& folder) {
@@ -87,6 +91,7 @@ void make_sealed_archive(const std::filesystem::path& folder) {
 void make_cifar(const std::filesystem::path& folder) {
   using std::string_literals::operator""s;
   save(folder / "names", "\0airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n"s);
+  save(folder / "names_latin1", "\0caf\xE9\nb"s);
   save(folder / "names_windows", "\0a\r\nb\r\nc\r\nd\r\ne\r\nf\r\ng\r\nh\r\ni\r\nj"s);
   save(folder / "records", "\1\0\5\x09\0"s);
   save(folder / "cut_record", "\1\1\2\x0A"s);

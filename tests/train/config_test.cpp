@@ -52,6 +52,40 @@ TEST(Config, BadTomlIsOneClearLine) {
   EXPECT_THAT(refusal("conv-tile = \"half\"\n"), HasSubstr("full or a whole number"));
 }
 
+TEST(Config, TextSettingsAreTextAndSurviveTheFile) {
+  const TempFolder folder;
+  for (const Field& field : fields()) {
+    RunConfig config;
+    if (!field.is_text) continue;
+    SCOPED_TRACE(field.name);
+    EXPECT_THROW(field.set(config, "c\xE9"), InputError);
+    EXPECT_THROW(field.set(config, std::string("c\0x", 3)), InputError);
+  }
+  RunConfig config;
+  config.data = "\ntwo\nlines 'and\" quotes\t\x1b";
+  RunConfig again;
+  apply_settings(again, parse_settings(to_toml(config), "a.toml"), "");
+  EXPECT_EQ(again.data, config.data);
+  EXPECT_THAT(to_toml(config), ::testing::ContainsRegex("\ndata = [^\n]*quotes[^\n]*\n"));
+  config.out = "c\xE9";
+  EXPECT_EQ(message_of<InputError>([&] { resolve(config); }), "out: byte 2 of 2 is not UTF-8, expected text in UTF-8");
+  EXPECT_EQ(message_of<InputError>([] { parse_settings(std::string("epochs = 1\0junk", 15), "a.toml"); }),
+            "a.toml: byte 11 of 15 is NUL, expected text in UTF-8");
+}
+
+TEST(Config, EveryNumberHasARangeAndOneWayToWriteIt) {
+  for (const Field& field : fields()) {
+    RunConfig config;
+    const std::string usual = field.get(config);
+    const bool is_number = !field.is_text && !field.is_switch;
+    if (!is_number) continue;
+    SCOPED_TRACE(field.name);
+    for (const char* bad : {"", "-1", "nan", "inf", "1e999", "0x10", " 5", "5 ", "+5", "5x", "99999999999999999999"})
+      EXPECT_THROW(field.set(config, bad), InputError) << bad;
+    EXPECT_EQ(field.get(config), usual);
+  }
+}
+
 TEST(Config, WeightsResideWhereTheyCan) {
   const auto resolved = [](auto change) {
     RunConfig config;

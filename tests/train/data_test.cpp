@@ -77,6 +77,7 @@ TEST(Cifar, TakesClassNamesFromTheFolder) {
     return message_of<InputError>([&] { parse_cifar10_class_names(text, "meta"); });
   };
   EXPECT_EQ(refusal(""), "meta: 0 class names, expected 10");
+  EXPECT_EQ(refusal("caf\xE9\nb"), "meta: byte 4 of 6 is not UTF-8, expected text in UTF-8");
   EXPECT_EQ(refusal("a\nb"), "meta: 2 class names, expected 10");
   EXPECT_EQ(refusal("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11"), "meta: more than 10 class names, expected 10");
   EXPECT_EQ(refusal(std::string(65, 'x')), "meta: class name 1 has 65 bytes, expected at most 64");

@@ -345,7 +345,7 @@ TEST_F(Runs, EvaluationAndPredictionUseTheCheckpoint) {
   const RunSummary summary = run(c);
   const Evaluation evaluation = run_evaluation(c.out, "", c.key);
   EXPECT_EQ(evaluation.images, 20);
-  EXPECT_NEAR(evaluation.accuracy, summary.test_accuracy, 1e-9);
+  EXPECT_NEAR(evaluation.accuracy, summary.test_accuracy.value(), 1e-9);
   std::vector<std::byte> records(2 * 3073);
   records[0] = std::byte{3};
   testing::write_bytes(folder_ / "images.bin", records);

@@ -135,7 +135,8 @@ TEST(Safetensors, RefusesWhatIsNotAHeader) {
   EXPECT_THAT(refusal("[]", 0), HasSubstr("expected it to begin with an opening brace"));
   EXPECT_THAT(refusal("{", 0), HasSubstr("no valid JSON at its byte"));
   EXPECT_THAT(refusal("{}x", 0), HasSubstr("no valid JSON at its byte 3"));
-  EXPECT_THAT(refusal("{\"\xff\":{}}", 0), HasSubstr("no valid JSON at its byte 3"));
+  EXPECT_EQ(refusal("{\"\xff\":{}}", 0), "safetensors header: byte 3 of 7 is not UTF-8, expected text in UTF-8");
+  EXPECT_EQ(refusal(std::string("{}\0junk", 7), 0), "safetensors header: byte 3 of 7 is NUL, expected text in UTF-8");
   EXPECT_EQ(refusal(R"({"a":1})", 0), R"(safetensors header: tensor "a" holds a number where an object is expected)");
   EXPECT_THAT(refusal(R"({"a":[[[[]]]]})", 0), HasSubstr("holds an array where an object is expected"));
   EXPECT_THAT(refusal(R"({"a":null})", 0), HasSubstr("holds null where an object is expected"));
@@ -180,7 +181,8 @@ TEST(Safetensors, RefusesBytesThatDoNotAddUp) {
   const auto one = [&](const char* dtype, const char* shape, uint64_t begin, uint64_t end, size_t data) {
     return refusal("{" + tensor("a", dtype, shape, begin, end) + "}", data);
   };
-  EXPECT_EQ(one("F16", "2", 0, 4, 4), R"(tensor "a" has dtype "F16", expected F32, F64, I64, U8, BF16 or BOOL)");
+  EXPECT_EQ(one("I8", "4", 0, 4, 4), R"(tensor "a" has dtype "I8", expected F32, F64, F16, BF16, I64, U8 or BOOL)");
+  EXPECT_EQ(one("F16", "3", 0, 4, 4), R"(tensor "a" has 4 bytes, its shape F16[3] needs 6)");
   EXPECT_EQ(one("F32", "2", 0, 4, 4), R"(tensor "a" has 4 bytes, its shape F32[2] needs 8)");
   EXPECT_EQ(one("F32", "1", 0, 8, 4), R"(tensor "a" has data_offsets 0 to 8, expected them in order within 4 bytes)");
   EXPECT_THAT(one("F32", "1", 4, 0, 4), HasSubstr("has data_offsets 4 to 0"));

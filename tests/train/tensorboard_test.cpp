@@ -41,6 +41,8 @@ TEST(TensorBoard, EncodesEventsByteForByte) {
   // 1.0 as a double is 3F F0 00...; 0.5 as a float is 3F 00 00 00.
   EXPECT_EQ(encode_version_event(1.0), to_bytes(std::string("\x09\0\0\0\0\0\0\xF0\x3F", 9) + "\x1A\x0D"
                                                                                              "brain.Event:2"));
+  EXPECT_EQ(encode_session_start_event(1.0, 300),
+            to_bytes(std::string("\x09\0\0\0\0\0\0\xF0\x3F", 9) + "\x10\xAC\x02" + "\x3A\x02\x08\x01"));
   EXPECT_EQ(encode_scalar_event(1.0, 300, "loss", 0.5F),
             to_bytes(std::string("\x09\0\0\0\0\0\0\xF0\x3F", 9) + "\x10\xAC\x02" +
                      "\x2A\x0D\x0A\x0B\x0A\x04"
@@ -77,16 +79,16 @@ std::vector<Bytes> payloads(const std::filesystem::path& path) {
 
 TEST(TensorBoard, WritesAFileThatBeginsWithItsVersion) {
   const TempFolder folder;
-  TensorBoardWriter writer(folder / "run" / "events");
+  TensorBoardWriter writer(folder / "run" / "events", 7);
   EXPECT_THAT(writer.path().filename().string(),
               MatchesRegex(fmt::format("events.out.tfevents.[0-9]{{10}}.{}.tempo", ::getpid())));
-  ASSERT_EQ(payloads(writer.path()).size(), 1U);
+  ASSERT_EQ(payloads(writer.path()).size(), 2U);
   writer.scalar("train/loss", 2.25, 1);
   writer.scalar("train/loss", 1.125, int64_t{1} << 40);
   writer.flush();
 
   const auto events = payloads(writer.path());
-  ASSERT_EQ(events.size(), 3U);
+  ASSERT_EQ(events.size(), 4U);
   ByteReader version(events[0], "version");
   version.u8();
   EXPECT_NEAR(std::bit_cast<double>(version.u64()), static_cast<double>(std::time(nullptr)), 60);
@@ -94,25 +96,28 @@ TEST(TensorBoard, WritesAFileThatBeginsWithItsVersion) {
             "\x1A\x0D"
             "brain.Event:2");
 
-  ByteReader scalar(events[1], "scalar");
-  EXPECT_EQ(scalar.u8(), 0x09);
-  const double wall_time = std::bit_cast<double>(scalar.u64());
-  EXPECT_EQ(events[1], encode_scalar_event(wall_time, 1, "train/loss", 2.25F));
+  const auto wall_time_of = [](const Bytes& event) {
+    ByteReader reader(event, "event");
+    EXPECT_EQ(reader.u8(), 0x09);
+    return std::bit_cast<double>(reader.u64());
+  };
+  EXPECT_EQ(events[1], encode_session_start_event(wall_time_of(events[1]), 7));
+  EXPECT_EQ(events[2], encode_scalar_event(wall_time_of(events[2]), 1, "train/loss", 2.25F));
 }
 
 TEST(TensorBoard, AppendsToAFileOfTheSameName) {
   const TempFolder folder;
-  const TensorBoardWriter first(folder.path());
-  const TensorBoardWriter second(folder.path());
+  const TensorBoardWriter first(folder.path(), 1);
+  const TensorBoardWriter second(folder.path(), 5);
   size_t records = 0;
   for (const auto& name : folder.names()) records += payloads(folder / name).size();
-  EXPECT_EQ(records, 2U);
+  EXPECT_EQ(records, 4U);
 }
 
 TEST(TensorBoard, SaysWhereItCannotWrite) {
   const TempFolder folder;
   write_text(folder / "file", "");
-  EXPECT_THAT(message_of<InputError>([&] { TensorBoardWriter(folder / "file" / "events"); }),
+  EXPECT_THAT(message_of<InputError>([&] { TensorBoardWriter(folder / "file" / "events", 1); }),
               HasSubstr("file/events: cannot be made"));
 }
 

@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "base/byte_reader.h"
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::attest {
@@ -88,6 +89,7 @@ UniqueCrl parse_crl(ByteView der, std::string_view what) {
 }
 
 PemContent read_pem(std::string_view text, size_t max_count, const std::string& what) {
+  check_text(text, what);
   const auto bio = checked_openssl(UniqueBio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))), "read PEM");
   PemContent content;
   for (;;) {

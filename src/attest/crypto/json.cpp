@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/byte_reader.h"
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::attest {
@@ -80,6 +81,7 @@ class Scanner {
 }  // namespace
 
 Json parse_json_object(std::string_view text, const std::string& what) {
+  check_text(text, what);  // the parser would end at a NUL, whatever follows
   Json value;
   try {
     value = Json::parse(text, Guard(what));

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::audit {
@@ -262,6 +263,7 @@ std::string to_json(const AuditResults& results) {
 }
 
 AuditResults results_from_json(const std::string& text, const std::string& source) {
+  check_text(text, source);
   Json json;
   try {
     json = Json::parse(text);

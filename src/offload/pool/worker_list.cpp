@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "offload/worker_factory.h"
 #include "tempo/error.h"
 
@@ -21,6 +22,7 @@ std::string trimmed(const std::string& text) {
 }
 
 std::vector<std::string> parse(const std::string& text, char separator, const std::string& source) {
+  check_text(text, source);
   std::vector<std::string> uris;
   std::istringstream stream(text);
   for (std::string part; std::getline(stream, part, separator);) {

@@ -48,8 +48,12 @@ Batches::Batches(const Dataset& dataset, int64_t batch_size) : dataset_(dataset)
   normalised_ = normalisation_table(dataset);
 }
 
-Batches::Batches(const Dataset& dataset, const SecretKey& root, uint64_t epoch, int64_t batch_size, bool augment)
+Batches::Batches(const Dataset& dataset, const SecretKey& root, uint64_t epoch, int64_t batch_size, bool augment,
+                 int64_t first_position)
     : Batches(dataset, batch_size) {
+  if (first_position < 0 || first_position >= dataset.size())
+    throw InputError(fmt::format("batches: first position {}, expected 0 to {}", first_position, dataset.size() - 1));
+  first_position_ = first_position;
   root_ = root.duplicate();
   epoch_ = epoch;
   augment_ = augment;
@@ -57,12 +61,12 @@ Batches::Batches(const Dataset& dataset, const SecretKey& root, uint64_t epoch, 
 }
 
 // Written so that a huge batch size, which means one batch, does not overflow.
-int64_t Batches::count() const { return (dataset_.size() - 1) / batch_size_ + 1; }
+int64_t Batches::count() const { return (dataset_.size() - first_position_ - 1) / batch_size_ + 1; }
 
 int64_t Batches::rows(int64_t batch_index) const {
   if (batch_index < 0 || batch_index >= count())
     throw InputError(fmt::format("batches: batch {}, expected 0 to {}", batch_index, count() - 1));
-  return std::min(batch_size_, dataset_.size() - batch_index * batch_size_);
+  return std::min(batch_size_, dataset_.size() - first_position_ - batch_index * batch_size_);
 }
 
 int64_t Batches::image_at(int64_t position) const {
@@ -100,7 +104,7 @@ void Batches::write_image(const View& view, float* out) const noexcept {
 
 void Batches::fill(int64_t batch_index, float* images, int64_t* labels, ThreadPool* pool) const {
   const int64_t count = rows(batch_index);
-  const int64_t first = batch_index * batch_size_;
+  const int64_t first = first_position_ + batch_index * batch_size_;
   // Drawn here because deriving a key may throw, which the body of parallel_for must not.
   std::vector<View> views;
   views.reserve(static_cast<size_t>(count));

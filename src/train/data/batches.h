@@ -17,12 +17,14 @@ class Batches {
   /// Training: every image once, in an order drawn from (root, epoch). With `augment`, each image is cropped at random
   /// out of itself with 4 pixels of black around it, then mirrored with probability 1/2, as drawn from
   /// (root, epoch, position in the epoch); so a batch size changed at a resume changes no image.
+  /// @param first_position of the epoch, below the number of images: those before it have been seen, and are left out.
   /// @throws InputError if the data set is empty or not consistent, or `batch_size` < 1.
-  Batches(const Dataset& dataset, const SecretKey& root, uint64_t epoch, int64_t batch_size, bool augment);
+  Batches(const Dataset& dataset, const SecretKey& root, uint64_t epoch, int64_t batch_size, bool augment,
+          int64_t first_position = 0);
   /// Evaluation: in the data set's own order, unchanged.
   Batches(const Dataset& dataset, int64_t batch_size);
 
-  /// Batches of the epoch. The last may be short.
+  /// Batches of the epoch, from its first position on. The last may be short.
   [[nodiscard]] int64_t count() const;
   /// Images of one batch. @throws InputError if `batch_index` is not in 0..count()-1.
   [[nodiscard]] int64_t rows(int64_t batch_index) const;
@@ -48,6 +50,7 @@ class Batches {
   const Dataset& dataset_;
   SecretKey root_;
   uint64_t epoch_ = 0;
+  int64_t first_position_ = 0;
   int64_t batch_size_;
   bool augment_ = false;
   std::vector<uint32_t> order_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/byte_reader.h"
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::train {
@@ -90,6 +91,7 @@ void append_cifar10_records(std::span<const std::byte> bytes, const std::string&
 }
 
 std::vector<std::string> parse_cifar10_class_names(std::string_view text, const std::string& source) {
+  check_text(text, source);
   std::vector<std::string> names;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());

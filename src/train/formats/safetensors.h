@@ -13,7 +13,7 @@
 
 namespace tempo::train {
 
-/// One tensor. `dtype` is one of F32, F64, I64, U8, BF16, BOOL. `data` borrows.
+/// One tensor. `dtype` is one of F32, F64, F16, BF16, I64, U8, BOOL. `data` borrows.
 struct TensorEntry {
   std::string name, dtype;
   std::vector<int64_t> shape;  ///< at most 16 extents; none for a scalar

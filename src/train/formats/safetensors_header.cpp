@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/byte_reader.h"
+#include "base/text.h"
 #include "tempo/error.h"
 
 namespace tempo::train::safetensors {
@@ -161,6 +162,7 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
 }  // namespace
 
 Header parse_header(const std::string& json, const std::string& source) {
+  check_text(json, source + ": safetensors header");  // the parser would end at a NUL, whatever follows
   if (!json.starts_with('{'))
     throw InputError(fmt::format("{}: safetensors header: expected it to begin with an opening brace", source));
   HeaderHandler handler(source);
@@ -171,10 +173,10 @@ Header parse_header(const std::string& json, const std::string& source) {
 size_t dtype_bytes(std::string_view dtype, const std::string& where) {
   if (dtype == "F64" || dtype == "I64") return 8;
   if (dtype == "F32") return 4;
-  if (dtype == "BF16") return 2;
+  if (dtype == "F16" || dtype == "BF16") return 2;
   if (dtype == "U8" || dtype == "BOOL") return 1;
   throw InputError(
-      fmt::format("{} has dtype {}, expected F32, F64, I64, U8, BF16 or BOOL", where, quote_untrusted(dtype)));
+      fmt::format("{} has dtype {}, expected F32, F64, F16, BF16, I64, U8 or BOOL", where, quote_untrusted(dtype)));
 }
 
 }  // namespace tempo::train::safetensors

@@ -41,11 +41,19 @@ void append_delimited(Bytes& out, uint8_t number, std::string_view text) {
   append_delimited(out, number, std::as_bytes(std::span(text.data(), text.size())));
 }
 
-// Event { double wall_time = 1; int64 step = 2; oneof { string file_version = 3; Summary summary = 5; } }
+// Event { double wall_time = 1; int64 step = 2; oneof { string file_version = 3; Summary summary = 5;
+//         SessionLog session_log = 7; } }
 Bytes begin_event(double wall_time) {
   Bytes event;
   append_field(event, 1, WireType::kFixed64);
   append_u64(event, std::bit_cast<uint64_t>(wall_time));
+  return event;
+}
+
+Bytes begin_event(double wall_time, int64_t step) {
+  Bytes event = begin_event(wall_time);
+  append_field(event, 2, WireType::kVarint);
+  append_varint(event, static_cast<uint64_t>(step));
   return event;
 }
 
@@ -61,6 +69,17 @@ std::vector<std::byte> encode_version_event(double wall_time) {
   return event;
 }
 
+std::vector<std::byte> encode_session_start_event(double wall_time, int64_t step) {
+  // SessionLog { SessionStatus status = 1; }, START = 1
+  constexpr uint64_t kStart = 1;
+  Bytes session;
+  append_field(session, 1, WireType::kVarint);
+  append_varint(session, kStart);
+  Bytes event = begin_event(wall_time, step);
+  append_delimited(event, 7, session);
+  return event;
+}
+
 std::vector<std::byte> encode_scalar_event(double wall_time, int64_t step, std::string_view tag, float value) {
   // Summary { repeated Value { string tag = 1; float simple_value = 2; } value = 1; }
   Bytes entry;
@@ -70,9 +89,7 @@ std::vector<std::byte> encode_scalar_event(double wall_time, int64_t step, std::
   Bytes summary;
   append_delimited(summary, 1, entry);
 
-  Bytes event = begin_event(wall_time);
-  append_field(event, 2, WireType::kVarint);
-  append_varint(event, static_cast<uint64_t>(step));
+  Bytes event = begin_event(wall_time, step);
   append_delimited(event, 5, summary);
   return event;
 }
@@ -87,13 +104,14 @@ std::vector<std::byte> frame_record(const std::vector<std::byte>& payload) {
   return frame;
 }
 
-TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder)
+TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step)
     : path_(folder /
             fmt::format("events.out.tfevents.{:010}.{}.tempo", static_cast<int64_t>(unix_seconds()), ::getpid())) {
   make_folders(folder);
   file_.reset(std::fopen(path_.c_str(), "abe"));
   if (!file_) fail_at(path_, "created", errno);
   append(encode_version_event(unix_seconds()));
+  append(encode_session_start_event(unix_seconds(), first_step));
   flush();
 }
 

@@ -17,8 +17,9 @@ namespace tempo::train {
 class TensorBoardWriter {
  public:
   /// Makes the folder if need be, and opens events.out.tfevents.<unix time>.<pid>.tempo in it for appending.
+  /// @param first_step the step that comes next: a viewer drops what earlier files have of it and of later ones.
   /// @throws RunError if that fails.
-  explicit TensorBoardWriter(const std::filesystem::path& folder);
+  TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step);
 
   /// @param tag e.g. "train/loss"; a slash makes a group in the viewer.
   /// @throws RunError if the file cannot be written.
@@ -40,6 +41,8 @@ class TensorBoardWriter {
 
 /// The messages and the frame on their own, for tests. `wall_time` in seconds since 1970.
 std::vector<std::byte> encode_version_event(double wall_time);
+/// SessionLog START: scalars of `step` and later that stand before it are void.
+std::vector<std::byte> encode_session_start_event(double wall_time, int64_t step);
 std::vector<std::byte> encode_scalar_event(double wall_time, int64_t step, std::string_view tag, float value);
 std::vector<std::byte> frame_record(const std::vector<std::byte>& payload);
 
