@@ -153,7 +153,7 @@ std::string job_toml(const SubmitFlags& flags) {
 }
 
 /// The data owner's own rule, asked before anything is sent: the service would take the job's word.
-void demand_protection(const SubmitFlags& flags, const std::string& toml) {
+void demand_protection(SubmitFlags& flags, const std::string& toml) {
   RunConfig config;
   train::apply_settings(config, train::parse_settings(toml, "job"), "job: ");
   if (obfuscation::protects(config.blinding) || flags.read_policy().allow_unprotected) return;

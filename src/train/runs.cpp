@@ -259,7 +259,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
 
   Deployment deployment = deploy(config, options, master.duplicate());
   refuse_single_images(*deployment.model, config.batch_size);
-  if (!hooks.quiet) fmt::print(stderr, "{}", unprotected_note(config));
+  if (!hooks.quiet) observe::note("{}", unprotected_note(config));
   if (!checkpoint) warn_of_known_weights(config, hooks.quiet);
   if (checkpoint) {
     restore_model(*deployment.model, *checkpoint, resumed_file.string());
