@@ -15,6 +15,7 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "commands.h"
+#include "obfuscation/scheme.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
@@ -55,6 +56,12 @@ struct ClientFlags {
     if (is_job_required) command.add_option("job", job, "its id, 32 hex digits")->required();
   }
 
+  /// Read once: it may come out of a pipe.
+  const attest::Policy& read_policy() {
+    if (!policy_) policy_ = attest::parse_policy(read_file_or_pipe(policy, attest::kMaxPolicyBytes), policy);
+    return *policy_;
+  }
+
   /// Connects and attests.
   void connect() {
     const auto home = [](const char* name) { return seal::default_key_path().parent_path() / name; };
@@ -62,13 +69,12 @@ struct ClientFlags {
     const std::filesystem::path key = identity.empty() ? home("client.pem") : std::filesystem::path(identity);
     identity_.emplace(service::TlsIdentity::load_or_create(key, &created));
     if (created) observe::note("made the client key {}: jobs belong to whoever holds it\n", key.string());
-    const auto policy_bytes = read_file_or_pipe(policy, attest::kMaxPolicyBytes);
     attest::Collateral all;
     for (const std::string& file : collateral)
       all.merge(attest::parse_collateral(read_file_or_pipe(file, attest::kMaxCollateralBytes), file));
     client_ = std::make_unique<Client>(
         service::ClientOptions{.server = wire::parse_host_port(server),
-                               .policy = attest::parse_policy(policy_bytes, policy),
+                               .policy = read_policy(),
                                .collateral = std::move(all),
                                .state = state.empty() ? home("") : std::filesystem::path(state),
                                .now = now.empty() ? attest::utc_now() : attest::parse_utc(now, "--now")},
@@ -80,6 +86,7 @@ struct ClientFlags {
   [[nodiscard]] service::JobId id() const { return service::parse_job_id(job); }
 
  private:
+  std::optional<attest::Policy> policy_;
   std::optional<service::TlsIdentity> identity_;
   std::unique_ptr<Client> client_;
 };
@@ -145,10 +152,22 @@ std::string job_toml(const SubmitFlags& flags) {
   return toml;
 }
 
+/// The data owner's own rule, asked before anything is sent: the service would take the job's word.
+void demand_protection(SubmitFlags& flags, const std::string& toml) {
+  RunConfig config;
+  train::apply_settings(config, train::parse_settings(toml, "job"), "job: ");
+  if (obfuscation::protects(config.blinding) || flags.read_policy().allow_unprotected) return;
+  throw InputError(
+      fmt::format("protection={}: workers can recover every weight and image; expected rotated, or "
+                  "\"allow_unprotected\": true in the policy {}",
+                  train::to_string(config.blinding.protection), flags.policy));
+}
+
 service::RememberedJob new_job(SubmitFlags& flags, const SecretKey& key) {
   service::RememberedJob job;
   job.server = flags.server;
   job.config = job_toml(flags);
+  demand_protection(flags, job.config);
   uint64_t bytes = 0;
   if (!flags.data.empty() && flags.data != "synthetic") {
     job.archive = std::filesystem::absolute(flags.data).string();
@@ -191,6 +210,7 @@ void submit(SubmitFlags& flags) {
   } else {
     flags.connect();
     job = flags.client().jobs().load(service::parse_job_id(flags.resume));
+    demand_protection(flags, job.config);
   }
   observe::print("job {}\n", service::to_string(job.job));
   observe::flush_output();

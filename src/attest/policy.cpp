@@ -125,6 +125,7 @@ void describe(Fields& f, Policy& p) {
   f.optional_section("insecure-simulated", p.insecure_simulated, [](auto& g, auto& v) { describe(g, v); });
   f.digests("config_hashes", p.config_hashes);
   f.optional_number("maximum_collateral_age_days", p.maximum_collateral_age_days);
+  f.boolean("allow_unprotected", p.allow_unprotected);
 }
 
 }  // namespace

@@ -103,6 +103,8 @@ struct Policy {
   /// Of signed JSON and revocation lists (but for Intel's root's), since their issue. Their own expiry counts in any
   /// case.
   std::optional<uint32_t> maximum_collateral_age_days;
+  /// Whether jobs may be submitted under a protection that does not protect from workers.
+  bool allow_unprotected = false;
   bool operator==(const Policy&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "audit/audit.h"
+#include "obfuscation/scheme.h"
 #include "train/config.h"
 
 namespace tempo::audit {
@@ -93,7 +94,7 @@ std::string flags_of(const Setting& setting) {
   if (b.protection == Protection::kRotated && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
   if (b.wire == WirePrecision::kBFloat16) flags += " --wire bf16";
   if (b.weights == WeightPlacement::kResident) flags += fmt::format(" --rekey-interval {}", b.rekey_interval);
-  if (b.protection != Protection::kRotated) flags += " --allow-unprotected";
+  if (!obfuscation::protects(b)) flags += " --allow-unprotected";
   return flags;
 }
 

@@ -107,6 +107,17 @@ class Rotated final : public Scheme {
 
 }  // namespace
 
+bool protects(const BlindingOptions& options) {
+  switch (options.protection) {
+    case Protection::kNone:
+    case Protection::kPermuted:
+      return false;
+    case Protection::kRotated:
+      return true;
+  }
+  return false;
+}
+
 int row_rounds(const BlindingOptions& options, uint64_t rows) {
   if (options.protection == Protection::kNone) return 0;
   if (options.protection == Protection::kPermuted) return 1;

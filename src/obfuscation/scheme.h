@@ -22,6 +22,10 @@ class Scheme {
   [[nodiscard]] virtual Key channel_key(Csprng& random, uint32_t size) const = 0;
 };
 
+/// Whether the scheme is meant to protect from a worker that tries. `none` hides nothing, and `permuted`, the paper's
+/// scheme, falls to one step's operands (docs/privacy.md): both are for measuring only.
+bool protects(const BlindingOptions& options);
+
 /// Rounds of row mixing that `options` mean for so many rows: 0 for `none`, 1 for `permuted`; for `rotated` as set, or
 /// ceil(log256 rows) and at least 2: the fewest after which an output can depend on every input (with random
 /// permutations most, not all, do).

@@ -1,5 +1,6 @@
 #include "offload/key_ahead.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -34,7 +35,7 @@ void KeyAhead::begin_pass(const Pass& pass) {
     pass_ = pass;
     foreseen_ = std::exchange(asked_[pass.period], {});
     made_.assign(foreseen_.size(), {});
-    started_ = next_ = bytes_ahead_ = 0;
+    started_ = next_ = bytes_ahead_ = taken_ahead_ = 0;
   }
   changed_.notify_all();
 }
@@ -72,9 +73,25 @@ KeyAhead::Key KeyAhead::derive(const KeyPath& path, KeyRole role, uint32_t size)
   changed_.wait(lock, [&] { return made_[at].is_done; });
   bytes_ahead_ -= bytes_of(size);
   Key key = std::move(made_[at].key);
+  if (key != nullptr) ++taken_ahead_;
   lock.unlock();
   changed_.notify_all();
   return key != nullptr ? key : derive_now(wanted, path.pass);
+}
+
+void KeyAhead::wait_for_foreseen() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] {
+    const bool is_at_rest = started_ == foreseen_.size() || bytes_ahead_ >= kMostBytesAhead;
+    return is_at_rest && std::all_of(made_.begin() + static_cast<std::ptrdiff_t>(next_),
+                                     made_.begin() + static_cast<std::ptrdiff_t>(started_),
+                                     [](const Made& made) { return made.is_done; });
+  });
+}
+
+size_t KeyAhead::taken_ahead() {
+  const std::lock_guard lock(mutex_);
+  return taken_ahead_;
 }
 
 void KeyAhead::serve() {

@@ -29,6 +29,11 @@ class KeyAhead {
   std::shared_ptr<const obfuscation::Key> derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
                                                  uint32_t size);
 
+  /// Returns once every key that is foreseen for this pass is made, or no more may wait.
+  void wait_for_foreseen();
+  /// Keys of this pass that were taken from those made ahead.
+  [[nodiscard]] size_t taken_ahead();
+
  private:
   /// A key's path within its pass.
   struct Wanted {
@@ -59,6 +64,7 @@ class KeyAhead {
   size_t started_ = 0;      // of foreseen_, by whomever
   size_t next_ = 0;         // of foreseen_, to be asked for
   size_t bytes_ahead_ = 0;  // of keys that wait
+  size_t taken_ahead_ = 0;
   bool is_stopping_ = false;
   std::thread thread_;  // last: it uses everything above
 };

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "integrity/policy.h"
+#include "obfuscation/scheme.h"
 #include "tempo/error.h"
 
 namespace tempo::train {
@@ -174,7 +175,8 @@ std::vector<Field> make_fields() {
   t.integer("worker-wait", TEMPO_MEMBER(worker_wait), 0, 1 << 20, "seconds to wait for a worker where none is left");
   t.choice("offload", kOffloads, TEMPO_MEMBER(offload), "products that leave the TEE");
   t.choice("protection", kProtections, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
-  t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients), "diagonal of permuted");
+  t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients),
+           "diagonal of permuted, which protects nobody");
   t.choice("reuse", kReuses, TEMPO_MEMBER(blinding.reuse), "how far encrypted operands serve again");
   t.choice("weights", kWeights, TEMPO_MEMBER(weights), "whether weights stay on the worker");
   t.integer_or("full", "conv-tile", TEMPO_MEMBER(blinding.conv_tile), 1024, "side of a convolution tile, or full");
@@ -187,7 +189,8 @@ std::vector<Field> make_fields() {
   t.choice("products", kProducts, TEMPO_MEMBER(blinding.products), "what workers may round operands of products to");
   t.integer_or("auto", "slices", TEMPO_MEMBER(blinding.slices), 64,
                "parts of a batch that are on their way while others are blinded, or auto");
-  t.boolean("allow-unprotected", TEMPO_MEMBER(allow_unprotected), "let protection=none start: everything is visible");
+  t.boolean("allow-unprotected", TEMPO_MEMBER(allow_unprotected),
+            "let protection=none or permuted start: workers can read all");
   t.text("integrity", TEMPO_MEMBER(integrity),
          "whether results of workers are verified: always, sampled:P (a share P of them), off");
   t.choice("activations", kActivations, TEMPO_MEMBER(activations), "type of what layers keep for the backward pass");
@@ -289,10 +292,11 @@ void resolve(RunConfig& config) {
   for (const Field& field : fields())
     if (field.is_text) check_text(field.get(config), field.name);
   const bool is_offloaded = config.workers != "local";
-  if (is_offloaded && config.blinding.protection == Protection::kNone && !config.allow_unprotected)
-    throw InputError(
-        "protection=none: workers would see every weight and image; expected permuted or rotated, or the flag "
-        "--allow-unprotected for measuring");
+  if (is_offloaded && !obfuscation::protects(config.blinding) && !config.allow_unprotected)
+    throw InputError(fmt::format(
+        "protection={}: workers can recover every weight and image; expected rotated, or the flag --allow-unprotected "
+        "for measuring",
+        to_string(config.blinding.protection)));
   integrity::parse_policy(config.integrity);  // or it is refused
 
   BlindingOptions& blinding = config.blinding;

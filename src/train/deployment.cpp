@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "nn/layers.h"
+#include "observe/standard_streams.h"
 #include "train/config.h"
 
 namespace tempo::train {
@@ -50,7 +51,7 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   const offload::WorkerAccess access = {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
                                         .tls_folder = config.tls};
   if (const std::string warning = offload::certificate_warning(deployment.workers->uris(), access); !warning.empty())
-    fmt::print(stderr, "{}\n", warning);
+    observe::note("{}\n", warning);
   auto pool = offload::make_worker_pool(deployment.workers->uris(), access,
                                         {.operation = std::chrono::seconds(config.worker_timeout),
                                          .sums_between_workers = config.gradient_sum == GradientSum::kWorkers},

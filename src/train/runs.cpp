@@ -15,6 +15,7 @@
 #include "base/folder_lock.h"
 #include "base/path.h"
 #include "nn/layers.h"
+#include "obfuscation/scheme.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
@@ -91,8 +92,7 @@ void refuse_occupied(const fs::path& out) {
 }
 
 void refuse_without_checkpoint(const fs::path& run) {
-  std::error_code error;
-  if (fs::is_directory(run, error) && !is_there(checkpoint_path(run)))
+  if (is_there(run) && !is_there(checkpoint_path(run)))
     throw InputError(fmt::format(
         "{}: has no checkpoint.tempo, so there is nothing to go on from; start anew with tempo train --out, and have "
         "checkpoints earlier with --checkpoint-interval",
@@ -161,6 +161,13 @@ class RunThreads {
  private:
   std::optional<CpuBudget> budget_;
 };
+
+/// One sentence where workers can read what they are sent under these settings, else "".
+std::string unprotected_note(const RunConfig& config) {
+  if (config.workers == "local" || obfuscation::protects(config.blinding)) return "";
+  return fmt::format("warning: protection={} protects nobody: a worker that tries recovers weights and images\n",
+                     to_string(config.blinding.protection));
+}
 
 void warn_of_known_weights(const RunConfig& config, bool quiet) {
   if (config.workers == "local" || quiet) return;
@@ -252,6 +259,7 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
 
   Deployment deployment = deploy(config, options, master.duplicate());
   refuse_single_images(*deployment.model, config.batch_size);
+  if (!hooks.quiet) observe::note("{}", unprotected_note(config));
   if (!checkpoint) warn_of_known_weights(config, hooks.quiet);
   if (checkpoint) {
     restore_model(*deployment.model, *checkpoint, resumed_file.string());
@@ -338,7 +346,8 @@ std::string plan_run(const RunConfig& given, const PlanRates& rates) {
   const nn::ModelOptions options{.name = config.model, .classes = 10, .image_side = config.image_size};
   const auto model = nn::make_model(options);
   return to_table(nn::make_plan(*model, options, config.batch_size, config.blinding, offload_policy(config), machine),
-                  machine);
+                  machine) +
+         unprotected_note(config);
 }
 
 void export_run(const fs::path& run, const fs::path& file, const std::string& key) {

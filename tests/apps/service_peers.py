@@ -131,10 +131,10 @@ class Case(unittest.TestCase):
         return self.run_program(self.tempo, command, "--server", f"127.0.0.1:{port or self.port}", "--policy",
                                 self.path / policy, *more, code=code, timeout=timeout)
 
-    def submit(self, *training, data=None, port=None):
+    def submit(self, *training, data=None, port=None, policy="policy.json"):
         """@returns the id of the job"""
         source = ["--data", data] if data else []
-        done = self.client("submit", "--key", self.key, *source, "--", *training, port=port)
+        done = self.client("submit", "--key", self.key, *source, "--", *training, port=port, policy=policy)
         return re.search(r"^job ([0-9a-f]{32})$", done.stdout, re.M)[1]
 
     def status(self, job):

@@ -208,9 +208,18 @@ class EndToEnd(Case):
 
     def test_the_search_finds_weights_in_a_worker_that_is_not_blinded(self):
         self.make_markers()
-        job = self.submit(*TRAINING, "--protection", "none", "--allow-unprotected", data=self.sealed)
+        (self.path / "open.json").write_text(
+            json.dumps(json.loads((self.path / "policy.json").read_text()) | {"allow_unprotected": True}))
+        job = self.submit(*TRAINING, "--protection", "none", "--allow-unprotected", data=self.sealed, policy="open.json")
         _, worker, _ = self.watch(job)
         self.assertIn("of_weights", worker)
+
+    def test_a_scheme_that_protects_nobody_needs_the_clients_policy(self):
+        self.assertIs(json.loads((self.path / "policy.json").read_text())["allow_unprotected"], False)
+        for scheme in ("none", "permuted"):
+            refused = self.client("submit", "--key", self.key, "--data", self.sealed, "--", *TRAINING, "--protection", scheme,
+                                  "--allow-unprotected", code=2)
+            self.assertIn('"allow_unprotected": true in the policy', refused.stderr)
 
     def test_what_a_stranger_is_told(self):
         job = self.submit(*TRAINING, data=self.sealed)

@@ -49,6 +49,7 @@ TEST(Policy, AbsentFieldsAreStrict) {
   EXPECT_TRUE(policy.sgx->allowed_attributes.empty());
   EXPECT_TRUE(policy.config_hashes.empty());
   EXPECT_FALSE(policy.maximum_collateral_age_days.has_value());
+  EXPECT_FALSE(policy.allow_unprotected);
 }
 
 TEST(Policy, EndsWhereItsTextEnds) {
@@ -83,6 +84,7 @@ TEST(Policy, IsWrittenAsItIsRead) {
   policy.sgx->config_id.any = true;
   policy.config_hashes = {Digest32{}};
   policy.maximum_collateral_age_days = 30;
+  policy.allow_unprotected = true;
   EXPECT_EQ(parse(to_json(policy)), policy);
 }
 

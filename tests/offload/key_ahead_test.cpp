@@ -3,9 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace tempo::offload {
@@ -52,12 +50,16 @@ std::vector<Ask> some_layers() {
   return asks;
 }
 
-TEST_F(Ahead, AreThoseOfTheirPass) {
+TEST_F(Ahead, KeysDerivedAheadEqualKeysDerivedInTurn) {
+  const std::vector<Ask> asks = some_layers();
   for (uint64_t step = 0; step < 5; ++step) {
     const Pass pass{Period::kStep, step, 0};
     ahead_.begin_pass(pass);
-    if (step % 2 == 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));  // all are there, or few are
-    expect_keys(some_layers(), pass);
+    const bool all_are_there = step % 2 == 1;
+    if (all_are_there) ahead_.wait_for_foreseen();
+    expect_keys(asks, pass);
+    if (all_are_there) EXPECT_EQ(ahead_.taken_ahead(), asks.size());
+    if (step == 0) EXPECT_EQ(ahead_.taken_ahead(), 0U);  // nothing was foreseen
   }
 }
 

@@ -1,4 +1,5 @@
 // Several clients: each has its own jobs, in one queue, and can neither see nor touch another's.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -129,8 +130,11 @@ TEST_F(Clients, WhatIsTheServicesIsNotForAClientToSay) {
   EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = '/etc'\n", 0); }), HasSubstr("names a place"));
   EXPECT_THAT(message_of<InputError>([] { check_job_settings("data = 'synthetic'\n", 10); }),
               HasSubstr("expected the uploaded archive"));
-  EXPECT_THAT(message_of<InputError>([] { check_job_settings("protection = 'none'\n", 0); }),
-              HasSubstr("--allow-unprotected"));
+  for (const char* scheme : {"none", "permuted"}) {
+    const std::string protection = fmt::format("protection = '{}'\n", scheme);
+    EXPECT_THAT(message_of<InputError>([&] { check_job_settings(protection, 0); }), HasSubstr("--allow-unprotected"));
+    check_job_settings(protection + "allow-unprotected = true\n", 0);
+  }
   EXPECT_THAT(message_of<InputError>([] { check_job_settings("train-size = 10000000\nimage-size = 256\n", 0); }),
               HasSubstr("more generated images"));
   EXPECT_THROW(check_job_settings("model = \n", 0), InputError);

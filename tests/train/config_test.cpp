@@ -95,8 +95,27 @@ TEST(Config, WeightsResideWhereTheyCan) {
   };
   EXPECT_EQ(resolved([](RunConfig&) {}), WeightPlacement::kResident);
   EXPECT_EQ(resolved([](RunConfig& c) { c.optimizer = Optimizer::kAdamW; }), WeightPlacement::kReturned);
-  EXPECT_EQ(resolved([](RunConfig& c) { c.blinding.protection = Protection::kPermuted; }), WeightPlacement::kReturned);
+  EXPECT_EQ(resolved([](RunConfig& c) {
+              c.blinding.protection = Protection::kPermuted;
+              c.allow_unprotected = true;
+            }),
+            WeightPlacement::kReturned);
   EXPECT_EQ(resolved([](RunConfig& c) { c.blinding.reuse = Reuse::kFresh; }), WeightPlacement::kReturned);
+}
+
+TEST(Config, SchemesThatDoNotProtectNeedTheFlagWhereWorkersSeeOperands) {
+  for (const Protection protection : {Protection::kNone, Protection::kPermuted}) {
+    RunConfig config;
+    config.blinding.protection = protection;
+    EXPECT_THROW(resolve(config), InputError);
+    config.allow_unprotected = true;
+    EXPECT_NO_THROW(resolve(config));
+    config.allow_unprotected = false;
+    config.workers = "local";
+    EXPECT_NO_THROW(resolve(config));
+  }
+  RunConfig rotated;
+  EXPECT_NO_THROW(resolve(rotated));
 }
 
 }  // namespace

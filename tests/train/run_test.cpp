@@ -201,6 +201,7 @@ TEST_F(Runs, OtherSettingsGetOtherKeys) {
   EXPECT_FALSE(survive("augment", [](RunConfig& n) { n.augment = false; }));
   EXPECT_FALSE(survive("protection", [](RunConfig& n) {
     n.blinding.protection = Protection::kPermuted;
+    n.allow_unprotected = true;
     n.weights = WeightPlacement::kReturned;
   }));
 }
@@ -321,13 +322,15 @@ TEST_F(Runs, RefusesWhatCannotWork) {
   EXPECT_THAT(refusal([](RunConfig& c) { c.batch_size = 1; }), HasSubstr("got 1 for a model with batch norm"));
   EXPECT_THAT(refusal([](RunConfig& c) { c.workers = "http://a:1"; }), HasSubstr("expected local, inprocess:"));
   EXPECT_THAT(refusal([](RunConfig& c) { c.integrity = "often"; }), HasSubstr("expected off, always"));
-  EXPECT_THAT(refusal([](RunConfig& c) {
-                c.blinding.protection = Protection::kNone;
-                c.allow_unprotected = false;
-              }),
-              HasSubstr("--allow-unprotected"));
+  for (const Protection unprotected : {Protection::kNone, Protection::kPermuted})
+    EXPECT_THAT(refusal([&](RunConfig& c) {
+                  c.blinding.protection = unprotected;
+                  c.allow_unprotected = false;
+                }),
+                HasSubstr("--allow-unprotected"));
   EXPECT_THAT(refusal([](RunConfig& c) {
                 c.blinding.protection = Protection::kPermuted;
+                c.allow_unprotected = true;
                 c.weights = WeightPlacement::kResident;
               }),
               HasSubstr("orthogonal"));

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 #include "wire/certificates.h"
 #include "wire/host_port.h"
@@ -118,7 +119,7 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
 std::shared_ptr<grpc::ServerCredentials> credentials_of(const std::string& folder) {
   const wire::TlsIdentity identity = wire::load_tls_identity(folder, "worker");
   if (const std::string warning = wire::expiry_warning(identity, folder, "worker"); !warning.empty())
-    fmt::print(stderr, "{}\n", warning);
+    observe::note("{}\n", warning);
   wire::refuse_tls_before_1_3();
   grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   tls.pem_root_certs = identity.ca;
