@@ -113,6 +113,8 @@ void read_qe_part(ByteReader& reader, Quote& quote) {
   if (size > kMaxChainBytes)
     throw InputError(fmt::format("quote: PCK chain of {} bytes, expected at most {}", size, kMaxChainBytes));
   quote.pck_chain = reader.text(size);
+  // Intel's quoting library counts the byte that ends its string.
+  if (quote.pck_chain.ends_with('\0')) quote.pck_chain.pop_back();
 }
 
 void read_signature(ByteReader& reader, Quote& quote) {
