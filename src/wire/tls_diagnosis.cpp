@@ -41,6 +41,15 @@ UniqueDescriptor connect_to(const HostPort& worker, std::chrono::milliseconds pa
   return {};
 }
 
+/// Keeps the certificate that is not accepted: the connection itself forgets it.
+int keep_rejected(int is_accepted, X509_STORE_CTX* chain) {
+  const auto* tls = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  X509* certificate = X509_STORE_CTX_get_current_cert(chain);
+  auto* rejected = static_cast<UniqueCertificate*>(SSL_get_app_data(tls));
+  if (is_accepted == 0 && certificate != nullptr && X509_up_ref(certificate) == 1) rejected->reset(certificate);
+  return is_accepted;
+}
+
 UniqueTlsContext context_of(const TlsIdentity& identity) {
   UniqueTlsContext context(SSL_CTX_new(TLS_client_method()));
   const auto own = parse_certificates(identity.certificate, "certificate");
@@ -53,7 +62,7 @@ UniqueTlsContext context_of(const TlsIdentity& identity) {
       SSL_CTX_set_alpn_protos(context.get(), kHttp2, sizeof kHttp2) != 0)
     return nullptr;
   SSL_CTX_set_cert_store(context.get(), authorities_of(identity.ca, "ca.pem").release());
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, keep_rejected);
   return context;
 }
 
@@ -106,16 +115,15 @@ std::string explain_tls_failure(const HostPort& worker, const TlsIdentity& ident
   const UniqueTls tls(SSL_new(context.get()));
   UniqueBio in(BIO_new(BIO_s_mem())), out(BIO_new(BIO_s_mem()));
   if (!tls || !in || !out) return {};
+  UniqueCertificate rejected;
+  SSL_set_app_data(tls.get(), &rejected);
   BIO_set_mem_eof_return(in.get(), -1);
   SSL_set_bio(tls.get(), in.release(), out.release());
   expect_host(tls.get(), worker.host);
   const bool is_connected = carry_out(tls.get(), socket.get(), [](SSL* one) { return SSL_connect(one); });
   const long verdict = SSL_get_verify_result(tls.get());
-  if (verdict != X509_V_OK) {
-    const UniqueCertificate its(SSL_get1_peer_certificate(tls.get()));
-    return fmt::format("the worker's certificate {}",
-                       its ? rejection(static_cast<int>(verdict), its.get()) : X509_verify_cert_error_string(verdict));
-  }
+  if (verdict != X509_V_OK && rejected)
+    return fmt::format("the worker's certificate {}", rejection(static_cast<int>(verdict), rejected.get()));
   if (!is_connected) return {};
   // With TLS 1.3 this side is done before the worker has looked at its certificate.
   char byte = 0;
