@@ -135,7 +135,7 @@ TEST(Safetensors, RefusesWhatIsNotAHeader) {
   EXPECT_THAT(refusal("[]", 0), HasSubstr("expected it to begin with an opening brace"));
   EXPECT_THAT(refusal("{", 0), HasSubstr("no valid JSON at its byte"));
   EXPECT_THAT(refusal("{}x", 0), HasSubstr("no valid JSON at its byte 3"));
-  EXPECT_EQ(refusal("{\"\xff\":{}}", 0), "safetensors header: byte 3 of 7 is not UTF-8, expected text in UTF-8");
+  EXPECT_EQ(refusal("{\"\xff\":{}}", 0), "safetensors header: byte 3 of 8 is not UTF-8, expected text in UTF-8");
   EXPECT_EQ(refusal(std::string("{}\0junk", 7), 0), "safetensors header: byte 3 of 7 is NUL, expected text in UTF-8");
   EXPECT_EQ(refusal(R"({"a":1})", 0), R"(safetensors header: tensor "a" holds a number where an object is expected)");
   EXPECT_THAT(refusal(R"({"a":[[[[]]]]})", 0), HasSubstr("holds an array where an object is expected"));
