@@ -112,8 +112,7 @@ TEST_F(Resume, ARunWithoutACheckpointIsNotToldToResume) {
   EXPECT_THAT(message_of<RunError>([&] { run(c); }), HasSubstr("no checkpoint yet, so start anew with another --out"));
   EXPECT_THAT(message_of<InputError>([&] { run(c); }), HasSubstr("cannot be resumed"));
   EXPECT_THAT(message_of<InputError>([&] { resumed_config(c.out, c.key); }), HasSubstr("nothing to go on from"));
-  c.out = (folder_ / "good").string();
-  c.lr = 0.001;
+  c = config("good");
   run(c);
   EXPECT_THAT(message_of<InputError>([&] { run(c); }), HasSubstr("or --resume"));
 }
