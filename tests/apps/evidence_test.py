@@ -53,7 +53,7 @@ class Evidence(unittest.TestCase):
         policy = self.path / "policy.json"
         self.tempo("policy", "init", "--evidence", self.evidence, "--out", policy)
         self.assertEqual(json.loads(policy.read_text()),
-                         {"version": 1, "insecure-simulated": {"measurements": ["07" * 32]}, "config_hashes": []})
+                         {"version": 1, "insecure-simulated": {"measurements": ["07" * 32]}, "config_hashes": [], "allow_unprotected": False})
         self.tempo("policy", "init", "--evidence", self.evidence, "--out", policy, code=2, says="exists already")
         result = json.loads(self.verify("--evidence", self.evidence, "--policy", policy).stdout)
         self.assertEqual(result["eat_profile"], "tag:github.com,2023:veraison/ear")
