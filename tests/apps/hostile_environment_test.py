@@ -191,6 +191,9 @@ class Places(Case):
             os.mkdir(folder)
             for command in self.chain(folder):
                 done = self.run_program(command)
+                if done.code == 2 and name != b"a b":  # refused at the start, by name
+                    self.assertFalse(os.path.exists(os.path.join(folder, b"run")))
+                    return
                 self.assertEqual(done.code, 0, str(done))
             self.assertEqual(pathlib.Path(os.fsdecode(folder), "unsealed/images.bin").read_bytes(), self.images.read_bytes())
             self.check_metrics(os.fsdecode(folder) + "/run", 3)
