@@ -278,7 +278,11 @@ std::string toml_line(const Field& field, const RunConfig& config) {
   if (!field.is_text && !is_named_zero) return fmt::format("{} = {}\n", field.name, value);
   std::ostringstream quoted;
   const toml::value<std::string> text(value);
-  quoted << toml::toml_formatter(text, toml::format_flags::allow_literal_strings);  // a line end is escaped
+  // The library would put control characters into a literal string as they are, where TOML does not have them.
+  const bool has_control =
+      std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
+  quoted << toml::toml_formatter(text,
+                                 has_control ? toml::format_flags::none : toml::format_flags::allow_literal_strings);
   return fmt::format("{} = {}\n", field.name, quoted.str());
 }
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "support/temp_folder.h"
 #include "tempo/error.h"
 
@@ -62,11 +64,19 @@ TEST(Config, TextSettingsAreTextAndSurviveTheFile) {
     EXPECT_THROW(field.set(config, std::string("c\0x", 3)), InputError);
   }
   RunConfig config;
-  config.data = "\ntwo\nlines 'and\" quotes\t\x1b";
-  RunConfig again;
-  apply_settings(again, parse_settings(to_toml(config), "a.toml"), "");
-  EXPECT_EQ(again.data, config.data);
-  EXPECT_THAT(to_toml(config), ::testing::ContainsRegex("\ndata = [^\n]*quotes[^\n]*\n"));
+  for (const char* path :
+       {"a\nb", "\ntwo\nlines 'and\" quotes\t\x1b", "back\\slash", "a'b", "a\"b", "tab\t", "caf\xC3\xA9", "\x7F"}) {
+    SCOPED_TRACE(path);
+    config.data = path;
+    const std::string toml = to_toml(config);
+    RunConfig again;
+    apply_settings(again, parse_settings(toml, "a.toml"), "");
+    EXPECT_EQ(again.data, config.data);
+    EXPECT_EQ(
+        std::count(toml.begin(), toml.end(), '\n'),
+        std::count_if(fields().begin(), fields().end(), [&](const Field& field) { return !field.get(config).empty(); }))
+        << "not one line a setting";
+  }
   config.out = "c\xE9";
   EXPECT_EQ(message_of<InputError>([&] { resolve(config); }), "out: byte 2 of 2 is not UTF-8, expected text in UTF-8");
   EXPECT_EQ(message_of<InputError>([] { parse_settings(std::string("epochs = 1\0junk", 15), "a.toml"); }),
