@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from start_once import START_ONCE
 
@@ -25,16 +26,18 @@ def run(*words):
 
 class Numbers(unittest.TestCase):
     def test_a_number_is_decimal_and_in_its_range(self):
-        for program in PROGRAMS:
-            for command in COMMANDS[os.path.basename(program)]:
-                for option in OPTION.findall(run(program, *command, "--help").stdout):
-                    for bad in BAD:
-                        with self.subTest(program=os.path.basename(program), command=command, option=option, bad=bad):
-                            done = run(program, *command, f"{option}={bad}")
-                            self.assertEqual(done.returncode, 2, done.stderr)
-                            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-                            self.assertIn(option, done.stderr)
-                            self.assertIn(f'got "{bad}", expected', done.stderr)
+        cases = [(program, command, option, bad)
+                 for program in PROGRAMS for command in COMMANDS[os.path.basename(program)]
+                 for option in OPTION.findall(run(program, *command, "--help").stdout) for bad in BAD]
+        self.assertTrue(cases)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            answers = pool.map(lambda case: run(case[0], *case[1], f"{case[2]}={case[3]}"), cases)
+            for (program, command, option, bad), done in zip(cases, answers):
+                with self.subTest(program=os.path.basename(program), command=command, option=option, bad=bad):
+                    self.assertEqual(done.returncode, 2, done.stderr)
+                    self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                    self.assertIn(option, done.stderr)
+                    self.assertIn(f'got "{bad}", expected', done.stderr)
 
     def test_options_are_found(self):
         self.assertLessEqual({"--worker-gflops", "--tee-gflops", "--link-gbytes"},
