@@ -10,6 +10,12 @@
 
 namespace tempo::audit::testing {
 
+inline constexpr BlindingOptions kSigned{.protection = Protection::kPermuted,
+                                         .coefficients = Coefficients::kSignedReal};
+inline constexpr BlindingOptions kInteger{.protection = Protection::kPermuted,
+                                          .coefficients = Coefficients::kPositiveInteger};
+inline constexpr BlindingOptions kRotated{.protection = Protection::kRotated};
+
 struct SmallNetworkOptions {
   int64_t images = 8, side = 16;
   int64_t tile = 1;  ///< outputs a side of a tile; 0: whole images

@@ -16,7 +16,7 @@ namespace tempo::train {
 
 /// Where the test images are.
 inline constexpr const char* kCifar10TestFile = "test_batch.bin";
-/// Of one file: a million images.
+/// A data file holds a million images at most.
 inline constexpr size_t kMaxCifar10FileBytes = size_t{3073} * 1'000'000;
 
 /// Training images: every data_batch_N.bin there is, by ascending N. Test images: test_batch.bin. Class names:

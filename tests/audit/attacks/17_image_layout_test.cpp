@@ -10,12 +10,11 @@ namespace tempo::audit {
 namespace {
 
 using testing::finding_of;
+using testing::kInteger;
+using testing::kRotated;
+using testing::kSigned;
 using testing::run_checked;
 using testing::SmallNetwork;
-
-constexpr BlindingOptions kSigned{.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal};
-constexpr BlindingOptions kInteger{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
-constexpr BlindingOptions kRotated{.protection = Protection::kRotated};
 
 TEST(ImageLayout, PutsTilesThatAreMovedAndScaledIntoTheirPlaces) {
   for (const BlindingOptions& blinding : {kSigned, kInteger})

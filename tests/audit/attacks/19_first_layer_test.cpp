@@ -8,11 +8,10 @@ namespace tempo::audit {
 namespace {
 
 using testing::finding_of;
+using testing::kRotated;
+using testing::kSigned;
 using testing::run_checked;
 using testing::SmallNetwork;
-
-constexpr BlindingOptions kSigned{.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal};
-constexpr BlindingOptions kRotated{.protection = Protection::kRotated};
 
 TEST(FirstLayer, RecoversPicturesAndKernelsWhereRowsAreMovedAndScaled) {
   for (const int64_t tile : {1, 4, 0}) {
