@@ -6,8 +6,7 @@
 
 #include <optional>
 
-#include "audit/algebra/matching.h"
-#include "audit/theft/feature_maps.h"
+#include "audit/theft/colours.h"
 
 namespace tempo::audit {
 
@@ -22,19 +21,6 @@ struct FirstLayer {
 /// @param maps  [images, channels, height, width]: X of the first offloaded layer, factors of images undone.
 /// Nothing if too few patches are positive in enough maps, or fewer than six channels live.
 std::optional<FirstLayer> recover_first_layer(const FeatureMaps& maps, Random& random);
-
-/// colour = matrix * mixed colour + offset
-struct ColourMap {
-  Matrix matrix;  ///< [3, 3]
-  Vector offset;  ///< [3]
-};
-
-/// The map that makes the recovered colours and their steps from pixel to pixel look most like those of other images.
-/// @param others  [images, 3, height, width]: pictures of the same kind.
-ColourMap match_colours(const FeatureMaps& mixed, const FeatureMaps& others, Random& random);
-
-/// The least-squares map from recovered to true colours: what an attacker could do who knew the colours.
-ColourMap known_colours(const FeatureMaps& mixed, const FeatureMaps& truth);
 
 /// Kernels and bias that compute the same from images in true colours.
 FirstLayer in_colours(const FirstLayer& layer, const ColourMap& colours);
