@@ -113,14 +113,16 @@ void make_quick(const CLI::App& command, audit::AuditOptions& options) {
   const auto set = [&](const char* flag, auto& option, const auto& value) {
     if (command.count(flag) == 0) option = value;
   };
-  set("--train-steps", options.victim.steps, 60);
-  set("--batch-size", options.victim.batch_size, 16);
+  set("--train-steps", options.victim.steps, 350);
+  set("--batch-size", options.victim.batch_size, 32);
   set("--steps", options.recording.steps, 4);
   set("--patience", options.patience, 0.2);
   if (options.victim.model == "resnet20")
     set("--layer", options.layers, std::vector<std::string>{"layer2.1.conv1", "layer2.1.conv2"});
-  options.synthetic_images = 640;
+  options.synthetic_images = 1600;
+  options.synthetic_side = 16;
   options.victim.warmup_steps = 10;
+  options.victim.lr = 0.02;
   options.cost_steps = 2;
   options.budgets = 1;
   options.surrogate.steps = 20;

@@ -90,7 +90,8 @@ struct Laboratory {
 train::DataSplits load_data(const AuditOptions& options) {
   constexpr uint64_t kSyntheticSeed = 1;
   if (options.data != "synthetic") return train::load_cifar10(options.data);
-  return train::make_synthetic(options.synthetic_images, options.synthetic_images / 4, kSyntheticSeed, 32);
+  return train::make_synthetic(options.synthetic_images, options.synthetic_images / 4, kSyntheticSeed,
+                               options.synthetic_side);
 }
 
 State load_or_train(const AuditOptions& options, const std::string& file, const train::DataSplits& data,
@@ -272,17 +273,25 @@ class SettingAudit {
       }
       for_each_parallel(jobs.size(), [&](size_t i) { attack(*jobs[i].attack, *jobs[i].layer, start, true); });
     }
-    if (!is_wanted(kSeparation)) return;
-    for (const LayerCase& layer : run_.cases) {
-      if (std::find(attacked_.begin(), attacked_.end(), layer.layer) == attacked_.end()) continue;
+    if (is_wanted(kSeparation)) pool_steps();
+  }
+
+  /// How far separation gets with more and more steps, which is a curve and not a finding.
+  void pool_steps() {
+    std::vector<const LayerCase*> layers;
+    for (const LayerCase& layer : run_.cases)
+      if (std::find(attacked_.begin(), attacked_.end(), layer.layer) != attacked_.end()) layers.push_back(&layer);
+    std::vector<PoolingPoints> points(layers.size());
+    for_each_parallel(layers.size(), [&](size_t i) {
       Random random(1);
-      const PoolingPoints points = pool_channel_directions(layer, random);
+      points[i] = pool_channel_directions(*layers[i], random);
+    });
+    for (size_t i = 0; i < layers.size(); ++i)
       results_.pooling.push_back({.setting = setting_.name,
-                                  .layer = layer.layer,
-                                  .steps = points.steps,
-                                  .score = points.score,
-                                  .chance = points.chance});
-    }
+                                  .layer = layers[i]->layer,
+                                  .steps = points[i].steps,
+                                  .score = points[i].score,
+                                  .chance = points[i].chance});
   }
 
   void measure_information() {

@@ -16,6 +16,7 @@ struct AuditOptions {
   VictimOptions victim;
   std::string data = "synthetic";  ///< a CIFAR-10 folder, or generated images
   int64_t synthetic_images = 2000;
+  int64_t synthetic_side = 32;  ///< of the generated images, in pixels
   /// Images of the training set that the victim never sees: the attacker's own. As a share.
   double attackers_share = 0.2;
   std::string victim_file, reference_file;  ///< safetensors of trained weights; "" trains anew

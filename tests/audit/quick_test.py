@@ -33,12 +33,12 @@ def main():
         plain = [f for f in results["findings"] if f["setting"].startswith("none") and f["attack"] == 2]
         assert any(f["start"] == "public" and f["score"] > 0.9 for f in plain), "attack 2 fails on open weights"
         assert results["tampering"] and results["information"]
-        # A copy of a victim that hardly beats guessing says nothing.
-        is_worth_stealing = results["victim"]["test_accuracy"] >= 0.4
-        assert bool(results["surrogates"]) == is_worth_stealing, results["victim"]
+        # A copy of a victim that hardly beats guessing would say nothing.
+        assert results["victim"]["test_accuracy"] >= 0.4, results["victim"]
+        assert results["surrogates"], results["victim"]
 
         page = (folder / "audit" / "audit.html").read_text()
-        assert is_worth_stealing or "Not measured: the victim is right about" in page
+        assert "Not measured: the victim is right about" not in page
         assert "<svg" in page and "http" not in page.replace("http-equiv", ""), "the page must not use the network"
         again = call("report", folder / "audit" / "audit.json", "--out", folder / "again")
         assert again.returncode == 0, again.stderr

@@ -82,9 +82,17 @@ FindingTable table_of_counterfactuals(const AuditResults& results, std::span<con
   FindingTable table;
   table.settings = setting_names(results);
   for (const FindingResult& finding : results.findings)
-    if (finding.counterfactual) add(table, row_of(table, finding, attacks), finding);
+    if (finding.counterfactual && finding.applicable) add(table, row_of(table, finding, attacks), finding);
   sort_rows(table);
   return table;
+}
+
+std::vector<std::string> take_rows_not_run(FindingTable& table) {
+  std::vector<std::string> names;
+  for (const FindingRow& row : table.rows)
+    if (row.target.empty()) names.push_back(fmt::format("{} {}", row.attack, row.name));
+  std::erase_if(table.rows, [](const FindingRow& row) { return row.target.empty(); });
+  return names;
 }
 
 StepsToWin steps_to_win(const AuditResults& results, const std::string& setting, const std::string& layer) {

@@ -48,8 +48,11 @@ std::vector<std::string> layer_names(const AuditResults& results);
 /// so that the tables of both starts have the same rows.
 FindingTable table_of_start(const AuditResults& results, std::span<const Attack> attacks, const std::string& start);
 
-/// Findings on layers that Tempo never offloads, whatever the start; only rows that have any.
+/// Findings on layers that Tempo never offloads, whatever the start; only rows of attacks that had something to work on.
 FindingTable table_of_counterfactuals(const AuditResults& results, std::span<const Attack> attacks);
+
+/// Takes the rows of attacks that were run nowhere out of the table; returns the attacks: "12 blind source separation".
+std::vector<std::string> take_rows_not_run(FindingTable& table);
 
 /// Fewest steps to win over all findings of a setting and an offloaded layer.
 struct StepsToWin {

@@ -54,7 +54,7 @@ std::string measured(const AuditResults& results) {
   entry("Date", escape_html(results.date));
   entry("Program", "tempo " + escape_html(results.version));
   entry("Machine", escape_html(results.machine));
-  entry("Command", fmt::format("<code>{}</code>", escape_html(results.command)));
+  entry("Command", fmt::format("<code class=\"command\">{}</code>", escape_html(results.command)));
   return out + "</dl>\n";
 }
 

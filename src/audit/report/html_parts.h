@@ -25,7 +25,7 @@ std::string table(const std::vector<std::string>& heads, const std::vector<std::
 // html_tables.cpp
 std::string settings_table(const AuditResults& results);
 /// Attacks by settings, coloured by advantage. `is_default` marks the column of that name.
-std::string heat_map(const FindingTable& found, const std::string& is_default);
+std::string heat_map(FindingTable found, const std::string& is_default);
 std::string steps_table(const AuditResults& results);
 std::string surrogates_table(const AuditResults& results);
 std::string information_table(const AuditResults& results);

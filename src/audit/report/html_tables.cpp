@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
@@ -74,11 +75,12 @@ std::string settings_table(const AuditResults& results) {
   return table({"setting", "flags", "TEE CPU ms a sample", "blinding ms a sample", "kB a sample"}, rows, 2);
 }
 
-std::string heat_map(const FindingTable& found, const std::string& is_default) {
+std::string heat_map(FindingTable found, const std::string& is_default) {
+  const std::vector<std::string> not_run = take_rows_not_run(found);
   const bool any = std::any_of(found.rows.begin(), found.rows.end(), [](const FindingRow& row) {
     return std::any_of(row.cells.begin(), row.cells.end(), [](const FindingCell& cell) { return cell.findings > 0; });
   });
-  if (!any) return nothing("Not run.");
+  if (!any) return nothing("No attack that was run has anything to work on here.");
   std::string out = "<div class=\"scroll\"><table class=\"heat\"><thead><tr><th scope=\"col\">attack</th>";
   for (const std::string& setting : found.settings)
     out +=
@@ -90,7 +92,9 @@ std::string heat_map(const FindingTable& found, const std::string& is_default) {
     for (size_t i = 0; i < row.cells.size(); ++i) out += heat_cell(row, found.settings[i], row.cells[i]);
     out += "</tr>\n";
   }
-  return out + "</tbody></table></div>\n";
+  out += "</tbody></table></div>\n";
+  if (!not_run.empty()) out += nothing(fmt::format("Not run: {}.", escape_html(fmt::format("{}", fmt::join(not_run, ", ")))));
+  return out;
 }
 
 std::string steps_table(const AuditResults& results) {

@@ -40,6 +40,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: 
 .key span { display: inline-block; padding: .1rem .6rem; border: 1px solid var(--line); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 figure { margin: .75rem 0; min-width: 0; }
+code.command { display: block; max-height: 8em; overflow-y: auto; }
 figure .scroll { border: 0; margin: 0; }
 svg { display: block; width: 100%; min-width: 30rem; height: auto; }
 details { margin: .25rem 0; border: 1px solid var(--line); border-radius: 4px; padding: .35rem .75rem; }

@@ -1,6 +1,7 @@
 #include "audit/report/markdown.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -80,12 +81,13 @@ std::string cell_text(const FindingCell& cell) {
   return cell.worst->beats_chance ? "**" + text + "**" : text;
 }
 
-std::string findings_section(const std::string& title, const FindingTable& found) {
+std::string findings_section(const std::string& title, FindingTable found) {
+  const std::vector<std::string> not_run = take_rows_not_run(found);
   std::string out = fmt::format("## {}\n\n", title);
   const bool any = std::any_of(found.rows.begin(), found.rows.end(), [](const FindingRow& row) {
     return std::any_of(row.cells.begin(), row.cells.end(), [](const FindingCell& cell) { return cell.findings > 0; });
   });
-  if (!any) return out + "Not run.\n\n";
+  if (!any) return out + "No attack that was run has anything to work on here.\n\n";
   Table table(escaped(found.settings, {"no.", "attack", "what is recovered"}));
   for (const FindingRow& row : found.rows) {
     std::vector<std::string> cells = {fmt::format("{}", row.attack), escape_markdown(row.name),
@@ -93,7 +95,9 @@ std::string findings_section(const std::string& title, const FindingTable& found
     for (const FindingCell& cell : row.cells) cells.push_back(cell_text(cell));
     table.row(cells);
   }
-  return out + table.text() + "\n";
+  out += table.text() + "\n";
+  if (!not_run.empty()) out += fmt::format("Not run: {}.\n\n", escape_markdown(fmt::format("{}", fmt::join(not_run, ", "))));
+  return out;
 }
 
 std::string steps_section(const AuditResults& results) {

@@ -164,7 +164,7 @@ std::string bar_chart(const BarChart& chart) {
   std::vector<std::string> names;
   double left = 40;
   for (const std::string& group : chart.groups) {
-    names.push_back(svg::shortened(group, 38));
+    names.push_back(svg::shortened(group, 52));
     left = std::max(left, svg::width_of(names.back()) + 16);
   }
   const double top = 8 + 13 * static_cast<double>(chart.references.size());

@@ -85,7 +85,7 @@ TEST(Html, NoCellIsLost) {
   EXPECT_EQ(count(html, "<td class=\"none\">not run</td>"), 0U);
   EXPECT_EQ(count(html.substr(html.find("Every measurement")), "<tr>"), results.findings.size() + 1);
   std::erase_if(results.findings, [](const FindingResult& finding) { return finding.attack == 7; });
-  EXPECT_EQ(count(to_html(results, sample_attacks()), "<td class=\"none\">not run</td>"), 2 * 8U);
+  EXPECT_EQ(count(to_html(results, sample_attacks()), "<p>Not run: 7 "), 2U) << "one line for each start";
 }
 
 TEST(Html, CellTitleNamesTheWorstCase) {

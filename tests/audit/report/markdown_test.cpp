@@ -95,10 +95,10 @@ TEST(Markdown, WhatWasNotRunIsSaid) {
   results.findings.push_back(stray);
   const std::string markdown = to_markdown(results, sample_attacks());
   const auto secret = rows_under(markdown, "Attacks where the initial weights are secret");
-  ASSERT_EQ(secret[2 + 6].size(), 3 + 9U);
+  ASSERT_EQ(secret[2].size(), 3 + 9U);
   EXPECT_EQ(secret[0].back(), " a setting without an entry ");
   EXPECT_EQ(secret[2].back(), " **1.00 (0.04)** ");
-  for (size_t i = 3; i < 12; ++i) EXPECT_EQ(secret[2 + 6][i], " not run ");
+  EXPECT_THAT(markdown, HasSubstr("Not run: 7 ")) << "attack 7 was run nowhere";
   EXPECT_EQ(rows_under(markdown, "Attacks where the initial weights are public")[2 + 5][3], " not run ");
   EXPECT_EQ(rows_under(markdown, "Training steps under one key")[2][3], " not run ");
 }
