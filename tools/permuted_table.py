@@ -78,7 +78,8 @@ def print_table(results):
 
 def main(arguments):
     if len(arguments) not in (1, 5):
-        sys.exit(__doc__)
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     if len(arguments) == 5:
         run(*arguments)
         arguments = [pathlib.Path(arguments[4]) / "audit.json"]

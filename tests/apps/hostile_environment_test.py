@@ -289,6 +289,7 @@ class Scarcity(Case):
         before = self.cpu_seconds(process.pid)
         time.sleep(1)
         self.assertLess(self.cpu_seconds(process.pid) - before, 0.3, f"{command} spins")
+        self.assertIsNone(process.poll(), f"{command} ended")
         for peer in peers:
             peer.close()
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limit)

@@ -30,7 +30,7 @@ def weights(path):
 
 def relative_difference(got, expected):
     a, b = (array.array("f", b"".join(w[name][0] for name in sorted(w))) for w in (got, expected))
-    return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y ** 2 for y in b)) ** 0.5
+    return (sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / sum(y ** 2 for y in b)) ** 0.5
 
 
 class Relay:

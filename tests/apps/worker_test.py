@@ -36,7 +36,7 @@ def weights(path):
 
 
 def relative_difference(got, expected):
-    return (sum((a - b) ** 2 for a, b in zip(got, expected)) / sum(b ** 2 for b in expected)) ** 0.5
+    return (sum((a - b) ** 2 for a, b in zip(got, expected, strict=True)) / sum(b ** 2 for b in expected)) ** 0.5
 
 
 class Worker(unittest.TestCase):

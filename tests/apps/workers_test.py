@@ -9,6 +9,7 @@ import pathlib
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -118,16 +119,17 @@ class Workers(unittest.TestCase):
     def test_a_worker_is_lost_while_they_sum(self):
         workers = [self.start("grpc://", more=("--collective", "127.0.0.1:0", "--collective-timeout", "3"))
                    for _ in range(3)]
-        run = subprocess.Popen(self.command("torn", ",".join(worker.uri for worker in workers), 10, "--gradient-sum", "workers"),
+        run = subprocess.Popen(self.command("torn", ",".join(worker.uri for worker in workers), 10, "--gradient-sum", "workers",
+                                            "--checkpoint-interval", "1"),
                                text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment)
         metrics = self.path / "torn/metrics.jsonl"
         deadline = time.time() + 120
-        while time.time() < deadline and not metrics.exists():
+        while time.time() < deadline and not (metrics.exists() and metrics.read_text().count("loss") >= 2):
             time.sleep(0.02)
-        time.sleep(0.7)
         workers[1].end()
         _, error = run.communicate(timeout=240)
         self.assertEqual(run.returncode, 0, error)
+        self.assertIn("worker lost", error)
         self.assertLess(relative_difference(self.exported("torn"), self.expected), 1e-5)
 
     def test_joining_and_leaving_by_file(self):
@@ -192,10 +194,19 @@ class Workers(unittest.TestCase):
                 self.assertLess(relative_difference(self.exported(name), self.expected), 1e-5)
 
     def test_an_interrupt_while_connecting_ends_at_once(self):
-        command = self.command("connecting", f"shm://tempo-nobody-{os.getpid()}", 10)
-        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.environment)
-        run.send_signal(signal.SIGINT)
-        self.assertEqual(run.wait(timeout=60), -signal.SIGINT)
+        name = f"tempo-silent-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:  # takes the connection and says nothing
+            silent.bind(f"\0tempo-shm/{name}")
+            silent.listen()
+            silent.settimeout(60)
+            run = subprocess.Popen(self.command("connecting", f"shm://{name}", 10), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, env=self.environment)
+            self.addCleanup(run.wait)
+            self.addCleanup(run.kill)
+            peer, _ = silent.accept()
+            with peer:
+                run.send_signal(signal.SIGINT)
+                self.assertEqual(run.wait(timeout=60), -signal.SIGINT)
         self.assertFalse((self.path / "connecting").exists())
 
     def test_chaos(self):

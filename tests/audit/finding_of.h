@@ -22,6 +22,7 @@ inline const Finding& finding_of(const std::vector<Finding>& findings, const std
 inline std::vector<Finding> run_checked(const Attack& attack, const LayerCase& layer) {
   Random random(11);
   std::vector<Finding> findings = attack.run(layer, random);
+  EXPECT_FALSE(findings.empty());
   for (const Finding& f : findings)
     EXPECT_TRUE(f.score >= 0 && f.score <= 1 && f.chance >= 0 && f.chance <= 1 && f.noise >= 0) << f.target;
   return findings;

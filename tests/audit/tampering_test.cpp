@@ -45,8 +45,8 @@ TEST(Tampering, LargeErrorsChangeTheRunAndAreRefused) {
   EXPECT_FALSE(results[0].is_refused);
   EXPECT_TRUE(results[1].is_refused);
   EXPECT_TRUE(std::isfinite(results[0].final_loss));
-  // By how much is a matter of luck with so few steps.
-  EXPECT_NE(results[1].final_loss, results[0].final_loss);
+  // Other keys alone change the rounding of the loss; a loss that is not finite will do.
+  EXPECT_FALSE(std::abs(results[1].final_loss - results[0].final_loss) < 1e-3);
 }
 
 }  // namespace

@@ -142,14 +142,21 @@ TEST_F(Bound, WhoShowsNoCertificateIsRefusedAndLogged) {
 }
 
 TEST_F(Bound, Tls12IsRefused) {
-  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
-  SSL_CTX_set_max_proto_version(context.get(), TLS1_2_VERSION);
-  const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), SSL_free);
-  const wire::UniqueDescriptor socket = tcp();
-  const int flags = ::fcntl(socket.get(), F_GETFL);
-  ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK);
-  SSL_set_fd(ssl.get(), socket.get());
-  EXPECT_NE(SSL_connect(ssl.get()), 1);
+  const unsigned char alpn[] = {7, 't', 'e', 'm', 'p', 'o', '/', '1'};
+  for (const int newest : {TLS1_3_VERSION, TLS1_2_VERSION}) {  // the same client twice, but for the version
+    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    SSL_CTX_clear_options(context.get(), SSL_OP_NO_TLSv1_2);
+    SSL_CTX_set_max_proto_version(context.get(), newest);
+    ASSERT_EQ(SSL_CTX_use_certificate(context.get(), client_.certificate()), 1);
+    ASSERT_EQ(SSL_CTX_use_PrivateKey(context.get(), client_.key()), 1);
+    const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), SSL_free);
+    ASSERT_EQ(SSL_set_alpn_protos(ssl.get(), alpn, sizeof alpn), 0);
+    const wire::UniqueDescriptor socket = tcp();
+    const int flags = ::fcntl(socket.get(), F_GETFL);
+    ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK);
+    SSL_set_fd(ssl.get(), socket.get());
+    EXPECT_EQ(SSL_connect(ssl.get()) == 1, newest == TLS1_3_VERSION);
+  }
 }
 
 TEST_F(Bound, WhoSaysNothingIsGivenUp) {

@@ -66,6 +66,8 @@ class FaultyWorker final : public offload::Worker {
   /// From now on every operation takes so long for every thousand elements of its result.
   void be_slow(std::chrono::microseconds per_thousand) { slowness_ = per_thousand; }
   void die() { is_dead_ = true; }
+  /// Operations so far, of a worker that was made without ones that go well first.
+  [[nodiscard]] int submitted() const { return -after_; }
 
  private:
   offload::Buffer answer(Fault fault, offload::Buffer result) {

@@ -58,7 +58,6 @@ void check_openssl(bool is_done, const char* what) {
 }
 
 Digest32 sha256(ByteView bytes) { return digest<32>(EVP_sha256(), bytes); }
-Digest48 sha384(ByteView bytes) { return digest<48>(EVP_sha384(), bytes); }
 Digest64 sha512(ByteView bytes) { return digest<64>(EVP_sha512(), bytes); }
 
 UniqueKey p256_key(ByteView point) {

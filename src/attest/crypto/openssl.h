@@ -36,7 +36,6 @@ Handle checked_openssl(Handle handle, const char* what) {
 }
 
 Digest32 sha256(ByteView bytes);
-Digest48 sha384(ByteView bytes);
 Digest64 sha512(ByteView bytes);
 
 /// The curve of a key and of the hash that goes with it.

@@ -18,6 +18,7 @@ BlindingOptions blinding(Protection protection, Coefficients coefficients = Coef
 std::vector<Finding> attack(const LayerCase& layer) {
   Random random(7);
   std::vector<Finding> findings = kEquilibrateAndMatch.run(layer, random);
+  EXPECT_FALSE(findings.empty());
   for (const Finding& f : findings) {
     EXPECT_TRUE(std::isfinite(f.score) && std::isfinite(f.chance) && std::isfinite(f.noise)) << f.target;
     EXPECT_GE(f.score, 0) << f.target;

@@ -37,6 +37,7 @@ TEST(ScalarRatio, ScalesByChannelAndRotationsDefeatIt) {
   for (const LayerCase& layer : {victim(Protection::kPermuted), victim(Protection::kRotated),
                                  victim(Protection::kPermuted, Coefficients::kPositiveInteger)}) {
     const Finding weight = attack(layer)[0];
+    EXPECT_TRUE(weight.applicable);
     EXPECT_LT(weight.score, 0.03);
     EXPECT_FALSE(weight.beats_chance());
   }

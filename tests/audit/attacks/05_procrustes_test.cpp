@@ -64,7 +64,9 @@ TEST(Procrustes, UnrelatedReferenceIsChance) {
   Random random(5);
   layer.knowledge.weight = from_channels(random_gaussian(24 * 9, 16, random), 24, 3, 3);
   const auto findings = attack(layer);
+  ASSERT_EQ(findings.size(), 2U);
   for (const Finding& f : findings) {
+    EXPECT_TRUE(f.applicable);
     EXPECT_LT(f.score, 0.1);
     EXPECT_FALSE(f.beats_chance());
   }

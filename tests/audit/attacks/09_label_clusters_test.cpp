@@ -37,8 +37,10 @@ TEST(LabelClusters, ReadsLabelsWhereRowsAreNotMixed) {
 
 TEST(LabelClusters, IsAtChanceWhereAllRowsAreMixed) {
   for (const uint64_t seed : {1, 2, 3})
-    for (const Finding& f : attack(last_layer(BlindingOptions{.protection = Protection::kRotated}, seed)))
+    for (const Finding& f : attack(last_layer(BlindingOptions{.protection = Protection::kRotated}, seed))) {
+      EXPECT_TRUE(f.applicable) << f.target;
       EXPECT_LE(f.score, f.chance + 3 * f.noise) << f.target << " seed " << seed;
+    }
 }
 
 TEST(LabelClusters, IsAtChanceOnGradientsThatDoNotKnowLabels) {
@@ -46,6 +48,7 @@ TEST(LabelClusters, IsAtChanceOnGradientsThatDoNotKnowLabels) {
                                                   BlindingOptions{.protection = Protection::kPermuted});
   const auto findings = attack(layer);
   const Finding& f = finding_of(findings, "by direction");
+  EXPECT_TRUE(f.applicable);
   EXPECT_LE(f.score, f.chance + 3 * f.noise);
   EXPECT_FALSE(finding_of(findings, "by signs").applicable);
 }

@@ -51,7 +51,9 @@ TEST(GramAlignment, ActivationsInAnotherOrderAreChance) {
   for (int64_t r = 0; r < x.rows; ++r)
     for (int64_t p = 0; p < x.positions(); ++p)
       for (int64_t c = 0; c < x.channels; ++c) layer.knowledge.activations.at(r, p, c) = x.at(r, p, (c + 7) % 24);
-  EXPECT_FALSE(attack(layer)[0].beats_chance());
+  const Finding known = attack(layer)[0];
+  EXPECT_TRUE(known.applicable);
+  EXPECT_FALSE(known.beats_chance());
 }
 
 TEST(GramAlignment, ManyRowsAverageScalesOut) {
@@ -74,7 +76,9 @@ TEST(GramAlignment, OnePositionLeavesTheSignsOpen) {
   }
   EXPECT_LT(sum / kDraws, 0.7);
   options.seed = kSmall.seed;
-  EXPECT_FALSE(attack(victim(options, Protection::kPermuted))[1].beats_chance());
+  const Finding permuted = attack(victim(options, Protection::kPermuted))[1];
+  EXPECT_TRUE(permuted.applicable);
+  EXPECT_FALSE(permuted.beats_chance());
 }
 
 TEST(GramAlignment, OddInput) {

@@ -82,6 +82,7 @@ TEST(LayerLinking, IsAtChanceWhereAllRowsAreMixed) {
     TwoLayers layers = two_layers(Keys::kRotated, seed);
     layers.first.next = &layers.second;
     const Finding f = attack(layers.first);
+    EXPECT_TRUE(f.applicable);
     EXPECT_LE(f.score, f.chance + 3 * f.noise) << seed;
   }
 }

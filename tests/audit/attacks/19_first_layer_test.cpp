@@ -28,8 +28,10 @@ TEST(FirstLayer, RecoversPicturesAndKernelsWhereRowsAreMovedAndScaled) {
 TEST(FirstLayer, RecoversNothingWhereRowsAreMixed) {
   for (const int64_t tile : {1, 4, 0}) {
     SmallNetwork network({.images = 12, .tile = tile}, kRotated);
-    for (const Finding& f : run_checked(kFirstLayer, network.layer(0)))
+    for (const Finding& f : run_checked(kFirstLayer, network.layer(0))) {
+      EXPECT_TRUE(f.applicable) << f.target;
       EXPECT_FALSE(f.beats_chance()) << f.target << ": " << f.score << " " << f.note;
+    }
   }
 }
 
@@ -49,7 +51,9 @@ TEST(StolenNetwork, LinksTheWholeNetworkWhereRowsAreMovedAndScaled) {
 
 TEST(StolenNetwork, LinksNothingWhereRowsAreMixed) {
   SmallNetwork network({.tile = 4}, kRotated);
-  EXPECT_FALSE(run_checked(kStolenNetwork, network.layer(0)).front().beats_chance());
+  const auto findings = run_checked(kStolenNetwork, network.layer(0));
+  EXPECT_TRUE(findings.front().applicable);
+  EXPECT_FALSE(findings.front().beats_chance());
 }
 
 }  // namespace

@@ -112,10 +112,11 @@ TEST_P(Faults, AnotherWorkerComesIn) {
     EXPECT_TRUE(state_of(training.workers(), "good") == MemberState::kActive);
     EXPECT_TRUE(state_of(training.workers(), "fair") == MemberState::kActive);
     const MemberState bad = state_of(training.workers(), "bad");
-    if (fault == Fault::kWrongShape || fault == Fault::kRefuses)
+    if (fault == Fault::kWrongShape || fault == Fault::kRefuses) {
       EXPECT_TRUE(bad == MemberState::kQuarantined);
-    else if (fault != Fault::kIsLate)
+    } else if (fault != Fault::kIsLate) {
       EXPECT_TRUE(bad == MemberState::kAbsent);
+    }
   }
 }
 
@@ -157,6 +158,7 @@ TEST(WorkerPool, ANewcomerTakesItsShare) {
     ASSERT_EQ(training.workers().active(), 2U);
     machines.remove("first");
     training.step();
+    EXPECT_GT(second->submitted(), 0);
     EXPECT_LT(relative_difference(training.state(), honest_state(options, steps + 1)), kRounding);
   }
 }
