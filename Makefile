@@ -29,6 +29,8 @@ check: build
 	@tools/check_layering.py
 	@tools/check_deploy.py
 	@tools/check_observing.py
+	@tools/flags_page.py $(BUILD)/apps/tempo --check docs/flags.md
+	@tools/check_documents.py $(BUILD)
 	@cmake --build $(BUILD) -j $(JOBS) --target public_headers
 	@tools/check_symbols.sh $(BUILD)
 

@@ -28,16 +28,19 @@ struct RunFlags {
 
   void add_to(CLI::App& command) {
     command.add_option("--config", config_file, "TOML file; flags override it")->type_name("FILE");
+    const RunConfig defaults;
     for (const auto& field : train::fields()) {
+      const std::string value = field.get(defaults);
+      const std::string help = value.empty() ? field.help : fmt::format("{} [{}]", field.help, value);
       const auto store = [this, name = field.name](const std::string& value) { given[name] = value; };
       const std::string flag = "--" + field.name;
       if (field.is_switch)
-        command.add_option_function<std::string>(flag, store, field.help)
+        command.add_option_function<std::string>(flag, store, help)
             ->expected(0, 1)
             ->default_str("true")
             ->type_name("");
       else
-        command.add_option_function<std::string>(flag, store, field.help)->type_name("");
+        command.add_option_function<std::string>(flag, store, help)->type_name("");
     }
   }
 
@@ -57,7 +60,7 @@ struct RunFlags {
 }  // namespace
 
 void add_train(CLI::App& app) {
-  auto* command = app.add_subcommand("train", "Train a model; the large products run on workers, blinded");
+  auto* command = app.add_subcommand("train", "Train a model; the large products run on workers, blinded. Defaults stand in brackets");
   auto flags = std::make_shared<RunFlags>();
   flags->add_to(*command);
   command->add_option("--resume", flags->resume, "go on with the run in this directory")->type_name("DIR");

@@ -150,7 +150,7 @@ struct WorkerDescription {
 };
 
 /// One worker. Calls of one master are carried out in the order in which they were made.
-/// Everything that comes back is untrusted: the caller checks shape and type, and (issue of integrity) the values.
+/// Everything that comes back is untrusted: the caller checks shape, type and values.
 class Worker {
  public:
   virtual ~Worker() = default;

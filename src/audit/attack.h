@@ -1,5 +1,5 @@
 /// What every attack is: a function from a case to findings, with a chance level measured beside every score.
-/// Each attack has a file of its own in attacks/; `attacks()` lists them by their number in the project's brief.
+/// Each attack has a file of its own in attacks/; `attacks()` lists them by their numbers.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,4 @@
-/// When results of workers are verified. The fingerprints themselves come with remote workers; the in-process worker
-/// computes inside the TEE's own process and needs none.
+/// When results of workers are verified: `--integrity`.
 #pragma once
 
 #include <string>

@@ -1,8 +1,6 @@
 #include "observe/http_page.h"
 
 #include <fmt/format.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -12,7 +10,7 @@
 #include <optional>
 #include <system_error>
 
-#include "tempo/error.h"
+#include "wire/listen.h"
 
 namespace tempo::observe {
 namespace {
@@ -24,37 +22,6 @@ using wire::UniqueDescriptor;
 constexpr size_t kMaxRequestBytes = 4096;
 constexpr milliseconds kRequestPatience{2'000};
 constexpr timeval kReadPatience = {.tv_sec = 5, .tv_usec = 0};
-
-[[noreturn]] void refuse(const wire::HostPort& at, const std::string& reason) {
-  throw InputError(fmt::format("metrics: cannot listen at {}: {}", wire::to_string(at), reason));
-}
-
-using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
-
-/// IPv4 where a name has both: what says "localhost" mostly connects there.
-Addresses resolve(const wire::HostPort& at) {
-  int error = 0;
-  for (const int family : {AF_INET, AF_INET6}) {
-    addrinfo hints = {};
-    hints.ai_family = family;
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-    addrinfo* found = nullptr;
-    error = getaddrinfo(at.host.c_str(), std::to_string(at.port).c_str(), &hints, &found);
-    if (error == 0) return {found, &freeaddrinfo};
-  }
-  refuse(at, gai_strerror(error));
-}
-
-UniqueDescriptor listen_at(const wire::HostPort& at) {
-  const Addresses address = resolve(at);
-  UniqueDescriptor listening(socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const int on = 1;
-  if (!listening || setsockopt(listening.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      bind(listening.get(), address->ai_addr, address->ai_addrlen) != 0 || listen(listening.get(), 16) != 0)
-    refuse(at, std::generic_category().message(errno));
-  return listening;
-}
 
 void send_all(const UniqueDescriptor& peer, std::string_view text) {
   setsockopt(peer.get(), SOL_SOCKET, SO_SNDTIMEO, &kReadPatience, sizeof kReadPatience);
@@ -93,20 +60,14 @@ std::string response(std::string_view status, std::string_view body, bool is_hea
 }  // namespace
 
 HttpPage::HttpPage(const wire::HostPort& at, std::string path, std::function<std::string()> body)
-    : path_(std::move(path)), body_(std::move(body)), acceptor_(listen_at(at)), thread_([this] { serve(); }) {}
+    : path_(std::move(path)), body_(std::move(body)), acceptor_(wire::listen_tcp("metrics", at)), thread_([this] { serve(); }) {}
 
 HttpPage::~HttpPage() {
   acceptor_.stop();
   thread_.join();
 }
 
-uint16_t HttpPage::port() const {
-  sockaddr_storage address = {};
-  socklen_t size = sizeof address;
-  getsockname(acceptor_.listening().get(), reinterpret_cast<sockaddr*>(&address), &size);
-  // Both families have the port at the same place (RFC 3493).
-  return ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
-}
+uint16_t HttpPage::port() const { return wire::port_of(acceptor_.listening()); }
 
 void HttpPage::serve() {
   while (const UniqueDescriptor peer = acceptor_.next()) answer(peer);

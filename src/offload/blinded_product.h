@@ -39,8 +39,8 @@ class BlindedProduct {
 
   /// Whether moments can be taken of results while they are un-blinded.
   [[nodiscard]] bool works_on_the_way() const;
-  /// Whether operands can be made of others, too, while they are blinded (`obfuscation::PixelMap`): where they
-  /// themselves are needed for nothing else.
+  /// Whether an operand can be computed from other tensors while it is blinded (`obfuscation::PixelMap`). It can where
+  /// nothing else reads the operand.
   [[nodiscard]] bool makes_operand() const;
 
   /// y = x * w.  x [images, height, width, in],  w [out, kernel_h, kernel_w, in],  y [images, oh, ow, out], one type.

@@ -44,10 +44,10 @@ class Verifier {
   [[nodiscard]] Csprng stream(const std::string& layer) {
     return Csprng(derive_key(secret_, "fingerprint", {layer, serial_++}));
   }
-  /// Counts a check. @param worker, what name the result in the message
+  /// Counts a check. @param worker, what  who returned the result, and its name in the message
   /// @throws IntegrityError if the residual is more than rounding explains.
   void conclude(const integrity::Residual& residual, const std::string& worker, const std::string& what);
-  /// The same of the largest entry of a residual; see docs/integrity.md on narrow wires.
+  /// Counts a check of the largest entry of a residual, which narrow wires need (docs/integrity.md).
   void conclude_entry(double largest, double tolerance, const std::string& worker, const std::string& what);
 
   [[nodiscard]] const Counts& counts() const { return counts_; }

@@ -11,11 +11,11 @@
 #include <cstring>
 
 #include "tempo/error.h"
+#include "wire/listen.h"
 
 namespace tempo::service {
 namespace {
 
-constexpr int kBacklog = 64;
 // What anybody can make happen is logged so often a run, and counted no further.
 constexpr uint64_t kMaxLoggedRefusals = 1000;
 
@@ -24,32 +24,14 @@ struct FreeAddresses {
 };
 using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
 
-Addresses resolve(const wire::HostPort& address, int flags) {
+Addresses resolve(const wire::HostPort& address) {
   addrinfo hints = {}, *found = nullptr;
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = flags | AI_NUMERICSERV;
+  hints.ai_flags = AI_NUMERICSERV;
   if (const int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
       error != 0)
     throw InputError(fmt::format("{}: no such address: {}", wire::to_string(address), ::gai_strerror(error)));
   return Addresses(found);
-}
-
-wire::UniqueDescriptor listen_at(const wire::HostPort& address, uint16_t& port) {
-  const Addresses addresses = resolve(address, AI_PASSIVE);
-  for (const addrinfo* entry = addresses.get(); entry != nullptr; entry = entry->ai_next) {
-    wire::UniqueDescriptor socket(::socket(entry->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const int yes = 1;
-    if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-        ::bind(socket.get(), entry->ai_addr, entry->ai_addrlen) != 0 || ::listen(socket.get(), kBacklog) != 0)
-      continue;
-    sockaddr_storage bound = {};
-    socklen_t length = sizeof bound;
-    if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) continue;
-    port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
-                                             : reinterpret_cast<sockaddr_in&>(bound).sin_port);
-    return socket;
-  }
-  throw InputError(fmt::format("{}: cannot listen there: {}", wire::to_string(address), std::strerror(errno)));
 }
 
 void send_at_once(int socket) {
@@ -65,7 +47,8 @@ Listener::Listener(const wire::HostPort& address, const TlsIdentity& identity, c
       limits_(limits),
       log_(log),
       serve_(std::move(serve)),
-      acceptor_(listen_at(address, port_), SOCK_NONBLOCK) {
+      acceptor_(wire::listen_tcp("serve", address), SOCK_NONBLOCK),
+      port_(wire::port_of(acceptor_.listening())) {
   thread_ = std::thread([this] { accept_all(); });
 }
 
@@ -122,7 +105,7 @@ void Listener::forget_finished() {
 }
 
 wire::UniqueDescriptor connect_to(const wire::HostPort& address, std::chrono::milliseconds patience) {
-  const Addresses addresses = resolve(address, 0);
+  const Addresses addresses = resolve(address);
   for (const addrinfo* entry = addresses.get(); entry != nullptr; entry = entry->ai_next) {
     wire::UniqueDescriptor socket(::socket(entry->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) continue;

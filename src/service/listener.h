@@ -58,8 +58,8 @@ class Listener {
   const ListenerLimits limits_;
   observe::Log& log_;
   const Serve serve_;
-  uint16_t port_ = 0;  // set by what makes the socket
   wire::Acceptor acceptor_;
+  const uint16_t port_;
   std::atomic<bool> stop_ = false;
   std::list<Connection> connections_;  // of the accepting thread alone
   std::thread thread_;

@@ -1,5 +1,5 @@
 /// Updates of the weights that live in the TEE. Written out rather than taken from torch::optim because checkpoints
-/// need their state by name, on every LibTorch version, and because they are to be fused with un-blinding.
+/// need their state by name, on every LibTorch version.
 #pragma once
 
 #include <torch/torch.h>

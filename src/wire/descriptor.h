@@ -22,6 +22,8 @@ class UniqueDescriptor {
   }
 
   [[nodiscard]] int get() const { return descriptor_; }
+  /// The caller closes it.
+  [[nodiscard]] int release() { return std::exchange(descriptor_, -1); }
   explicit operator bool() const { return descriptor_ >= 0; }
   void reset() {
     if (descriptor_ >= 0) ::close(descriptor_);

@@ -288,7 +288,7 @@ TEST_F(GrpcTls, CertificatesThatAreMissingOrOpenAreSaidSo) {
 TEST_F(GrpcTls, APortInUseIsSaidSo) {
   worker::ServerOptions options;
   EXPECT_THAT(message_of<InputError>([&] { worker::serve_insecure(host_port(), options); }),
-              HasSubstr("cannot listen there"));
+              HasSubstr("insecure: cannot listen at " + host_port() + ": Address already in use"));
 }
 
 }  // namespace

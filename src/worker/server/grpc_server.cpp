@@ -2,14 +2,21 @@
 
 #include <fmt/format.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "observe/standard_streams.h"
 #include "tempo/error.h"
+#include "wire/acceptor.h"
 #include "wire/certificates.h"
 #include "wire/host_port.h"
+#include "wire/listen.h"
 #include "wire/tls_folder.h"
 #include "worker/executor.h"
 #include "worker/server/grpc_server_stream.h"
@@ -23,6 +30,46 @@ constexpr size_t kTransportBytes = size_t{512} << 20;  // of gRPC's own buffers,
 constexpr int kSparesPerConnection = 4;                // streams beside sessions: health checks
 constexpr auto kStopPatience = std::chrono::seconds(5);
 
+/// Takes connections for a gRPC server. gRPC's own listener closes its socket for good once accept4(2) finds no
+/// descriptor left; this one waits until there are some.
+class ConnectionFeeder {
+ public:
+  /// @param builder of the server that is fed; nothing is accepted before `start`.
+  ConnectionFeeder(wire::UniqueDescriptor listening, grpc::ServerBuilder& builder,
+                   const std::shared_ptr<grpc::ServerCredentials>& credentials)
+      : acceptor_(without_delay(std::move(listening)), SOCK_NONBLOCK),
+        server_(builder.experimental().AddExternalConnectionAcceptor(
+            grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials)) {}
+  ~ConnectionFeeder() {
+    acceptor_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  void start() {
+    thread_ = std::thread([this] {
+      while (wire::UniqueDescriptor connection = acceptor_.next()) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+        parameters.listener_fd = acceptor_.listening().get();
+        parameters.fd = connection.release();
+        server_->HandleNewConnection(&parameters);
+      }
+    });
+  }
+  [[nodiscard]] uint16_t port() const { return wire::port_of(acceptor_.listening()); }
+
+ private:
+  /// Connections inherit it.
+  static wire::UniqueDescriptor without_delay(wire::UniqueDescriptor socket) {
+    const int on = 1;
+    setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return socket;
+  }
+
+  wire::Acceptor acceptor_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> server_;
+  std::thread thread_;
+};
+
 class GrpcServer final : public Server, private grpc::CallbackGenericService {
  public:
   /// @param scheme of the address it says.
@@ -33,16 +80,13 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     bound(builder);
-    int port = 0;
-    builder.AddListeningPort(wire::to_string(listen), credentials, &port);
+    feeder_.emplace(wire::listen_tcp(scheme, listen), builder, credentials);
     builder.RegisterCallbackGenericService(this);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port <= 0)
-      throw InputError(
-          fmt::format("{}://{}: cannot listen there: the port is in use, the address is not of this "
-                      "machine, or the certificates do not fit",
-                      scheme, wire::to_string(listen)));
-    listen.port = static_cast<uint16_t>(port);
+    if (server_ == nullptr)
+      throw InputError(fmt::format("{}://{}: the certificates do not fit", scheme, wire::to_string(listen)));
+    listen.port = feeder_->port();
+    feeder_->start();
     address_ = fmt::format("{}://{}", scheme, wire::to_string(listen));
   }
 
@@ -52,6 +96,7 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
       is_stopping_ = true;
       sessions_.for_each([](GrpcSession& session) { session.stop(); });
     }
+    feeder_.reset();
     end_sessions();  // nobody adds any more
     server_->Shutdown(std::chrono::system_clock::now() + kStopPatience);
   }
@@ -69,7 +114,6 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
     builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                                static_cast<int>(options_.max_sessions) + kSparesPerConnection);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // or two workers would share a port unnoticed
     builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 20'000);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 60'000);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
@@ -113,7 +157,8 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
   std::mutex mutex_;
   bool is_stopping_ = false;
   ServedSessions<GrpcSession> sessions_;
-  std::unique_ptr<grpc::Server> server_;  // last: it calls the rest
+  std::unique_ptr<grpc::Server> server_;  // it calls the rest
+  std::optional<ConnectionFeeder> feeder_;  // last: it feeds the server
 };
 
 std::shared_ptr<grpc::ServerCredentials> credentials_of(const std::string& folder) {
