@@ -35,10 +35,7 @@ struct RunFlags {
       const auto store = [this, name = field.name](const std::string& value) { given[name] = value; };
       const std::string flag = "--" + field.name;
       if (field.is_switch)
-        command.add_option_function<std::string>(flag, store, help)
-            ->expected(0, 1)
-            ->default_str("true")
-            ->type_name("");
+        command.add_option_function<std::string>(flag, store, help)->expected(0, 1)->default_str("true")->type_name("");
       else
         command.add_option_function<std::string>(flag, store, help)->type_name("");
     }
@@ -60,7 +57,8 @@ struct RunFlags {
 }  // namespace
 
 void add_train(CLI::App& app) {
-  auto* command = app.add_subcommand("train", "Train a model; the large products run on workers, blinded. Defaults stand in brackets");
+  auto* command = app.add_subcommand(
+      "train", "Train a model; the large products run on workers, blinded. Defaults stand in brackets");
   auto flags = std::make_shared<RunFlags>();
   flags->add_to(*command);
   command->add_option("--resume", flags->resume, "go on with the run in this directory")->type_name("DIR");

@@ -60,7 +60,10 @@ std::string response(std::string_view status, std::string_view body, bool is_hea
 }  // namespace
 
 HttpPage::HttpPage(const wire::HostPort& at, std::string path, std::function<std::string()> body)
-    : path_(std::move(path)), body_(std::move(body)), acceptor_(wire::listen_tcp("metrics", at)), thread_([this] { serve(); }) {}
+    : path_(std::move(path)),
+      body_(std::move(body)),
+      acceptor_(wire::listen_tcp("metrics", at)),
+      thread_([this] { serve(); }) {}
 
 HttpPage::~HttpPage() {
   acceptor_.stop();

@@ -55,6 +55,15 @@ class GrpcHostileMaster : public ::testing::Test {
       }
   }
 
+  /// As `connect_patiently`.
+  std::unique_ptr<RawMaster> greet_patiently() {
+    for (int tries = 0;; ++tries) {
+      auto master = std::make_unique<RawMaster>(host_port());
+      if (master->try_greet() || tries == 200) return master;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
   static void expect_served(Worker& worker) {
     const Buffer operand = worker.allocate({.shape = {4}});
     std::memset(operand.data(), 7, operand.bytes());
@@ -63,10 +72,9 @@ class GrpcHostileMaster : public ::testing::Test {
   }
 
   std::string goodbye_after(const std::vector<grpc::ByteBuffer>& frames) {
-    RawMaster master(host_port());
-    master.greet();
-    for (const auto& frame : frames) master.send(frame);
-    return master.goodbye();
+    const std::unique_ptr<RawMaster> master = greet_patiently();
+    for (const auto& frame : frames) master->send(frame);
+    return master->goodbye();
   }
 
   std::shared_ptr<testing::RecordingMonitor> monitor_ = std::make_shared<testing::RecordingMonitor>();

@@ -33,7 +33,9 @@ TEST(ListenTcp, SaysWhereItCannotListenAndWhy) {
   const HostPort same{"127.0.0.1", port_of(taken)};
   EXPECT_EQ(message_of<InputError>([&] { listen_tcp("metrics", same); }),
             "metrics: cannot listen at " + to_string(same) + ": Address already in use");
-  EXPECT_NE(message_of<InputError>([&] { listen_tcp("serve", {"no such host", 1}); }).find("serve: cannot listen at "),
+  EXPECT_NE(message_of<InputError>([&] {
+              listen_tcp("serve", {"no such host", 1});
+            }).find("serve: cannot listen at "),
             std::string::npos);
 }
 

@@ -48,7 +48,8 @@ std::vector<std::string> layer_names(const AuditResults& results);
 /// so that the tables of both starts have the same rows.
 FindingTable table_of_start(const AuditResults& results, std::span<const Attack> attacks, const std::string& start);
 
-/// Findings on layers that Tempo never offloads, whatever the start; only rows of attacks that had something to work on.
+/// Findings on layers that Tempo never offloads, whatever the start; only rows of attacks that had something to work
+/// on.
 FindingTable table_of_counterfactuals(const AuditResults& results, std::span<const Attack> attacks);
 
 /// Takes the rows of attacks that were run nowhere out of the table; returns the attacks: "12 blind source separation".

@@ -93,7 +93,8 @@ std::string heat_map(FindingTable found, const std::string& is_default) {
     out += "</tr>\n";
   }
   out += "</tbody></table></div>\n";
-  if (!not_run.empty()) out += nothing(fmt::format("Not run: {}.", escape_html(fmt::format("{}", fmt::join(not_run, ", ")))));
+  if (!not_run.empty())
+    out += nothing(fmt::format("Not run: {}.", escape_html(fmt::format("{}", fmt::join(not_run, ", ")))));
   return out;
 }
 

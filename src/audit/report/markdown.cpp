@@ -96,7 +96,8 @@ std::string findings_section(const std::string& title, FindingTable found) {
     table.row(cells);
   }
   out += table.text() + "\n";
-  if (!not_run.empty()) out += fmt::format("Not run: {}.\n\n", escape_markdown(fmt::format("{}", fmt::join(not_run, ", "))));
+  if (!not_run.empty())
+    out += fmt::format("Not run: {}.\n\n", escape_markdown(fmt::format("{}", fmt::join(not_run, ", "))));
   return out;
 }
 

@@ -39,7 +39,8 @@ struct ColourStatistics {
   std::optional<Vector> edge;
 };
 
-/// Nothing if too few pixels are plausible. The outermost pixels, into which augmentation shifts, count for `edge` only.
+/// Nothing if too few pixels are plausible. The outermost pixels, into which augmentation shifts, count for `edge`
+/// only.
 std::optional<ColourStatistics> colour_statistics(const FeatureMaps& maps, Random& random);
 
 }  // namespace tempo::audit

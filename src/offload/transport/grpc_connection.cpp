@@ -51,7 +51,9 @@ void GrpcConnection::connect(const std::shared_ptr<grpc::Channel>& channel) {
 wire::Welcome GrpcConnection::greet() {
   {
     const std::lock_guard lock(send_mutex_);
-    send(wire::Hello{.protocol = wire::kProtocol, .version = kMasterVersion});
+    // A worker may have refused already, so that nothing can be sent: what is received next says why.
+    static_cast<void>(stream_->send(wire::to_frame(wire::Hello{.protocol = wire::kProtocol, .version = kMasterVersion}),
+                                    options_.stall));
   }
   grpc::ByteBuffer bytes;
   const GrpcStream::Arrival arrival = stream_->receive(bytes, options_.connect);

@@ -157,7 +157,7 @@ class GrpcServer final : public Server, private grpc::CallbackGenericService {
   std::mutex mutex_;
   bool is_stopping_ = false;
   ServedSessions<GrpcSession> sessions_;
-  std::unique_ptr<grpc::Server> server_;  // it calls the rest
+  std::unique_ptr<grpc::Server> server_;    // it calls the rest
   std::optional<ConnectionFeeder> feeder_;  // last: it feeds the server
 };
 

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int64_t kSide = 32;
 
-/// Pictures of blocks in random colours. With a sky they have what natural pictures have in common: it is bright, smooth
-/// and above. Without one their negatives look as likely as they do.
+/// Pictures of blocks in random colours. With a sky they have what natural pictures have in common: it is bright,
+/// smooth and above. Without one their negatives look as likely as they do.
 FeatureMaps pictures(int64_t count, bool has_sky, Random& random) {
   std::uniform_real_distribution<double> uniform(0, 1);
   std::normal_distribution<double> normal;
