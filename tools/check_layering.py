@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAY_INCLUDE = {
     "base": {"base", "tempo", "hwy"},
     "wire": {"wire", "tempo/worker.h", "tempo/error.h", "tempo/v1/worker.pb.h"},
-    "observe": {"observe", "tempo/error.h", "wire/host_port.h", "wire/descriptor.h", "wire/acceptor.h"},
+    "observe": {"observe", "tempo/error.h", "wire/host_port.h", "wire/descriptor.h", "wire/acceptor.h", "wire/listen.h"},
     "obfuscation": {"base", "obfuscation", "tempo", "hwy"},  # Highway's headers go in quotes by its own convention
     "integrity": {"base", "integrity", "tempo", "hwy"},
     "seal": {"base", "seal", "tempo"},
