@@ -15,7 +15,7 @@ namespace {
 
 using KeyMember = std::shared_ptr<const Key> ProductKeys::*;
 
-/// Where each item of a batch starts, and under which of its keys.
+/// Lists the items of a batch: where each starts, and which of its keys act on it.
 template <typename Item, typename Tensor>
 std::vector<Item> items_of(Tensor tensor, int64_t elements, const std::vector<ProductKeys>& keys, KeyMember rows,
                            Form row_form, KeyMember channels, Form channel_form) {
@@ -140,7 +140,7 @@ BlindedMatmul::UniqueCall BlindedMatmul::forward(const Shape& shape, ConstPlainT
                                      static_cast<Pointer>(c.data), secret, session_.threads());
     });
   });
-  set_sources(*call, {}, {});  // a and b are the caller's, who may change them now
+  set_sources(*call, {}, {});  // the caller may change a and b from now on
   session_.count_product(call->flops);
   return call;
 }

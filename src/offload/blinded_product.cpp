@@ -113,8 +113,8 @@ bool BlindedProduct::works_on_the_way() const {
 }
 
 bool BlindedProduct::makes_operand() const {
-  // Decoys and resident weights, which such keys have not, want to see operands before or once more; so does the
-  // verification of a kernel of several taps, which takes more products of a pixel than can be taken on the way.
+  // Decoys and resident weights read an operand before it is blinded, or once more. Neither exists under keys that work
+  // on the way. Verifying a kernel of several taps needs more products of a pixel than can be computed on the way.
   return works_on_the_way() && (!session_.verifier().is_on() || geometry_.kernel_h * geometry_.kernel_w == 1);
 }
 
@@ -168,7 +168,7 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
   call->slices = session_.slices_of(*call->keys.left, largest * element_bytes(call->wire));
   begin_verification(*call, w);
   Probe of_x = call->verifier ? call->verifier->of_input() : Probe();
-  // Decoys want the energy of x before it is blinded.
+  // Decoys are scaled by the energy of x, which must therefore be known before x is blinded.
   const bool on_the_way = call->decoys.images() == 0 && of_x.fits(*call->keys.left, *call->keys.inner);
   if (of_x && !on_the_way) {
     expect_no_map(call->map);
@@ -194,7 +194,7 @@ BlindedProduct::UniqueCall BlindedProduct::forward(const ImageShape& shape, Cons
                         call->verifier->check_output(found, largest_mixed(out, {call->keys.left.get(), Form::kDirect}));
                       });
   });
-  set_sources(*call, {}, {});  // x and w are the caller's, who may change them now
+  set_sources(*call, {}, {});  // the caller may change x and w from now on
   session_.count_product(call->flops);
   return call;
 }
@@ -234,7 +234,7 @@ void BlindedProduct::backward(Call& call, ConstPlainTensor x, ConstPlainTensor w
                         {.type = call.wire, .shape = call.wire_shape(call.cut.input)}, "input_gradient of " + layer_);
     session_.count_product(call.flops);
   }
-  // Several workers have a part of the sum each: it is made here, and given back to all.
+  // If several workers each have a part of the sum, it is summed here and given back to all of them.
   const bool is_kept = resident_ && resident_->replicas() == 1 && session_.workers().is_whole(call.x.id());
   const bool sums_there = resident_ && !is_kept && session_.workers().sums_between_workers();
   const auto weight_gradient = [&](OperandId keep_as) {
@@ -296,7 +296,7 @@ bool BlindedProduct::accept_sum_of_workers(Call& call, const WeightGradient& gra
   try {
     check_gradient(call, keys, *sum);
   } catch (const IntegrityError&) {
-    return false;  // whose part was wrong does not show in the sum: parts are computed again, and come here
+    return false;  // The sum does not show whose part was wrong: the parts are computed again and come here.
   }
   follow_gradient(call, x);
   resident_->gradient_summed(*sum, true);

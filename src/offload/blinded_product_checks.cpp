@@ -1,4 +1,4 @@
-// What of a product's calls is verified, and when its operands and results are looked at.
+// BlindedProduct's verification: which calls are verified, and when their operands and results are measured.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -52,7 +52,7 @@ void BlindedProduct::unblind_and_check(const Session::ArrivingReply& blinded, co
   const obfuscation::Key &rows = *item.rows.key, &channels = *item.channels.key;
   const bool on_the_way = probe.fits(rows, channels);
   if (on_the_way) item.products = probe.on_the_way();
-  // What is verified, and what an observer sees, is the result alone.
+  // Verification and observers must see the result without the addend.
   const bool adds_on_the_way = (!probe || on_the_way) && !session_.is_observed() && item.decoy_images == 0 &&
                                obfuscation::takes_addend(geometry, rows, channels);
   const void* const addend = adds_on_the_way ? nullptr : std::exchange(item.addend, nullptr);
@@ -76,7 +76,7 @@ CallVerifier::LargestMixed BlindedProduct::largest_mixed(const TileGeometry& geo
   return [this, geometry, rows](const std::vector<double>& residual) {
     TileGeometry pixels = geometry;
     pixels.channels = 1;
-    // Decoys' share of the residual is not known: it is taken for zero.
+    // The residual of the decoys is not known, and is taken to be zero.
     std::vector<double> image(static_cast<size_t>(pixels.images * pixels.height * pixels.width));
     std::copy(residual.begin(), residual.end(), image.begin());
     std::vector<double> mixed(static_cast<size_t>(pixels.elements()));

@@ -12,7 +12,7 @@
 namespace tempo::offload {
 namespace {
 
-constexpr int64_t kLargestShare = 7;  // one decoy for so many real images, at most
+constexpr int64_t kLargestShare = 7;  // at most one decoy for this many real images
 
 struct Noise {
   int64_t images = 0;
@@ -45,7 +45,7 @@ Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t 
     using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
     const int64_t count = noisy * per_image;
     if (count == 0) return;
-    // Gaussian: any other noise would have directions of its own to be found by.
+    // The noise is Gaussian: other noise has special directions by which it could be found.
     obfuscation::fill_normal(
         random, std::sqrt(energy / static_cast<double>(count)),
         std::span(reinterpret_cast<T*>(out.data()) + before * per_image, static_cast<size_t>(count)));

@@ -1,9 +1,9 @@
 /// Decoy images: noise that is blinded together with the real images of a batch, and drops out of every result.
 ///
-/// A row of X~ mixes many rows of X, and what is left of their statistics is what blind source separation lives on
-/// (docs/privacy.md). Images of Gaussian noise among them drown it: with noise of r times the real energy, what is left
-/// of fourth moments falls by (1 + r)^2, and the steps that a separation must pool rise by (1 + r)^4.
-/// X gets decoys where dY has zeros and the other way round, so dW = X^T dY is exactly that of the real images.
+/// A row of X~ mixes many rows of X. Blind source separation lives on what is left of their statistics
+/// (docs/privacy.md), and images of Gaussian noise among the real ones drown it. With noise of r times the real energy,
+/// what is left of fourth moments falls by (1 + r)^2, and the steps that a separation must pool rise by (1 + r)^4.
+/// X has decoys where dY has zeros and the other way round, so dW = X^T dY is exactly the gradient of the real images.
 #pragma once
 
 #include <cstdint>
@@ -14,25 +14,28 @@
 
 namespace tempo::offload {
 
-/// Real images come first, then those with noise in X, then those with noise in dY.
+/// How many decoys a batch gets, and how strong they are. The real images come first in the batch, then images with
+/// noise in X, then images with noise in dY.
 struct DecoyPlan {
-  int64_t in_input = 0, in_output = 0;         ///< images
-  double input_energy = 0, output_energy = 0;  ///< of the noise, relative to the real operand's
+  int64_t in_input = 0, in_output = 0;         ///< number of images with noise
+  double input_energy = 0, output_energy = 0;  ///< energy of the noise, relative to that of the real operand
 
   [[nodiscard]] int64_t images() const { return in_input + in_output; }
 };
 
-/// As many images as it takes for noise in every direction of a row (else a worker could project it out), but no more
-/// than a seventh of the batch, and at least one. Where they do not span a row the energy is lowered, so that noise
-/// does not stand out. None but under `rotated`: without mixed rows decoys would lie open.
-/// @param cut of the real images.
+/// Plans decoys. Their number is what it takes for noise in every direction of a row, since a worker could otherwise
+/// project the noise out; it is at most a seventh of the batch, but at least one. If the decoys do not span a row,
+/// their energy is lowered so that the noise does not stand out. Only `rotated` has decoys: without mixed rows they
+/// would lie open.
+/// @param cut the tiling of the real images.
 DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfuscation::ConvTiling& cut);
 
-/// [before + noisy + after, per_image]: zeros, Gaussian noise of `energy` in all, zeros.
+/// Returns `before + noisy + after` images, [images, per_image]: zeros, then Gaussian noise of squared norm `energy`
+/// over all noisy images together, then zeros.
 Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t noisy, int64_t after, double energy,
                    Csprng& random);
 
-/// The squared norm of `count` elements.
+/// The squared norm of the first `count` elements of `x`.
 double squared_norm(ConstPlainTensor x, int64_t count, ThreadPool& threads);
 
 }  // namespace tempo::offload

@@ -51,13 +51,13 @@ KeyAhead::Key KeyAhead::derive(const KeyPath& path, KeyRole role, uint32_t size)
   std::unique_lock lock(mutex_);
   const bool is_of_this_pass =
       path.pass.period == pass_.period && path.pass.number == pass_.number && path.pass.batch == pass_.batch;
-  if (!is_of_this_pass) {  // of resident weights, whose keys live longer
+  if (!is_of_this_pass) {  // keys of resident weights live longer than a pass
     lock.unlock();
     return derive_now(wanted, path.pass);
   }
   asked_[pass_.period].push_back(wanted);
   if (next_ >= foreseen_.size() || foreseen_[next_] != wanted) {
-    foreseen_.resize(next_);  // this pass is another: nothing more of it is foreseen
+    foreseen_.resize(next_);  // the pass differs from the last one: nothing more is foreseen
     made_.resize(next_);
     started_ = next_;
     bytes_ahead_ = 0;
@@ -109,7 +109,7 @@ void KeyAhead::serve() {
     try {
       key = derive_now(wanted, pass);
     } catch (const std::exception&) {
-      // Whoever asks for it finds out why.
+      // The caller who asks for this key derives it again and gets the error.
     }
     lock.lock();
     const bool is_still_of_it = pass.number == pass_.number && pass.batch == pass_.batch &&

@@ -17,7 +17,7 @@ using obfuscation::KeyRole;
 
 namespace {
 
-/// What a worker that shares the memory could still change is copied.
+/// Copies a buffer into private memory if the worker shares its memory and could still change it.
 Buffer private_copy(const Buffer& buffer) {
   if (!buffer.is_shared()) return buffer;
   Buffer copy = Buffer::allocate(buffer.spec());
@@ -57,7 +57,7 @@ Operand ResidentWeight::encrypt(ConstPlainTensor plain, const Keys& keys) {
     return session_.blind(id, {{plain, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
                           geometry_, type_, wire_shape_);
   });
-  operand.set_source();  // the plain weight goes stale: from here on only the workers have it
+  operand.set_source();  // the plain weight goes out of date: from here on only the workers have the current one
   session_.counters().encryptions = before;
   ++session_.counters().rekey_encryptions;
   return operand;
@@ -183,7 +183,7 @@ std::optional<double> ResidentWeight::gradient_squared_norm() {
 
 void ResidentWeight::update(const SgdStep& step) {
   if (!has_gradient_) return;
-  gradient_squared_norm();  // the gradient is there, or its failure is thrown here
+  gradient_squared_norm();  // waits for the gradient; throws if it failed
   PendingReply done = session_.submit(Update{.w = weight_.id(),
                                              .velocity = velocity_.id(),
                                              .dw = gradient_id_,
@@ -232,7 +232,7 @@ void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
   fetch_verified(weight_, weight);
   if (velocity.data == nullptr) return;
   fetch_verified(velocity_, velocity);
-  // What has drifted by rounding starts anew from what is there.
+  // The fingerprint drifts by rounding, so it starts anew from the fetched values.
   if (!has_gradient_) take_fingerprint(weight, velocity);
 }
 

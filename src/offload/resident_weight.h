@@ -1,4 +1,4 @@
-/// A weight that stays blinded on the worker between steps, and is updated there.
+/// A weight that stays blinded on the workers between steps, and is updated there.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,13 @@ struct SgdStep {
   double learning_rate = 0, momentum = 0, weight_decay = 0, gradient_scale = 1;
 };
 
-/// The exact blinded state, for checkpoints: restoring it continues bit for bit.
+/// The blinded weight and velocity, byte for byte. A run restored from it continues bit for bit.
 struct ResidentState {
   uint64_t epoch = 0;
   Buffer weight, velocity;
 };
 
-/// Not thread-safe. The plain weight in the TEE goes stale until `fetch`.
+/// One resident weight and its SGD velocity. Not thread-safe. The plain weight in the TEE is out of date until `fetch`.
 class ResidentWeight {
  public:
   ResidentWeight(Session& session, std::string layer, obfuscation::TileGeometry geometry,
@@ -32,46 +32,49 @@ class ResidentWeight {
     OperandId weight = 0;
     std::shared_ptr<const obfuscation::Key> inner, right;
   };
-  /// The blinded weight under the keys of the current epoch. Sends `plain` the first time; after `rekey_interval`
-  /// training steps fetches, un-blinds and blinds anew.
+  /// Returns the weight under the keys of the current epoch. The first call sends `plain`. When a training step begins
+  /// a new epoch (`rekey_interval` steps), the weight is fetched, un-blinded and blinded anew.
   Lease acquire(ConstPlainTensor plain);
 
-  /// What the weight is verified by; nothing unless the session verifies. Follows the updates, and is taken anew from
-  /// every plain weight that passes through here.
+  /// The fingerprint that verifies the weight, or nullptr unless the session verifies. It follows every update, and is
+  /// computed anew from every plain weight that passes through this class.
   [[nodiscard]] const integrity::WeightFingerprint* fingerprint() const {
     return fingerprint_ ? &*fingerprint_ : nullptr;
   }
-  /// What the fingerprint of the gradient on the worker must be; `error` as in WeightFingerprint::advance.
+  /// Sets what the projections of the gradient on the worker must be. `error` is as in WeightFingerprint::advance.
   void gradient_followed(integrity::Projections gradient, double error);
 
-  /// Sends weight and velocity under the keys of training step `step`; a velocity without data is zero.
+  /// Sends weight and velocity under the keys of training step `step`. A velocity without data is zero.
   void start(ConstPlainTensor weight, ConstPlainTensor velocity, uint64_t step);
 
-  /// How many workers hold it. One keeps the gradient that it computes; the sum of several parts is given to all.
+  /// The number of workers that hold the weight. A single worker keeps the gradient that it computes; with several, the
+  /// sum of their parts is given to all.
   [[nodiscard]] size_t replicas() const;
-  /// Where a WeightGradient leaves its result, if one worker computes it all.
+  /// The operand that a WeightGradient is kept as, if one worker computes all of it.
   [[nodiscard]] OperandId gradient_id() const { return gradient_id_; }
   void gradient_submitted(PendingReply squared_norm);
-  /// The blinded gradient, summed and verified. @param is_there whether the workers have it already.
+  /// Takes the blinded gradient, summed and verified. @param is_there whether the workers hold the sum already.
   void gradient_summed(const Buffer& gradient, bool is_there);
-  /// Frobenius norm, squared, of the gradient of this step: keys are orthogonal, so the worker's figure is the plain
-  /// one. Nothing if there was no backward pass. It may be infinite or not a number.
+  /// The squared Frobenius norm of this step's gradient, or nothing if there was no backward pass. Keys are orthogonal,
+  /// so the worker's figure is that of the plain gradient. It is untrusted: it may be infinite or not a number.
   /// @throws ProtocolError if a worker says that it is negative.
   std::optional<double> gradient_squared_norm();
-  /// Applies the gradient on the worker. Does nothing if there was no backward pass since the last update.
+  /// Applies the gradient on the workers. Does nothing if there was no backward pass since the last update.
+  /// @throws InputError if the session verifies and the gradient was not followed.
   void update(const SgdStep& step);
 
   [[nodiscard]] bool is_on_worker() const { return static_cast<bool>(weight_); }
-  /// Copies weight (and velocity, unless its data is null) into the TEE. Requires is_on_worker().
-  /// @throws IntegrityError if the session verifies, and what comes back is not what the updates made of the weight.
+  /// Copies the weight, and the velocity unless its data is null, into the TEE. Requires is_on_worker().
+  /// @throws IntegrityError if the session verifies and what comes back is not the weight after the updates.
   void fetch(PlainTensor weight, PlainTensor velocity);
-  /// Verified as by `fetch`.
+  /// Fetches the blinded state, verified as in `fetch`. Requires is_on_worker().
   ResidentState save();
-  /// @throws InputError if the shapes are not this weight's.
+  /// Sends a saved state to the workers.
+  /// @throws InputError if the shapes are not those of this weight.
   void restore(const ResidentState& state);
-  /// Gives it to workers that have come since, verified first. Between steps only.
+  /// Gives the weight to active workers that do not have it, after verifying it. Call it between steps only.
   void replicate();
-  /// Drops it from the workers, as if it had never been sent.
+  /// Drops the weight from the workers, as if it had never been sent.
   void forget();
 
  private:
@@ -80,7 +83,8 @@ class ResidentWeight {
   };
   Keys derive(uint64_t epoch);
   [[nodiscard]] uint64_t epoch_of(uint64_t step) const;
-  /// Fetches, un-blinds and verifies; from another worker where one is wrong. @returns the blinded bytes
+  /// Fetches an operand, un-blinds it into `plain` and verifies it; asks another worker if it is wrong. @returns the
+  /// blinded bytes
   Buffer fetch_verified(const Operand& operand, PlainTensor plain);
   Operand encrypt(ConstPlainTensor plain, const Keys& keys);
   void rekey(uint64_t epoch);
@@ -88,7 +92,7 @@ class ResidentWeight {
   void begin_gradient();
   void unblind(const Buffer& blinded, PlainTensor plain);
   void take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity);
-  /// Of what was fetched: the velocity, or else the weight.
+  /// Verifies what was fetched: the velocity if `is_velocity`, else the weight.
   void verify(ConstPlainTensor fetched, bool is_velocity);
 
   Session& session_;

@@ -42,7 +42,7 @@ void Operand::reset() noexcept {
   try {
     session_->workers().free(id_);
   } catch (...) {
-    // A worker that cannot free is a worker that is gone, and its store with it.
+    // A worker that cannot free an operand is gone, and its store with it.
   }
   session_ = nullptr;
 }
@@ -113,12 +113,12 @@ void Session::restart(SecretKey master) {
 }
 
 Session::Slices Session::slices_of(const obfuscation::Key& rows, size_t bytes) const {
-  // Below it, waking the TEE's threads for every slice costs more than what overlaps (docs/performance.md).
+  // With smaller slices, waking the TEE's threads for each costs more than the overlap gains (docs/performance.md).
   constexpr size_t kWorthwhileBytes = size_t{32} << 20;
   constexpr size_t kMost = 4;
   if (!workers_->is_single()) return {};
   size_t count = static_cast<size_t>(options_.slices);
-  // A worker on processors of this machine would only be in the way of blinding.
+  // A worker on this machine's processors would only compete with blinding for them.
   if (count == 0) count = workers_->device() == "cpu" ? 1 : std::min(kMost, bytes / kWorthwhileBytes);
   Slices slices = obfuscation::slice_rows(rows, static_cast<int64_t>(count));
   return slices.size() > 1 ? slices : Slices();
@@ -203,7 +203,7 @@ void Session::accept_rows(PendingReply& reply, const Slices& slices,
       rows = workers_->receive_shard(reply, next++).data();
     }
     counters_.wait_seconds += waited;
-    counters_.unblind_seconds -= waited;  // which is running
+    counters_.unblind_seconds -= waited;  // the stopwatch of un-blinding runs while this waits
     return rows;
   };
   try {

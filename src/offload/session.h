@@ -1,4 +1,4 @@
-/// What the offloaded layers of one run share: keys, worker, threads, the current pass, and the counters.
+/// What the offloaded layers of one run share: keys, workers, threads, the current pass and the counters.
 #pragma once
 
 #include <cstdint>
@@ -20,22 +20,22 @@
 
 namespace tempo::offload {
 
-/// Everything a summary reports about offloading; since the session began.
+/// Everything a summary reports about offloading, counted since the session began.
 struct Counters {
-  uint64_t encryptions = 0;        ///< operands blinded and sent, rekeying excepted
+  uint64_t encryptions = 0;        ///< operands blinded and sent, except by rekeying
   uint64_t rekey_encryptions = 0;  ///< resident weights and velocities blinded anew
   uint64_t bytes_to_workers = 0;
   uint64_t bytes_from_workers = 0;
   uint64_t reissued = 0;  ///< shards that went to a second worker
-  double flops = 0;       ///< multiply-adds count two
-  /// Where the master's wall time went, seconds: deriving keys, blinding, un-blinding, verifying, waiting for the
-  /// worker.
+  double flops = 0;       ///< floating-point operations; a multiply-add counts as two
+  /// Seconds of wall time that the master spent deriving keys, blinding, un-blinding, verifying and waiting for
+  /// workers.
   double key_seconds = 0, blind_seconds = 0, unblind_seconds = 0, verify_seconds = 0, wait_seconds = 0;
 };
 
 class Session;
 
-/// Numbers the uses of one layer within a pass, so that each has keys of its own.
+/// Numbers the uses of one layer within a pass, so that every use has its own keys.
 class CallCounter {
  public:
   uint64_t next(const Session& session);
@@ -44,7 +44,7 @@ class CallCounter {
   uint64_t pass_serial_ = 0, calls_ = 0;
 };
 
-/// An operand in the workers' stores; freed with the handle. Move-only.
+/// An operand in the workers' stores. Destroying the handle frees the operand. Move-only. Must not outlive its session.
 class Operand {
  public:
   Operand() = default;
@@ -57,8 +57,8 @@ class Operand {
 
   [[nodiscard]] OperandId id() const { return id_; }
   explicit operator bool() const { return session_ != nullptr; }
-  /// How to make it again for a worker that comes in for another, from now on; nothing: it cannot be made again. What
-  /// it was sent with stays until then.
+  /// Replaces the function that blinds the operand again for another worker, from now on. An empty one makes the
+  /// operand unrecoverable. Until this is called, the function that it was sent with is used.
   void set_source(WorkerPool::Source source = {}) const;
 
  private:
@@ -68,7 +68,7 @@ class Operand {
   OperandId id_ = 0;
 };
 
-/// A dense tensor in the TEE, borrowed: `data` points at `type` elements laid out as the geometry in use says.
+/// A borrowed dense tensor in the TEE. `data` points at elements of `type`, laid out as the geometry in use says.
 struct PlainTensor {
   ElementType type = ElementType::kFloat32;
   void* data = nullptr;
@@ -82,7 +82,7 @@ struct ConstPlainTensor {
   const void* data = nullptr;
 };
 
-/// obfuscation::PixelMoments of a tensor whose type is known at run time.
+/// obfuscation::PixelMoments for a tensor whose type is known only at run time.
 struct MomentsOnTheWay {
   const void* shift = nullptr;
   double* sums = nullptr;
@@ -97,98 +97,101 @@ struct ProductKeys {
 /// Not thread-safe: one thread drives a model. Must outlive every Operand and every layer that uses it.
 class Session {
  public:
-  /// @param tee_threads threads that blind, un-blind and verify, at least 1.
+  /// @param tee_threads the number of threads that blind, un-blind and verify, at least 1.
+  /// @throws InputError if weights are resident and the scheme's keys are not orthogonal.
   Session(const BlindingOptions& options, SecretKey master, std::unique_ptr<WorkerPool> workers, int tee_threads,
           const integrity::PolicySetting& integrity = {});
-  /// With one worker.
+  /// The same with a pool of one worker.
   Session(const BlindingOptions& options, SecretKey master, std::shared_ptr<Worker> worker, int tee_threads,
           const integrity::PolicySetting& integrity = {});
 
   [[nodiscard]] const BlindingOptions& options() const { return options_; }
   [[nodiscard]] const obfuscation::Pass& pass() const { return pass_; }
-  /// Counts passes, so that a layer can tell a second use in one pass from its use in the next.
+  /// The number of passes begun. A layer compares it to tell a second use in one pass from a use in the next.
   [[nodiscard]] uint64_t pass_serial() const { return pass_serial_; }
   [[nodiscard]] WorkerPool& workers() { return *workers_; }
   [[nodiscard]] Counters& counters() { return counters_; }
-  /// Counters with what the pool counted.
+  /// All counters, including those that the pool keeps.
   [[nodiscard]] Counters totals() const;
   [[nodiscard]] Verifier& verifier() { return verifier_; }
   [[nodiscard]] ThreadPool& threads() { return threads_; }
   [[nodiscard]] OperandId new_operand_id() { return next_operand_++; }
 
-  /// Every key from now on belongs to this pass. Must come before the first product.
-  /// @throws InputError unless passes of one period come in rising order of (number, batch): a repeated pass would
+  /// Starts a pass: every key from now on belongs to it. Must come before the first product.
+  /// @throws InputError unless the passes of one period come in rising order of (number, batch). A repeated pass would
   /// blind other operands under the same left keys.
   void begin_pass(obfuscation::Pass pass);
-  /// Goes on under another master secret, so that steps may be done once more. Every operand and resident weight must
-  /// have been dropped.
+  /// Continues under another master secret, so that steps may be repeated. All operands and resident weights must have
+  /// been dropped.
   void restart(SecretKey master);
 
   std::shared_ptr<const obfuscation::Key> derive(const obfuscation::KeyPath& path, obfuscation::KeyRole role,
                                                  int64_t size);
-  /// The stream of noise for the operand that this key of this path is for.
+  /// The random stream for the noise of the operand that the key of this path and role is for.
   [[nodiscard]] Csprng noise(const obfuscation::KeyPath& path, obfuscation::KeyRole role) const {
     return Csprng(keys_.derive_noise_seed(path, role));
   }
-  /// Element type on the wire of an activation or gradient that has `type` in the TEE.
+  /// The element type on the wire of an activation or gradient that has `type` in the TEE.
   [[nodiscard]] ElementType wire_type(ElementType type) const;
 
   struct BlindItem {
     ConstPlainTensor x;
     obfuscation::KeyUse rows, channels;
-    int64_t decoy_images = 0;      ///< the last of the geometry, which x has not
-    const void* decoys = nullptr;  ///< their pixels, of x's type
+    int64_t decoy_images = 0;      ///< this many images at the end of the geometry are decoys, not part of x
+    const void* decoys = nullptr;  ///< pixels of the decoys, of x's type
     ProductsOnTheWay products = {};
-    obfuscation::PixelMap map = {};  ///< makes what is blinded
+    obfuscation::PixelMap map = {};  ///< computes the operand that is blinded in place of x, unless empty
   };
-  /// How the rows of one product's operands go to the workers, and come back: as `obfuscation::slice_rows` has it.
+  /// The slices in which the rows of one product's operands go to the workers and come back; see
+  /// `obfuscation::slice_rows`.
   using Slices = std::vector<obfuscation::RowRange>;
-  /// @param bytes of the larger operand; empty where rows go together.
+  /// Cuts rows that `rows` mixes into slices. Returns none if all rows go together.
+  /// @param bytes size of the larger operand.
   [[nodiscard]] Slices slices_of(const obfuscation::Key& rows, size_t bytes) const;
-  /// Blinds tensors of equal geometry, one key pair each, into one operand of `shape`.
-  /// @param id that the operand will have; for observers
-  /// @param slices not empty, with one item: they are put as they are finished
+  /// Blinds tensors of equal geometry, each under its own pair of keys, into one operand of `shape`.
+  /// @param id     the id that the operand will have. Slices are put under it, and observers are told.
+  /// @param slices If not empty, there must be one item, and each slice is put as soon as its rows are blinded.
   Buffer blind(OperandId id, const std::vector<BlindItem>& items, const obfuscation::TileGeometry& geometry,
                ElementType wire, std::vector<int64_t> shape, const Slices& slices = {});
-  /// Blinds an operand; with slices, puts them, too.
+  /// Blinds the operand with this id and returns it. With slices, it also puts them.
   using Blinding = std::function<Buffer(OperandId, const Slices&)>;
-  /// Sends what `make` blinds. Workers that come in for others make it ask again: until `Operand::set_source` says
-  /// otherwise, `make` and all that it refers to must stay as they are.
-  /// @param like an operand whose rows this one's belong to.
+  /// Sends what `make` blinds. `make` is called again when another worker takes over: `make` and all that it refers to
+  /// must stay valid and unchanged until `Operand::set_source` replaces it.
+  /// @param like an operand that is cut into the same rows for the workers.
   Operand send(Spread spread, const Blinding& make, const Operand& like = {}, const Slices& slices = {});
-  /// Sends an operand as it is, to all workers: only for what is already blinded.
+  /// Sends an operand, unchanged, to all workers. Only for zeros and for what is already blinded.
   Operand send_blinded_unchecked(const Buffer& operand);
 
-  /// Starts an operation. @param expected spec of the reply, @param what for messages: "forward of LAYER"
+  /// Starts an operation. @param expected spec of the reply. @param what name for messages: "forward of LAYER".
   PendingReply submit(Operation operation, TensorSpec expected, std::string what);
-  /// Waits for a reply, of the shape and type expected. @throws as WorkerPool
+  /// Waits for a reply. Its shape and type are as expected, its values are untrusted. @throws as WorkerPool
   Buffer receive(PendingReply& reply);
-  /// The same, and gives it to `use`, which un-blinds and verifies. Where that throws IntegrityError the workers who
-  /// were wrong are found and left out, and `use` gets the result of another.
+  /// Waits for a reply and gives it to `use`, which un-blinds and verifies. If `use` throws IntegrityError, the pool
+  /// finds the workers that were wrong and stops using them, and `use` gets the result of another worker.
   void accept(PendingReply& reply, const WorkerPool::Accept& use);
-  /// A reply, of which rows may still be on their way.
+  /// A reply, of which some rows may not have arrived yet.
   struct ArrivingReply {
-    Buffer whole;  ///< unless there are slices
+    Buffer whole;  ///< empty if there are slices
     ElementType wire = ElementType::kFloat32;
     obfuscation::UnblindSlices slices = {};
   };
-  /// The same for rows, which come in the slices that operands were sent in.
+  /// Like `accept`, for a reply whose rows come in the slices that the operands were sent in.
   void accept_rows(PendingReply& reply, const Slices& slices, const std::function<void(const ArrivingReply&)>& use);
   struct UnblindItem {
     PlainTensor x;
     obfuscation::KeyUse rows, channels;
-    int64_t decoy_images = 0;  ///< the last of the geometry, which are dropped
+    int64_t decoy_images = 0;  ///< this many images at the end of the geometry are decoys and are dropped
     ProductsOnTheWay products = {};
-    const void* addend = nullptr;  ///< of x's type and shape, only where obfuscation::takes_addend
-    MomentsOnTheWay moments = {};  ///< only where obfuscation::takes_moments, without an addend
+    const void* addend = nullptr;  ///< has x's type and shape; only if obfuscation::takes_addend
+    MomentsOnTheWay moments = {};  ///< only if obfuscation::takes_moments, and not with an addend
   };
-  /// Un-blinds a reply that holds `items.size()` tensors of equal geometry.
+  /// Un-blinds a reply that holds `items.size()` tensors of equal geometry, one after the other.
   void unblind(const Buffer& reply, const obfuscation::TileGeometry& geometry, const std::vector<UnblindItem>& items);
   void unblind(const ArrivingReply& reply, const obfuscation::TileGeometry& geometry, const UnblindItem& item);
 
   void count_product(double flops) { counters_.flops += flops; }
 
-  /// Shows in plain what the session blinds and un-blinds. For tests and the audit only: it undoes all protection.
+  /// Sees in plain what the session blinds and un-blinds. For tests and the audit only: it undoes all protection.
   class InsecurePlainObserver {
    public:
     virtual ~InsecurePlainObserver() = default;
@@ -198,7 +201,7 @@ class Session {
     virtual void received(const Buffer& reply, const obfuscation::TileGeometry& geometry,
                           const std::vector<UnblindItem>& items) = 0;
   };
-  /// @param observer borrowed; nullptr switches it off, as it is from the start.
+  /// @param observer borrowed; nullptr switches observing off, which is the default.
   void observe_plain_insecure(InsecurePlainObserver* observer) { plain_observer_ = observer; }
   [[nodiscard]] bool is_observed() const { return plain_observer_ != nullptr; }
 
@@ -209,7 +212,7 @@ class Session {
 
   BlindingOptions options_;
   obfuscation::KeyRing keys_;
-  std::unique_ptr<KeyAhead> ahead_;  // null with one thread, which would only be in its own way
+  std::unique_ptr<KeyAhead> ahead_;  // null with one TEE thread, which deriving ahead would only slow down
   std::unique_ptr<WorkerPool> workers_;
   ThreadPool threads_;
   Verifier verifier_;

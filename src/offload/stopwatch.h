@@ -1,4 +1,4 @@
-/// Adds the time of a scope to a counter.
+/// Adds the wall time of a scope, in seconds, to a counter. The counter must outlive the object.
 #pragma once
 
 #include <chrono>

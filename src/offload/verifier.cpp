@@ -13,8 +13,8 @@
 namespace tempo::offload {
 namespace {
 
-/// Deviations of one entry of a mixed residual that are tolerated. The largest of millions is within six, but rows are
-/// not mixed evenly: some carry two or three times their share.
+/// How many standard deviations of one entry of a mixed residual are tolerated. The largest of millions lies within
+/// six, but rows are not mixed evenly: some carry two or three times their share.
 constexpr double kToleratedEntry = 14;
 
 template <typename Pointer>
@@ -64,14 +64,15 @@ void use_keys(integrity::WeightFingerprint& fingerprint, const obfuscation::Key&
                   unblinded(fingerprint.in_probe(), {&inner, obfuscation::Form::kInverse}));
 }
 
-/// Both operands are rounded, so by the square root of two more than one would be.
+/// Unit roundoff of a product whose operands are rounded. Both operands are rounded independently, so the error is the
+/// square root of two times that of one.
 double product_roundoff(offload::ProductPrecision precision) {
   constexpr double kBoth = 1.4142135623730951;
   switch (precision) {
     case ProductPrecision::kFloat32:
       return 0;
     case ProductPrecision::kTf32:
-      return kBoth * 0x1p-10;  // tensor cores cut bits off
+      return kBoth * 0x1p-10;  // tensor cores truncate instead of rounding
     case ProductPrecision::kBFloat16:
       return kBoth * 0x1p-9;
   }
@@ -80,7 +81,8 @@ double product_roundoff(offload::ProductPrecision precision) {
 
 integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,
                                         double input_noise, double output_noise) {
-  // Root mean square of the scales times that of their reciprocals: 3.04 for 1..16, 2.87 for log-uniform in [1/4, 4].
+  // Root mean square of the keys' scales times that of their reciprocals: 3.04 for 1..16, 2.87 for log-uniform in [1/4,
+  // 4].
   constexpr double kSpreadOfScales = 3.1;
   const double of_wire = wire == ElementType::kBFloat16 ? 0x1p-9 : 0;
   return {.unit_roundoff = type == ElementType::kFloat64 ? 0x1p-53 : 0x1p-24,

@@ -1,5 +1,5 @@
-/// Verification of a worker's results where products are made: decides what is checked, keeps the fingerprints of
-/// returned weights, counts, and refuses. The mathematics is in src/integrity.
+/// Verification of workers' results. Decides what is checked, holds the fingerprints' secrets, counts checks, and
+/// refuses wrong results. The mathematics is in src/integrity.
 #pragma once
 
 #include <cstdint>
@@ -24,30 +24,32 @@ class ResidentWeight;
 struct ConstPlainTensor;
 struct PlainTensor;
 
-/// What all layers of a session share. Not thread-safe.
+/// The part of verification that all layers of a session share. Not thread-safe.
 class Verifier {
  public:
   struct Counts {
     uint64_t checks = 0, failures = 0;
-    double largest_ratio = 0;  ///< of a residual by what was tolerated, among results that passed
+    double largest_ratio = 0;  ///< largest quotient of residual and tolerance among results that passed
   };
 
   explicit Verifier(const integrity::PolicySetting& policy)
       : policy_(policy), secret_(SecretKey::random()), draws_(derive_key(secret_, "sampling")) {}
 
   [[nodiscard]] bool is_on() const { return policy_.policy != integrity::Policy::kOff; }
-  /// Whether to check the next product: unpredictable for a worker. Every one under `always`.
+  /// Decides whether to check the next product. Always true under `always`; otherwise random, and unpredictable for a
+  /// worker.
   [[nodiscard]] bool draw() {
     return policy_.policy == integrity::Policy::kAlways || (is_on() && draws_.uniform() < policy_.probability);
   }
-  /// A stream for one layer's fingerprint.
+  /// A new secret random stream for one layer. Every call returns another stream.
   [[nodiscard]] Csprng stream(const std::string& layer) {
     return Csprng(derive_key(secret_, "fingerprint", {layer, serial_++}));
   }
-  /// Counts a check. @param worker, what  who returned the result, and its name in the message
-  /// @throws IntegrityError if the residual is more than rounding explains.
+  /// Counts a check. @param worker who returned the result. @param what name of the result, for messages.
+  /// @throws IntegrityError if the residual is larger than rounding explains.
   void conclude(const integrity::Residual& residual, const std::string& worker, const std::string& what);
   /// Counts a check of the largest entry of a residual, which narrow wires need (docs/integrity.md).
+  /// @throws IntegrityError unless `largest` is at most `tolerance`.
   void conclude_entry(double largest, double tolerance, const std::string& worker, const std::string& what);
 
   [[nodiscard]] const Counts& counts() const { return counts_; }
@@ -62,21 +64,22 @@ class Verifier {
   Counts counts_;
 };
 
-/// Turns a fingerprint's probes, which are of blinded channels, to plain ones: for W~ under these keys.
+/// Computes the probes for plain channels from a fingerprint's probes, which are for channels blinded under these keys.
 void use_keys(integrity::WeightFingerprint& fingerprint, const obfuscation::Key& inner, const obfuscation::Key& right,
               ThreadPool& threads);
 
-/// What rounds on the way of a product under these options. @param noise energies of the decoys, as in DecoyPlan
+/// The rounding errors of a product under these options. @param input_noise, output_noise energies of the decoys, as in
+/// DecoyPlan.
 integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,
                                         double input_noise, double output_noise);
 
-/// Calls f with a null pointer to the element type, so that it can name it.
+/// Calls `f` with a null pointer to the element type, `const double*` for float64 and `const float*` for all others.
 template <typename F>
 auto with_element_type(ElementType type, const F& f) {
   return type == ElementType::kFloat64 ? f(static_cast<const double*>(nullptr)) : f(static_cast<const float*>(nullptr));
 }
 
-/// obfuscation::PixelProducts of a tensor whose type is known at run time.
+/// obfuscation::PixelProducts for a tensor whose type is known only at run time.
 struct ProductsOnTheWay {
   int64_t count = 0;
   const void* vectors = nullptr;
@@ -85,8 +88,8 @@ struct ProductsOnTheWay {
   double* column_sums = nullptr;
 };
 
-/// What verification wants of a tensor (integrity::Projection), whatever its type; or nothing. Taken while the tensor
-/// is blinded or un-blinded, or in a pass of its own.
+/// The figures that verification needs of one tensor (integrity::Projection), of either element type. May be empty.
+/// They are computed while the tensor is blinded or un-blinded, or in a separate pass (`measure`).
 class Probe {
  public:
   Probe() = default;
@@ -94,9 +97,10 @@ class Probe {
   explicit Probe(integrity::Projection<T> wanted) : of_(std::move(wanted)) {}
 
   [[nodiscard]] explicit operator bool() const { return of_.index() != 0; }
-  /// Whether it can be taken on the way of a tensor under these keys.
+  /// Whether the figures can be computed while the tensor is blinded or un-blinded under these keys.
   [[nodiscard]] bool fits(const obfuscation::Key& rows, const obfuscation::Key& channels) const;
-  /// Valid until this dies. `arrived` must follow.
+  /// Where blinding or un-blinding puts the figures. Valid while this object lives and is not moved. `arrived` must be
+  /// called afterwards.
   [[nodiscard]] ProductsOnTheWay on_the_way();
   void arrived();
   void measure(ConstPlainTensor x, ThreadPool& threads);
@@ -110,19 +114,22 @@ class Probe {
   std::variant<std::monostate, integrity::Projection<float>, integrity::Projection<double>> of_;
 };
 
-/// Verifies one forward product and its gradients.
+/// Verifies one forward product and its gradients. Not thread-safe.
 class CallVerifier {
  public:
-  /// Largest entry, by size, of a residual over pixels once it is mixed as the blinded operand was.
+  /// Mixes a residual over pixels in the way in which the blinded operand was mixed, and returns its largest absolute
+  /// entry.
   using LargestMixed = std::function<double(const std::vector<double>&)>;
 
-  /// @param weight must hold the weight's fingerprint, and live and not advance until the backward pass is done.
-  /// @param is_checked results are verified; else the fingerprint only follows the gradients (`follows_weight`).
+  /// @param weight     the weight's fingerprint. It must be taken already, and must live and not advance until the
+  /// backward pass is done.
+  /// @param is_checked whether results are verified. If not, the fingerprint only follows the gradients
+  /// (`follows_weight`).
   CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
                const integrity::RoundingModel& rounding, ElementType type, const integrity::WeightFingerprint& weight,
                bool is_checked, bool follows_weight);
 
-  /// What it wants of the tensors; of results nothing, unless they are checked.
+  /// The probes of the tensors. Those of results are empty unless results are verified.
   [[nodiscard]] Probe of_input() const;
   [[nodiscard]] Probe of_output() const;
   [[nodiscard]] Probe of_output_gradient() const;
@@ -134,7 +141,7 @@ class CallVerifier {
   void see_output_gradient(const Probe& dy);
   void check_input_gradient(const Probe& dx, const LargestMixed& largest_mixed);
   void check_weight_gradient(const Probe& dw);
-  /// The resident weight's fingerprint follows a gradient, of the x that was seen.
+  /// Tells the resident weight what the projections of its gradient must be, from the x and dy that were seen.
   void follow_gradient(ConstPlainTensor x, ResidentWeight& resident);
 
  private:

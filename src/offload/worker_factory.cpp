@@ -15,9 +15,9 @@ namespace tempo::offload {
 namespace {
 
 constexpr std::string_view kInprocess = "inprocess:", kShm = "shm://", kGrpc = "grpc://", kInsecure = "insecure://";
-constexpr std::chrono::milliseconds kShortPatience{1'000};  // of a search that is repeated
+constexpr std::chrono::milliseconds kShortPatience{1'000};  // for attempts that are repeated anyway
 
-/// What follows the scheme, if it is this one.
+/// Whether the URI has this scheme; if so, `rest` receives what follows it.
 bool has_scheme(const std::string& uri, std::string_view scheme, std::string& rest) {
   if (!uri.starts_with(scheme)) return false;
   rest = uri.substr(scheme.size());

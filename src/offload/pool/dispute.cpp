@@ -1,4 +1,4 @@
-// Who was wrong, where a reply is not the product that was asked for.
+// WorkerPool: finds out which workers were wrong when a reply is not the product that was asked for.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,15 +12,16 @@
 namespace tempo::offload {
 namespace {
 
-/// Whether one worker did all of it, in however many parts.
+/// Whether one worker computed all shards.
 bool is_of_one(const PendingReply& reply) {
   const size_t first = reply.shards.front().by;
   return std::all_of(reply.shards.begin(), reply.shards.end(), [&](const Shard& shard) { return shard.by == first; });
 }
 
-/// How far products of two workers may lie apart where one rounds operands and the other need not.
+/// How far the products of two honest workers may lie apart, relative to a row's norm, if one rounds its operands and
+/// the other does not.
 double difference_of(const Operation& operation) {
-  auto precision = ProductPrecision::kFloat32;  // of weight gradients, too
+  auto precision = ProductPrecision::kFloat32;  // weight gradients never round their operands
   if (const auto* forward = std::get_if<Forward>(&operation)) precision = forward->product.precision;
   if (const auto* gradient = std::get_if<InputGradient>(&operation)) precision = gradient->product.precision;
   switch (precision) {
@@ -34,7 +35,7 @@ double difference_of(const Operation& operation) {
   return 0;
 }
 
-/// How far the same rows of two honest workers may lie apart, of a row's norm: they add in another order.
+/// How far the same rows of two honest workers may lie apart, relative to a row's norm: they add in another order.
 double honest_difference(ElementType type) {
   switch (type) {
     case ElementType::kFloat64:
@@ -63,7 +64,8 @@ double value_at(const std::byte* data, ElementType type, size_t i) {
   return 0;
 }
 
-/// Largest difference of a row, of its norm, over `rows` rows that lie at `a` and `b`. Infinite for what is not finite.
+/// The largest difference of a row, relative to its norm, over `rows` rows that lie at `a` and `b`. Infinite if a value
+/// is not finite.
 double largest_row_difference(const std::byte* a, const std::byte* b, ElementType type, int64_t rows, size_t row_size) {
   double largest = 0;
   for (int64_t row = 0; row < rows; ++row) {
@@ -150,7 +152,7 @@ std::vector<size_t> WorkerPool::liars_of(const PendingReply& reply, const Buffer
       most_likely = shard.by;
     }
   }
-  // Somebody was wrong: if it shows nowhere clearly, the one whose rows lie farthest from what was proven.
+  // Somebody was wrong. If no difference is clear, blame the member whose rows lie farthest from the proven ones.
   if (liars.empty()) liars.push_back(most_likely);
   return liars;
 }

@@ -1,4 +1,4 @@
-// Where operands lie, and how they get there.
+// WorkerPool: where operands lie, and how they get there.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace {
 
 int64_t rows_of(const TensorSpec& spec) { return spec.shape.empty() ? 1 : spec.shape.front(); }
 
-/// Some rows of an operand, in its memory.
+/// Some rows of an operand, sharing its memory.
 Buffer slice(const Buffer& whole, const RowRange& rows) {
   if (rows.count() == rows_of(whole.spec())) return whole;
   TensorSpec spec = whole.spec();
@@ -120,7 +120,7 @@ std::vector<OperandId> WorkerPool::pieces_of(OperandId id, const RowRange& rows,
     const bool is_there = piece.member == member && is_alive(piece);
     return is_there && piece.rows.begin == at && piece.rows.count() > 0 && piece.rows.end <= rows.end;
   };
-  const std::vector<Piece>& pieces = found->second.pieces;  // in the order in which they were sent
+  const std::vector<Piece>& pieces = found->second.pieces;  // in the order sent
   while (at < rows.end) {
     const auto next = std::find_if(pieces.begin(), pieces.end(), is_next);
     if (next == pieces.end()) return {};

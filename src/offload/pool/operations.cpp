@@ -1,4 +1,4 @@
-// Operations over the members of a pool: shards, their tries, and the whole reply.
+// WorkerPool: operations over the members of a pool, cut into shards, and the whole reply.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,10 +14,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr std::chrono::microseconds kGlance{500};     // how often shards are looked at while several are open
-constexpr std::chrono::milliseconds kLongGlance{20};  // and while one is: for time limits alone
-constexpr double kLateness = 4;                       // of the time that others took
-constexpr int kMostLate = 3;                          // times in a row, then a worker is out
+constexpr std::chrono::microseconds kGlance{500};     // how often shards are polled while several attempts are open
+constexpr std::chrono::milliseconds kLongGlance{20};  // how often while only one is open, to check time limits
+constexpr double kLateness = 4;                       // a shard is late after this many times what the others took
+constexpr int kMostLate = 3;                          // a worker that is late this many times running is lost
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -32,7 +32,7 @@ Combine combine_of(const Operation& operation) {
   return std::holds_alternative<Fetch>(operation) ? Combine::kOne : Combine::kRows;
 }
 
-/// The operand whose cut says who does what.
+/// The operand whose cut decides which worker does what.
 OperandId lead_of(const Operation& operation) {
   struct Visitor {
     OperandId operator()(const Forward& op) const { return op.x; }
@@ -56,7 +56,7 @@ void add(const Buffer& part, Buffer& sum) {
 
 }  // namespace
 
-/// An operation in the ids and shapes of one member's rows.
+/// Translates an operation into the operand ids and shapes of one member's rows.
 struct WorkerPool::Translate {
   WorkerPool& pool;
   const RowRange& rows;
@@ -153,7 +153,7 @@ void WorkerPool::start_somewhere(PendingReply& reply, Shard& shard, size_t membe
     return;
   }
   if (reply.combine != Combine::kEach || active() == 0) throw_alone();
-  shard.is_done = true;  // nobody does it for another
+  shard.is_done = true;  // each worker does its own; no other can take over
   shard.by = members_.size();
 }
 
@@ -215,7 +215,7 @@ void WorkerPool::take(PendingReply& reply, Shard& shard, size_t index) {
   try {
     shard.result = check_spec(reply, shard.rows, attempt.member, attempt.reply.get());
   } catch (const Error&) {
-    // A member that has come back since is not to blame for what its earlier life left.
+    // A member that has reconnected is not to blame for what its earlier connection left behind.
     if (members_[attempt.member].life == attempt.life) drop(attempt.member, std::current_exception());
     if (shard.attempts.empty()) start_elsewhere(reply, shard);
     return;

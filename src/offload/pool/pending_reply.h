@@ -12,12 +12,12 @@
 
 namespace tempo::offload {
 
-/// How the workers' replies make the whole one.
+/// How the replies of the workers are combined into the whole reply.
 enum class Combine : uint8_t {
-  kOne,   ///< one worker answers for all
-  kRows,  ///< each has some rows
-  kSum,   ///< each has a part of a sum
-  kEach   ///< all do the same: one must succeed, and those that fail are out
+  kOne,   ///< one worker gives the whole reply
+  kRows,  ///< each worker gives some rows
+  kSum,   ///< each worker gives one term of a sum
+  kEach   ///< all workers do the same; one must succeed, and those that fail are dropped
 };
 
 /// One worker's try at a shard.
@@ -28,25 +28,25 @@ struct Attempt {
   std::future<Buffer> reply;
 };
 
-/// What one worker has to do of an operation; more than one try where the first is late or lost.
+/// The part of an operation that one worker does. It has more than one attempt if the first is late or lost.
 struct Shard {
   RowRange rows;
   std::vector<Attempt> attempts;
-  std::vector<size_t> tried;  ///< members that had their try
+  std::vector<size_t> tried;  ///< members that were given this shard so far
   Buffer result;
   bool is_done = false;
-  size_t by = 0;  ///< the member whose result it is
+  size_t by = 0;  ///< index of the member that gave the result; past the end if nobody did (kEach)
   double seconds = 0;
 };
 
-/// Belongs to the pool that gave it out. Movable; may be dropped without waiting.
+/// An operation under way. Belongs to the pool that returned it. Movable. May be dropped without waiting.
 struct PendingReply {
   Operation operation;
   TensorSpec expected;
   std::string what;  ///< for messages: "forward of layer1.conv1"
   Combine combine = Combine::kOne;
   std::vector<Shard> shards;
-  double waited = 0;  ///< seconds, for what was received
+  double waited = 0;  ///< seconds spent waiting so far
 };
 
 }  // namespace tempo::offload

@@ -1,4 +1,4 @@
-/// Looking at futures of workers.
+/// Waiting for the futures of workers.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,8 @@
 
 namespace tempo::offload {
 
-/// Whether a reply can be taken, waiting at most so long for it. One that is computed where it is taken (deferred) can.
+/// Waits at most `patience` for a reply; returns whether it can be taken. A deferred reply, which is computed when it
+/// is taken, always can.
 template <typename Duration>
 bool is_ready(const std::future<Buffer>& reply, Duration patience) {
   return reply.wait_for(patience) != std::future_status::timeout;

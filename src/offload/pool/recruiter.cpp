@@ -64,7 +64,7 @@ void Recruiter::work() {
       try {
         worker = connect_(uri);
       } catch (const std::exception&) {
-        // Not there, or not ready: tried again.
+        // The worker is missing or not ready: the next round tries again.
       }
       lock.lock();
       if (worker == nullptr || sought_.erase(uri) == 0) continue;

@@ -1,4 +1,4 @@
-/// Looks for workers that are not there, in the background, so that they can join a run.
+/// Looks for missing workers in the background, so that they can join a run.
 #pragma once
 
 #include <atomic>
@@ -16,8 +16,8 @@
 
 namespace tempo::offload {
 
-/// Thread-safe. One worker after the other is tried, each about once an interval; failures are expected and not
-/// reported.
+/// Tries to connect to one missing worker after the other, to each about once an interval. Failures are expected and
+/// not reported. Thread-safe.
 class Recruiter {
  public:
   /// Connects to one worker within about a second, or throws.
@@ -28,18 +28,18 @@ class Recruiter {
   };
 
   explicit Recruiter(Connect connect, std::chrono::milliseconds interval = std::chrono::milliseconds(500));
-  /// Waits for the attempt that is under way.
+  /// Waits for the attempt under way.
   ~Recruiter();
   Recruiter(const Recruiter&) = delete;
   Recruiter& operator=(const Recruiter&) = delete;
 
-  /// Tries until the worker has come, or `forget`.
+  /// Tries until the worker is connected or `forget` is called.
   void seek(const std::string& uri);
   void forget(const std::string& uri);
-  /// Who has come since the last call.
+  /// Returns the workers connected since the last call.
   std::vector<Arrival> take();
-  /// Waits until somebody has come. False if nobody did in time, or before `*stop` was set: a signal handler, which can
-  /// wake nobody, may set it.
+  /// Waits until a worker is connected. Returns false if none is within `patience`, or before `*stop` is set. `*stop`
+  /// is polled, because a signal handler, which cannot notify, may set it.
   bool wait_for_arrival(std::chrono::milliseconds patience, const std::atomic<bool>* stop = nullptr);
 
  private:
@@ -52,7 +52,7 @@ class Recruiter {
   std::set<std::string> sought_;
   std::vector<Arrival> arrivals_;
   bool is_stopping_ = false;
-  std::thread thread_;  // last: it uses the rest
+  std::thread thread_;  // last: the thread uses the members above
 };
 
 }  // namespace tempo::offload

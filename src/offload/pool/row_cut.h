@@ -1,4 +1,4 @@
-/// How the rows of an operand are cut over workers.
+/// Cuts the rows of an operand into ranges, one for each worker.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@ namespace tempo::offload {
 
 using obfuscation::RowRange;
 
-/// Cuts `rows` into neighbouring ranges, one a share, in proportion: off by less than one row. Some may be empty.
+/// Cuts `rows` into adjacent ranges, one for each share and proportional to it, off by less than one row. Ranges may be
+/// empty.
 /// @param shares not negative, with a positive sum.
 std::vector<RowRange> cut_rows(int64_t rows, const std::vector<double>& shares);
 

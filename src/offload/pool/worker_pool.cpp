@@ -1,4 +1,4 @@
-// Who is in a pool, and with which share.
+// WorkerPool: its members, and their shares of the work.
 #include "offload/pool/worker_pool.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@ namespace tempo::offload {
 
 namespace {
 
-constexpr double kShareChange = 0.1;  // smaller ones are left alone: each moves work for no gain
+constexpr double kShareChange = 0.1;  // smaller changes are not made: each moves work for no gain
 constexpr double kShareInertia = 0.5;
 
 }  // namespace
@@ -73,7 +73,8 @@ void WorkerPool::activate(Member& member, std::shared_ptr<Worker> worker) {
   double shares = 0;
   for (const Member& other : members_)
     if (other.is_active() && &other != &member) shares += other.share;
-  member.share = shares > 0 ? shares / static_cast<double>(active() - 1) : 1;  // an average one, until it is measured
+  member.share =
+      shares > 0 ? shares / static_cast<double>(active() - 1) : 1;  // the average share, until its speed is measured
   if (observer_ != nullptr) observer_->joined(member.uri);
 }
 
@@ -170,7 +171,7 @@ void WorkerPool::set_workers(const std::vector<std::string>& uris) {
 }
 
 void WorkerPool::set_shares() {
-  // Rows a second, as a share of all: measured where every active worker took part.
+  // Measured speed, in rows a second relative to all, counts only if every active worker took part.
   double all_speed = 0, all_shares = 0;
   for (const Member& member : members_) {
     if (!member.is_active()) continue;

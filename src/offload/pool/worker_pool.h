@@ -1,9 +1,9 @@
-/// The workers of a run as one: operands spread over them, shards sent again where a worker fails, liars found and left
-/// out, newcomers taken in.
+/// The workers of a run as one. The pool spreads operands over the workers, gives shards to others where a worker
+/// fails, finds and leaves out liars, and takes in newcomers.
 ///
-/// Rows are cut *after* blinding: X~ = L X M is blinded as a whole, each worker gets some of its rows, and
-/// Y~ = X~ W~ comes back in the same cut. So keys do not depend on how many workers there are or which did what, and a
-/// row mixes rows of the whole batch, however many share the work. Design, and what happens when: README.md here.
+/// Rows are cut *after* blinding: X~ = L X M is blinded as a whole, each worker gets some of its rows, and Y~ = X~ W~
+/// comes back in the same cut. So keys depend neither on how many workers there are nor on which did what, and a row
+/// mixes rows of the whole batch, however many workers share it. Design, and what happens when: README.md here.
 #pragma once
 
 #include <chrono>
@@ -25,37 +25,37 @@
 
 namespace tempo::offload {
 
-/// How an operand lies over the workers.
+/// How an operand is spread over the workers: each holds some rows, or each holds all of it.
 enum class Spread : uint8_t { kRows, kEverywhere };
 
 struct PoolOptions {
   std::chrono::milliseconds operation{120'000};  ///< a worker whose reply takes longer is lost
-  std::chrono::milliseconds straggler{2'000};    ///< a shard later than this, and four times later than others, is
-                                                 ///< sent to another worker, too
+  std::chrono::milliseconds straggler{2'000};    ///< a shard that takes longer than this, and four times longer than
+                                                 ///< others, is given to another worker, too
   bool sums_between_workers = false;             ///< see WorkerPool::sum_there
 };
 
-/// An operand is gone with the workers that held it, and there is no source to make it again: the step must be redone.
+/// An operand is gone with the workers that held it, and cannot be blinded again. The step must be repeated.
 class OperandLostError : public WorkerLostError {
  public:
   using WorkerLostError::WorkerLostError;
 };
 
-/// Not thread-safe: one thread drives a model. Errors of workers are thrown only where no other worker can help:
-/// WorkerLostError where none is left, or an operand went with its worker; IntegrityError where nobody gives a result
-/// that passes; ProtocolError where all refuse.
+/// Not thread-safe: one thread drives a model. An error of a worker is thrown only if no other worker can help:
+/// WorkerLostError if none is left or an operand is lost, IntegrityError if no worker gives a result that passes,
+/// ProtocolError if all refuse.
 class WorkerPool {
  public:
-  /// Makes an operand's blinded bytes, the same each time: for workers that come in for others.
+  /// Blinds an operand again for another worker. Must return the same bytes each time.
   using Source = std::function<Buffer()>;
-  /// Uses a reply, un-blinds and verifies it. @throws IntegrityError if it is wrong.
+  /// Un-blinds and verifies a reply. @throws IntegrityError if it is wrong.
   using Accept = std::function<void(const Buffer&)>;
 
-  /// Of one worker that is there, and never replaced.
+  /// A pool of one connected worker, which is never replaced.
   explicit WorkerPool(std::shared_ptr<Worker> worker, const PoolOptions& options = {});
-  /// Connects to all, and begins with those that answer; the others may join later.
-  /// @param connect_first with patience, @param connect_again as of Recruiter
-  /// @throws what `connect_first` throws if none answers, or for an address that is wrong.
+  /// Connects to all workers, and starts with those that answer. The others may join later.
+  /// @param connect_first connects patiently. @param connect_again connects as Recruiter does.
+  /// @throws what `connect_first` throws if no worker answers; InputError if an address is wrong.
   WorkerPool(const std::vector<std::string>& uris, const Recruiter::Connect& connect_first,
              Recruiter::Connect connect_again, const PoolOptions& options = {});
   ~WorkerPool();
@@ -65,57 +65,62 @@ class WorkerPool {
   void observe(PoolObserver* observer) { observer_ = observer; }
   [[nodiscard]] const std::vector<Member>& members() const { return members_; }
   [[nodiscard]] size_t active() const;
-  /// Whether more than one worker is listed, so that work can go on where one fails.
+  /// Whether the pool knows more than one worker, so that work can go on if one fails. Counts workers that are absent,
+  /// quarantined or no longer listed, too.
   [[nodiscard]] bool is_redundant() const { return members_.size() > 1; }
-  /// For messages: "grpc://a:1" or "one of grpc://a:1, grpc://b:1".
+  /// The active workers, for messages: "grpc://a:1" or "one of grpc://a:1, grpc://b:1".
   [[nodiscard]] std::string name() const;
 
-  /// Takes in who has come, and sets shares by measured speed; between steps only. True if somebody came: replicated
-  /// operands must then be `replicate`d.
+  /// Takes in workers that have connected, and sets shares by measured speed. Call it between steps only. Returns true
+  /// if a worker joined: replicated operands must then be given to it with `replicate`.
   bool begin_step();
-  /// Waits for a first worker where none is active. False if none came in time or before `*stop`, or none can come.
+  /// Waits for a worker if none is active. Returns false if none comes within `patience` or before `*stop` is set, or
+  /// if none can come.
   bool wait_for_workers(std::chrono::milliseconds patience, const std::atomic<bool>* stop = nullptr);
-  /// The workers from now on: new ones are looked for, missing ones leave. Between steps only.
+  /// Sets the list of workers: new ones are looked for, ones no longer listed leave. Call it between steps only.
   void set_workers(const std::vector<std::string>& uris);
 
-  /// Memory for an operand: the worker's own where one worker takes it all.
+  /// Allocates memory for an operand: the worker's own if one worker holds all of it.
   Buffer allocate(const TensorSpec& spec);
-  /// Stores an operand. @param source may be empty: it is lost with the workers that have it.
-  /// @param like another one whose cut it shares.
+  /// Stores an operand on the workers.
+  /// @param source blinds it again. If empty, the operand is lost with the workers that hold it.
+  /// @param like   an operand that is cut into the same rows; 0: cut by the workers' shares.
+  /// @throws WorkerLostError, or what the last worker failed with, if no worker is left.
   void put(OperandId id, const Buffer& operand, Spread spread, Source source, OperandId like = 0);
-  /// Whether one worker has all work; `device` is what it says it computes on.
+  /// Whether exactly one worker is active. `device` is what the active worker with the largest share says it computes
+  /// on; it requires an active worker.
   [[nodiscard]] bool is_single() const { return active() == 1; }
   [[nodiscard]] const std::string& device() const { return members_[pick({})].device; }
-  /// Begins an operand whose rows come in slices, all to one worker.
+  /// Begins an operand whose rows are put in slices, all on one worker.
   void begin_slices(OperandId id, const TensorSpec& spec);
-  /// The next rows. @param whole all of the operand, of which these rows are finished.
+  /// Puts the next rows. @param whole memory of the whole operand, in which `rows` are finished.
   void put_slice(OperandId id, const Buffer& whole, const RowRange& rows);
   void set_source(OperandId id, Source source);
-  /// Gives a replicated operand to active workers that do not have it.
+  /// Gives a replicated operand to the active workers that do not have it.
   void replicate(OperandId id, const Buffer& operand);
   void free(OperandId id);
 
-  /// @param expected spec of the whole reply. @param what for messages.
+  /// Starts an operation. @param expected spec of the whole reply. @param what name for messages.
   PendingReply submit(Operation operation, TensorSpec expected, std::string what);
-  /// Waits for the whole reply; its shape and type are right, its values untrusted.
+  /// Waits for the whole reply. Its shape and type are as expected, its values are untrusted.
   Buffer receive(PendingReply& reply);
-  /// Waits for one part of it; of all, it is the same as `receive`.
+  /// Waits for one shard. To receive a reply in parts, call this for all shards in order, then `combine`.
   const Buffer& receive_shard(PendingReply& reply, size_t index);
-  /// The whole of what was received in parts.
+  /// The whole reply, once all its shards are received.
   [[nodiscard]] Buffer combine(const PendingReply& reply) const;
-  /// `reply` was not what `accept` takes, and `refusal` says so. Finds a worker whose result it takes, and quarantines
-  /// all who were wrong; throws `refusal` where there is none.
+  /// Settles a reply that `accept` refused with `refusal`. Finds a worker whose result `accept` takes, and quarantines
+  /// all workers that were wrong. Throws `refusal` if there is no such worker.
   void resolve(const PendingReply& reply, const Buffer& combined, const Accept& accept,
                const std::exception_ptr& refusal);
 
   [[nodiscard]] bool sums_between_workers() const { return options_.sums_between_workers; }
-  /// A weight gradient, summed by the workers among themselves (JoinGroup, AllReduce) and kept by all as
-  /// `gradient.keep_as`. @returns what one of them, chosen at random, says is the sum; nothing where they do not sum,
-  /// or it failed: the caller then sums.
+  /// Lets the workers sum a weight gradient among themselves (JoinGroup, AllReduce); all keep it as `gradient.keep_as`.
+  /// @returns what one of them, drawn at random, says the sum is; nothing if the workers do not sum or failed to: the
+  /// caller then sums the parts.
   std::optional<Buffer> sum_there(const WeightGradient& gradient, const TensorSpec& spec, const std::string& what);
-  /// How many active workers hold a replicated operand.
+  /// The number of active workers that hold a replicated operand.
   [[nodiscard]] size_t replicas(OperandId id) const;
-  /// Whether one worker has all rows of it: then that one can keep a gradient that it computes from it.
+  /// Whether one worker holds all rows of an operand. It can then keep a gradient that it computes from it.
   [[nodiscard]] bool is_whole(OperandId id) const;
   [[nodiscard]] uint64_t bytes_sent() const { return bytes_sent_; }
   [[nodiscard]] uint64_t bytes_received() const { return bytes_received_; }
@@ -126,21 +131,22 @@ class WorkerPool {
     size_t member = 0;
     uint64_t life = 0;
     RowRange rows;
-    OperandId id = 0;  // on that worker
+    OperandId id = 0;  // the operand's id on that worker
   };
   struct Stored {
     TensorSpec spec;
     Spread spread = Spread::kRows;
     Source source;
-    std::vector<RowRange> cut;  ///< all rows, once; an operation on them has a shard for each
-    std::vector<Piece> pieces;  ///< of it, and what was sent again
+    std::vector<RowRange> cut;  ///< ranges that cover all rows once; an operation has a shard for each
+    std::vector<Piece> pieces;  ///< which worker holds which rows, in the order sent; includes rows sent again
   };
 
   // Members: worker_pool.cpp
   void activate(Member& member, std::shared_ptr<Worker> worker);
   void lose(size_t member, const std::string& reason);
   void quarantine(size_t member, const std::string& reason);
-  /// A worker failed: lost or quarantined, as the error says. Rethrows what is not its fault.
+  /// Handles a worker's failure: it is lost or quarantined, depending on the error. Rethrows errors that are not its
+  /// fault.
   void drop(size_t member, const std::exception_ptr& error);
   void set_shares();
   [[nodiscard]] bool is_alive(const Piece& piece) const;
@@ -154,16 +160,16 @@ class WorkerPool {
     size_t member = 0;
   };
   [[nodiscard]] std::vector<Place> places_for(const TensorSpec& spec, OperandId like) const;
-  /// An active member that holds these rows already, or else the one to give them to.
+  /// An active member that holds these rows, or else the one to give them to.
   [[nodiscard]] size_t holder(const Stored& stored, const RowRange& rows) const;
   void upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole);
-  /// The same, but a worker that fails is dropped.
+  /// Like `upload`, but drops a worker that fails.
   void try_upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole);
-  /// The id of these rows on a member; sent there first if need be.
+  /// The id of these rows on a member. Sends them first if they are not there.
   OperandId ensure(OperandId id, const RowRange& rows, size_t member);
-  /// Ids of pieces on a member that make up these rows, in order; empty if there are none that do.
+  /// Ids of the pieces on a member that together make up these rows, in order; empty if there are none.
   [[nodiscard]] std::vector<OperandId> pieces_of(OperandId id, const RowRange& rows, size_t member) const;
-  /// Who has which rows, neighbouring ones of one member together.
+  /// Which member holds which rows; adjacent ranges of one member are joined.
   [[nodiscard]] std::vector<Place> holders(const Stored& stored) const;
   void note_kept(const Operation& operation, const TensorSpec& spec, size_t member);
   Stored& stored(OperandId id);
@@ -172,7 +178,7 @@ class WorkerPool {
   struct Translate;
   Operation for_member(const Operation& operation, const RowRange& rows, size_t member);
   void start(PendingReply& reply, Shard& shard, size_t member);
-  /// On `member`, or else on whoever has not had its try. @throws what the last one ended with.
+  /// Starts a shard on `member`, or else on a member that has not tried it. @throws what the last one failed with.
   void start_somewhere(PendingReply& reply, Shard& shard, size_t member);
   void start_elsewhere(PendingReply& reply, Shard& shard);
   void poll(PendingReply& reply);
@@ -183,7 +189,8 @@ class WorkerPool {
 
   // Disputes: dispute.cpp
   Buffer compute_alone(const PendingReply& reply, const RowRange& rows, size_t member);
-  /// @param proven what `witness` computed alone, and was accepted.
+  /// The members whose results differ from the proven one. @param proven what `witness` computed alone, and was
+  /// accepted.
   std::vector<size_t> liars_of(const PendingReply& reply, const Buffer& combined, const Buffer& proven, size_t witness);
   Buffer check_spec(const PendingReply& reply, const RowRange& rows, size_t member, Buffer result) const;
 
@@ -191,16 +198,17 @@ class WorkerPool {
   using Lives = std::vector<std::pair<size_t, uint64_t>>;
   [[nodiscard]] Lives active_lives() const;
   bool join_group();
-  /// Operations of all, all submitted before any is waited for. False if one failed; a lost worker is dropped.
+  /// Runs one operation on each worker; submits all of them before it waits. Returns false if one failed. A lost worker
+  /// is dropped.
   bool run_on_all(const std::vector<std::pair<size_t, Operation>>& operations, const TensorSpec& expected);
 
   PoolOptions options_;
   std::vector<Member> members_;
-  Lives group_;       // who sums together
-  Lives cannot_sum_;  // who tried and failed: not tried again until others are there
+  Lives group_;       // the workers that sum together
+  Lives cannot_sum_;  // the workers that failed to sum; not tried again until the set changes
   std::unordered_map<OperandId, Stored> stored_;
   OperandId next_reissued_ = OperandId{1} << 62;
-  std::exception_ptr last_error_;  // what the last worker ended with
+  std::exception_ptr last_error_;  // what the last failed worker failed with
   PoolObserver* observer_ = nullptr;
   uint64_t bytes_sent_ = 0, bytes_received_ = 0, reissued_ = 0;
   std::unique_ptr<Recruiter> recruiter_;

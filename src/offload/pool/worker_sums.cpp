@@ -1,4 +1,4 @@
-// Sums that workers make among themselves.
+// WorkerPool: sums that workers make among themselves.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,7 +27,7 @@ bool WorkerPool::run_on_all(const std::vector<std::pair<size_t, Operation>>& ope
       all_well = false;
       drop(member, std::current_exception());
     } catch (const ProtocolError&) {
-      all_well = false;  // refused: perhaps because of another
+      all_well = false;  // a refusal may be the fault of another worker
     }
   };
   for (const auto& [member, operation] : operations)
@@ -86,7 +86,7 @@ std::optional<Buffer> WorkerPool::sum_there(const WeightGradient& gradient, cons
     parts.emplace_back(member, for_member(gradient, rows, member));
     sums.emplace_back(member, AllReduce{gradient.keep_as});
   }
-  if (parts.size() != group_.size()) return std::nullopt;  // somebody has no rows, and so no part
+  if (parts.size() != group_.size()) return std::nullopt;  // a worker without rows has no part of the sum
   const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
   if (!run_on_all(parts, norm) || !run_on_all(sums, norm)) {
     group_.clear();
@@ -97,7 +97,7 @@ std::optional<Buffer> WorkerPool::sum_there(const WeightGradient& gradient, cons
   kept = {.spec = spec, .spread = Spread::kEverywhere, .source = {}, .cut = {{0, spec.shape.front()}}, .pieces = {}};
   for (const auto& [member, operation] : parts)
     kept.pieces.push_back({member, members_[member].life, kept.cut.front(), gradient.keep_as});
-  // Whoever it is must not know beforehand.
+  // The worker that is asked for the sum is drawn at random, so that none knows beforehand whether it is asked.
   Csprng random(SecretKey::random());
   std::swap(kept.pieces.front(), kept.pieces[random.below(static_cast<uint32_t>(kept.pieces.size()))]);
   PendingReply fetched = submit(Fetch{gradient.keep_as}, spec, what);

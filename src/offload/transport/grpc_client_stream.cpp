@@ -16,17 +16,17 @@ std::shared_ptr<GrpcClientStream> GrpcClientStream::open(const std::shared_ptr<g
                                                          const char* method) {
   std::shared_ptr<GrpcClientStream> stream(new GrpcClientStream(channel), [](GrpcClientStream* last) {
     last->close(std::chrono::milliseconds(0));
-    if (last->wait_until_done()) delete last;  // else it is gRPC's for ever
+    if (last->wait_until_done()) delete last;  // else gRPC may still use it: it is leaked
   });
   stream->stub_.PrepareBidiStreamingCall(&stream->context_, method, {}, stream.get());
-  stream->AddHold();  // until `end`: reads and writes are started by any thread
+  stream->AddHold();  // until `end`, because any thread may start reads and writes
   stream->begin_reading();
   stream->StartCall();
   return stream;
 }
 
 void GrpcClientStream::end(bool is_lost) {
-  if (!is_lost) context_.TryCancel();  // or the worker would not notice; what else ended the stream stays its reason
+  if (!is_lost) context_.TryCancel();  // so that the worker notices; if the stream was lost, its own reason stays
   RemoveHold();
 }
 

@@ -10,17 +10,18 @@
 
 namespace tempo::offload {
 
-/// Whoever drops the last reference closes it and waits until gRPC is done with it. It must go, and its channel with
-/// it, on a thread of ours: gRPC joins its own threads where the last channel goes, and would join the one it is on.
+/// Dropping the last reference closes the stream and waits until gRPC is done with it. The last reference to the stream
+/// and to its channel must be dropped on one of Tempo's threads: gRPC joins its own threads when the last channel goes,
+/// and on one of those it would join itself.
 class GrpcClientStream final : public wire::GrpcStream,
                                private grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit GrpcClientStream(std::shared_ptr<grpc::Channel> channel);
-  /// Starts a stream. Whether there is anybody at the other end shows later.
+  /// Starts a stream. Whether a peer answers shows only later.
   static std::shared_ptr<GrpcClientStream> open(const std::shared_ptr<grpc::Channel>& channel,
                                                 const char* method = wire::kSessionMethod);
 
-  /// After `close`: what gRPC says about the end of the stream, as one printable line.
+  /// After `close`: why the stream ended, according to gRPC, as one printable line.
   std::string reason();
 
  private:

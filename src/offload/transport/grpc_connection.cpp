@@ -40,7 +40,7 @@ void GrpcConnection::connect(const std::shared_ptr<grpc::Channel>& channel) {
   const bool is_connected = channel->WaitForConnected(deadline);
   stream_ = GrpcClientStream::open(channel);
   if (is_connected) return;
-  // A stream fails at once now, and says why there is no connection.
+  // With no connection a stream fails at once, and says why.
   grpc::ByteBuffer frame;
   stream_->receive(frame, options_.connect);
   stream_->close(kAtOnce);
@@ -51,7 +51,7 @@ void GrpcConnection::connect(const std::shared_ptr<grpc::Channel>& channel) {
 wire::Welcome GrpcConnection::greet() {
   {
     const std::lock_guard lock(send_mutex_);
-    // A worker may have refused already, so that nothing can be sent: what is received next says why.
+    // Sending fails if the worker has refused already; what is received next then says why.
     static_cast<void>(stream_->send(wire::to_frame(wire::Hello{.protocol = wire::kProtocol, .version = kMasterVersion}),
                                     options_.stall));
   }
@@ -132,7 +132,7 @@ void GrpcConnection::send(const ClientMessage& message) {
 
 void GrpcConnection::check_sent(GrpcStream::Sent sent) {
   if (sent == GrpcStream::Sent::kYes) return;
-  // Where the connection closed, the receiving thread knows better why: it may have a goodbye to read yet.
+  // If the connection closed, the receiving thread knows the reason better: it may still read a goodbye.
   if (sent == GrpcStream::Sent::kTimeout)
     lose(fmt::format("the worker took nothing for {} ms", options_.stall.count()));
   throw_if_lost();

@@ -1,4 +1,4 @@
-/// The master's end of one gRPC session: what is under way, how large its result may be, and what became of the worker.
+/// The master's end of one gRPC session: operations under way, limits of their results, and loss of the worker.
 #pragma once
 
 #include <condition_variable>
@@ -18,7 +18,7 @@ namespace tempo::offload {
 /// Thread-safe.
 class GrpcConnection {
  public:
-  /// @param uri for messages. @throws as make_grpc_worker.
+  /// @param uri the worker's name in messages. @throws as make_grpc_worker.
   GrpcConnection(std::string uri, const std::shared_ptr<grpc::Channel>& channel, const GrpcOptions& options);
   ~GrpcConnection();
   GrpcConnection(const GrpcConnection&) = delete;
@@ -31,19 +31,19 @@ class GrpcConnection {
   void free(std::vector<OperandId> ids);
   std::future<Buffer> submit(Operation operation);
 
-  /// Handles all that the worker sends, until it or `close` ends the session; on a thread of its own.
+  /// Handles everything the worker sends, until the worker or `close` ends the session. Runs on its own thread.
   void receive_all();
   void close();
 
  private:
   struct Pending {
     std::promise<Buffer> promise;
-    uint64_t max_bytes = 0;  ///< of its reply
+    uint64_t max_bytes = 0;  ///< limit of the reply
   };
 
   void connect(const std::shared_ptr<grpc::Channel>& channel);
   wire::Welcome greet();
-  /// All of these with send_mutex_ held.
+  /// The functions below require send_mutex_.
   void send(const wire::ClientMessage& message);
   void check_sent(wire::GrpcStream::Sent sent);
   uint64_t max_bytes_of(const Operation& operation) const;
@@ -55,7 +55,8 @@ class GrpcConnection {
   std::promise<Buffer> take(uint64_t number);
   uint64_t pending_max_bytes(uint64_t number) const;
 
-  /// The session is over. The first reason stays; `pending_error` is what waiting futures throw.
+  /// Ends the session. The first reason is kept; `pending_error` is what waiting futures throw (default:
+  /// WorkerLostError).
   void lose(const std::string& reason, std::exception_ptr pending_error = nullptr);
   void throw_if_lost() const;
 
@@ -64,17 +65,18 @@ class GrpcConnection {
   std::shared_ptr<GrpcClientStream> stream_;
   wire::Welcome welcome_;
 
-  std::mutex send_mutex_;  // messages of a tensor stay together, operations go out in the order of their numbers
+  std::mutex send_mutex_;  // keeps the messages of a tensor together and operations in the order of their numbers
   uint64_t next_number_ = 1;
-  std::unordered_map<OperandId, TensorSpec> operands_;  // as the worker has them, once it has read so far
+  std::unordered_map<OperandId, TensorSpec>
+      operands_;  // specs of the worker's operands, as they are once it has read everything sent
 
-  wire::TensorReceiver receiver_;  // of the receiving thread, as is the next
+  wire::TensorReceiver receiver_;  // used by the receiving thread alone, like receiving_
   uint64_t receiving_ = 0;
 
   mutable std::mutex mutex_;
   std::condition_variable answered_;
   std::unordered_map<uint64_t, Pending> pending_;
-  std::string lost_;  // why; empty while the session lives
+  std::string lost_;  // why the session ended; empty while it lives
 };
 
 }  // namespace tempo::offload

@@ -19,7 +19,7 @@ class InprocessWorker final : public Worker {
  public:
   InprocessWorker(const std::string& device, int threads)
       : device_(device), executor_(std::make_unique<worker::Executor>(device)), thread_([this, threads] {
-          // OpenMP teams that start here inherit the name; the CPU time of both is the worker's, not the TEE's.
+          // OpenMP teams started here inherit the name; the CPU time of both counts as the worker's, not the TEE's.
           name_this_thread(kWorkerThreadName);
           worker::Executor::set_threads(threads);
           serve();
@@ -51,7 +51,7 @@ class InprocessWorker final : public Worker {
       try {
         if (const worker::Completion copied = executor_->put(id, operand)) copied();
       } catch (const std::exception& error) {
-        // Out of device memory, say. There is no reply to a put: the operations that need it will fail.
+        // For example, out of device memory. A put has no reply: the operations that need the operand will fail.
         put_failure_ = error.what();
       }
     });
@@ -101,8 +101,8 @@ class InprocessWorker final : public Worker {
   std::condition_variable ready_;
   std::deque<std::function<void()>> jobs_;
   bool stopping_ = false;
-  std::string put_failure_;  // of the worker's thread alone
-  std::thread thread_;       // last: it uses everything above
+  std::string put_failure_;  // used by the worker's thread alone
+  std::thread thread_;       // last: the thread uses everything above
 };
 
 }  // namespace

@@ -62,7 +62,7 @@ std::optional<uint64_t> ShmConnection::offset_of(const Buffer& operand) const {
   const auto at = reinterpret_cast<uintptr_t>(operand.data());
   if (at < begin || at - begin >= segment_->bytes().size()) return std::nullopt;
   const uint64_t offset = at - begin;
-  if (offset % wire::kShmAlignment != 0) return std::nullopt;  // rows out of the middle, of any width
+  if (offset % wire::kShmAlignment != 0) return std::nullopt;  // rows from the middle of an operand may begin anywhere
   return operands_->holds(offset, operand.bytes()) ? std::optional(offset) : std::nullopt;
 }
 
@@ -111,7 +111,7 @@ void ShmConnection::send(const wire::ClientMessage& message) {
     lose(error.what(), std::current_exception());
   }
   if (sent == wire::Sent::kYes) return;
-  // Where the connection closed, the receiving thread knows better why: it may have a goodbye to read yet.
+  // If the connection closed, the receiving thread knows the reason better: it may still read a goodbye.
   if (sent == wire::Sent::kFull) lose(fmt::format("the worker read nothing for {} ms", options_.stall.count()));
   throw_if_lost();
   throw WorkerLostError(fmt::format("{}: the worker ended, or closed the connection", uri_));
@@ -179,7 +179,7 @@ Buffer ShmConnection::accept(const wire::Reply& reply) {
 }
 
 void ShmConnection::release_reply(uint64_t offset) noexcept {
-  replies_->release(offset);  // before the worker may use it again
+  replies_->release(offset);  // before the worker is told that it may use the memory again
   try {
     {
       const std::lock_guard lock(release_mutex_);
@@ -187,7 +187,7 @@ void ShmConnection::release_reply(uint64_t offset) noexcept {
     }
     flush_releases();
   } catch (...) {
-    // A worker that breaks the protocol: whoever waits for it finds out.
+    // The worker broke the protocol: the next wait for it throws.
   }
 }
 
@@ -195,7 +195,7 @@ void ShmConnection::flush_releases() {
   const std::lock_guard lock(release_mutex_);
   while (!unsent_releases_.empty()) {
     const auto message = wire::encode(wire::ClientMessage(wire::Release{unsent_releases_.back()}));
-    // Never waits: this may be the thread that empties the other ring.
+    // Never waits, because this may be the thread that empties the other ring.
     if (channel_->send(message, kAtOnce) != wire::Sent::kYes) return;
     unsent_releases_.pop_back();
   }

@@ -1,4 +1,4 @@
-/// The master's end of one `shm://` session: what is under way, what memory is in use, and what became of the worker.
+/// The master's end of one `shm://` session: operations under way, memory in use, and loss of the worker.
 #pragma once
 
 #include <condition_variable>
@@ -16,7 +16,7 @@
 
 namespace tempo::offload {
 
-/// Thread-safe. Lives as long as the worker's handle and every buffer that it gave out.
+/// Thread-safe. Lives as long as the worker's handle and every buffer that it returned.
 class ShmConnection : public std::enable_shared_from_this<ShmConnection> {
  public:
   /// @throws as make_shm_worker.
@@ -30,14 +30,14 @@ class ShmConnection : public std::enable_shared_from_this<ShmConnection> {
   void free(std::vector<OperandId> ids);
   std::future<Buffer> submit(Operation operation);
 
-  /// Handles all that the worker sends, until it or `close` ends the session; on a thread of its own.
+  /// Handles everything the worker sends, until the worker or `close` ends the session. Runs on its own thread.
   void receive_all();
   void close();
 
  private:
   wire::Welcome greet();
   void send(const wire::ClientMessage& message);
-  /// Where in the operand area the buffer lies, if that is memory that `allocate` gave.
+  /// Where the buffer lies in the segment, if it is aligned and within memory that `allocate` returned.
   std::optional<uint64_t> offset_of(const Buffer& operand) const;
 
   void handle(const wire::Welcome&);
@@ -52,7 +52,8 @@ class ShmConnection : public std::enable_shared_from_this<ShmConnection> {
   void release_reply(uint64_t offset) noexcept;
   void flush_releases();
 
-  /// The session is over. The first reason stays; `pending_error` is what waiting futures throw.
+  /// Ends the session. The first reason is kept; `pending_error` is what waiting futures throw (default:
+  /// WorkerLostError).
   void lose(const std::string& reason, std::exception_ptr pending_error = nullptr);
   void throw_if_lost() const;
 
@@ -65,7 +66,7 @@ class ShmConnection : public std::enable_shared_from_this<ShmConnection> {
   std::unique_ptr<ShmReplies> replies_;
   wire::Welcome welcome_;
 
-  std::mutex submit_mutex_;  // operations go out in the order of their numbers
+  std::mutex submit_mutex_;  // keeps operations in the order of their numbers
   uint64_t next_number_ = 1;
 
   std::mutex release_mutex_;
@@ -74,7 +75,7 @@ class ShmConnection : public std::enable_shared_from_this<ShmConnection> {
   mutable std::mutex mutex_;
   std::condition_variable answered_;
   std::unordered_map<uint64_t, std::promise<Buffer>> pending_;
-  std::string lost_;  // why; empty while the session lives
+  std::string lost_;  // why the session ended; empty while it lives
 };
 
 }  // namespace tempo::offload

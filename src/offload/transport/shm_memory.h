@@ -1,5 +1,5 @@
-/// Who uses which memory of a shared segment, as the master knows it. In private memory: the worker's messages are
-/// checked against it, and can only give back what is its to give.
+/// Tracks who uses which memory of a shared segment. The records lie in private memory. The worker's messages are
+/// checked against them, so a worker can only give back what it holds.
 #pragma once
 
 #include <chrono>
@@ -13,20 +13,20 @@
 
 namespace tempo::offload {
 
-/// Memory for operands: given out here, used by a Buffer of the master, by the worker, or by both. Thread-safe.
+/// Memory for operands, used by a Buffer of the master, by the worker, or by both. Thread-safe.
 class ShmOperands {
  public:
   explicit ShmOperands(wire::ShmRange range) : area_(range) {}
 
-  /// For a Buffer of the master. Empty if there is no room within `patience`.
+  /// Allocates memory for a Buffer of the master; returns its offset, or nothing if there is no room within `patience`.
   std::optional<uint64_t> allocate(uint64_t bytes, std::chrono::milliseconds patience);
-  /// Whether `bytes` at `offset` were given out, as a whole or part of one.
+  /// Whether the `bytes` bytes at `offset` lie within one allocation.
   [[nodiscard]] bool holds(uint64_t offset, uint64_t bytes) const;
-  /// The operand that lies here was put: the worker uses it, once for every put.
+  /// Records that the operand at `offset` was put. The worker then uses it, once for every put. Requires `holds`.
   void lend(uint64_t offset);
-  /// The worker says it is done. @throws ProtocolError if it holds nothing there.
+  /// Records that the worker is done with one put. @throws ProtocolError if the worker does not use this offset.
   void give_back(uint64_t offset);
-  /// The master's Buffer is gone.
+  /// Records that the master's Buffer is gone.
   void drop(uint64_t offset) noexcept;
 
   void close() { area_.close(); }
@@ -36,11 +36,11 @@ class ShmOperands {
  private:
   struct Block {
     uint64_t bytes = 0;
-    std::map<uint64_t, uint64_t> lent = {};  ///< offset -> how often
+    std::map<uint64_t, uint64_t> lent = {};  ///< for each offset, how often the worker uses it
     bool has_buffer = true;
   };
   using Blocks = std::map<uint64_t, Block>;
-  /// The block that this offset lies in, or the end.
+  /// The block that holds this offset, or the end.
   [[nodiscard]] Blocks::const_iterator block_at(uint64_t offset) const;
   void release_if_unused(Blocks::iterator block);
 
@@ -49,19 +49,20 @@ class ShmOperands {
   Blocks blocks_;
 };
 
-/// Replies that the master still reads. Thread-safe.
+/// Memory of replies that the master still reads. Thread-safe.
 class ShmReplies {
  public:
   explicit ShmReplies(wire::ShmRange range) : range_(range) {}
 
-  /// @throws ProtocolError for an offset that is not aligned, outside the reply area, or in a reply held already.
+  /// Records a reply. @throws ProtocolError if it is not aligned, not within the reply area, or overlaps a reply in
+  /// use.
   void accept(uint64_t offset, uint64_t bytes);
   void release(uint64_t offset) noexcept;
 
  private:
   const wire::ShmRange range_;
   std::mutex mutex_;
-  std::map<uint64_t, uint64_t> held_;  // offset -> end
+  std::map<uint64_t, uint64_t> held_;  // end of each reply, by its offset
 };
 
 }  // namespace tempo::offload
