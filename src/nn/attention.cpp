@@ -14,7 +14,7 @@ namespace {
 
 using torch::Tensor;
 
-/// query x key^T, whose gradients LibTorch would bring back transposed, and copy.
+/// query x key^T. LibTorch would return the gradients transposed, and copy them.
 struct ScoresFunction : torch::autograd::Function<ScoresFunction> {
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& query, const Tensor& key) {
     ctx->save_for_backward({query, key});
@@ -39,7 +39,7 @@ void AttentionImpl::attach_products(std::shared_ptr<BlindedLayer> scores, std::s
   values_ = std::move(values);
 }
 
-// Both products are in the TEE unless a worker side is attached.
+// Both products are computed in the TEE unless a blinded layer is attached.
 Tensor AttentionImpl::scores(const Tensor& query, const Tensor& key) {
   const Tensor transposed = key.transpose(1, 2);
   Tensor c = scores_ ? offloaded_matmul(scores_, query, transposed) : ScoresFunction::apply(query, key);

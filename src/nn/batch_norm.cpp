@@ -23,10 +23,11 @@ kernels::Active NormActivity::of_row(int64_t row) const {
 }
 
 bool NormMoments::are_accurate(int64_t rows) const {
-  constexpr double kFarthest = 1000;  // squared, in variances: leaves the variance four digits
+  constexpr double kFarthest = 1000;  // limit of the squared mean, in variances; four digits of the variance are left
   for (size_t c = 0; c < sums.size(); ++c) {
     const double square = std::pow(sums[c] / static_cast<double>(rows), 2);
-    if (!(square <= kFarthest * (squares[c] / static_cast<double>(rows) - square))) return false;  // nor if not finite
+    // Also false if a sum is not finite.
+    if (!(square <= kFarthest * (squares[c] / static_cast<double>(rows) - square))) return false;
   }
   return true;
 }
@@ -34,7 +35,7 @@ bool NormMoments::are_accurate(int64_t rows) const {
 NormMoments moments_of(const Tensor& x) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
   const float* const from = x.data_ptr<float>();
-  // Shifted by the first row: squares of values far from zero would cancel.
+  // The shift is the first row: squares of values far from zero would cancel.
   auto [sums, squares] =
       sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
         best_norm_act_kernels().sums(from + first * channels, count, channels, from, sum[0], sum[1]);

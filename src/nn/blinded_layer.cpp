@@ -34,7 +34,7 @@ PlainTensor writable(Tensor& tensor) {
   return tensor.defined() ? PlainTensor{element_type(tensor), tensor.data_ptr()} : PlainTensor{};
 }
 
-// [N, C, H, W] in any layout <-> contiguous [N, H, W, C]; no copy where memory is channels-last already.
+// These convert [N, C, H, W] in any layout to contiguous [N, H, W, C] and back; neither copies channels-last memory.
 Tensor channels_last(const Tensor& nchw) { return nchw.permute({0, 2, 3, 1}).contiguous(); }
 Tensor channels_first_view(const Tensor& nhwc) { return nhwc.permute({0, 3, 1, 2}); }
 
@@ -76,15 +76,16 @@ void check_operands(const std::string& layer, const Tensor& a, const Tensor& b, 
                   fmt::join(b.sizes(), ", ")));
 }
 
-/// Whether backward reads operands of forward again: to verify, to blind them anew, or for a worker that comes in.
+/// Whether backward reads the operands of forward again: to verify, to blind them anew, or for a worker that takes
+/// over.
 bool keeps_plain_operands(offload::Session& session, bool verification_reads_them) {
   return session.options().reuse == Reuse::kNone || (session.verifier().is_on() && verification_reads_them) ||
          session.workers().is_redundant();
 }
 
-/// y = x * w over x [N, H, W, in], w [out, kh, kw, in]: convolution, and linear as its pointwise case, whose y may have
-/// any shape of so many rows: a view of y could not be changed in place without copies. The second result is x itself.
-/// With a norm on the way, whose weight and bias are given, it is y = activation(norm(x)) * w.
+/// y = x * w, with x [N, H, W, in] and w [out, kh, kw, in]. A linear layer is the pointwise case. `y_shape` may be any
+/// shape with as many elements; y is made in it at once because changing a view of y in place would copy. The second
+/// result is x itself. With a norm in `way`, whose weight and bias are passed too, y = activation(norm(x)) * w.
 struct ProductFunction : torch::autograd::Function<ProductFunction> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& w,
                                const c10::optional<Tensor>& /*norm_weight*/, const c10::optional<Tensor>& /*norm_bias*/,
@@ -103,7 +104,8 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     ctx->saved_data["w_shape"] = w.sizes().vec();
     ctx->saved_data["want_dx"] = x.requires_grad() || way.norm;
     ctx->saved_data["want_dw"] = w.requires_grad();
-    // A returned gradient is checked by what was taken of x on its way; following a resident weight's needs x itself.
+    // A returned gradient is checked with what was measured of x while it was blinded. Following a resident weight's
+    // gradient needs x itself.
     if (keeps_plain_operands(product.session(), product.resident() != nullptr)) ctx->save_for_backward({x, w});
     ctx->saved_data["call"] =
         c10::IValue::make_capsule(c10::make_intrusive<ProductHolder>(layer, std::move(call), way));
@@ -114,7 +116,7 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto holder = saved_call<ProductHolder>(ctx);
     offload::BlindedProduct& product = *holder->layer->product();
-    if (!gradients[0].defined()) return {gradients[1], {}, {}, {}, {}, {}, {}};  // y went nowhere
+    if (!gradients[0].defined()) return {gradients[1], {}, {}, {}, {}, {}, {}};  // nothing read y
     const Tensor dy = gradients[0].contiguous(), addend = gradients[1].defined() ? gradients[1].contiguous() : Tensor();
     const auto saved = ctx->get_saved_variables();
     const bool want_dw = ctx->saved_data["want_dw"].toBool();
@@ -125,7 +127,7 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     const auto plain = [&](size_t i) { return saved.empty() ? ConstPlainTensor() : view(saved[i]); };
     product.backward(open_call(*holder), plain(0), plain(1), view(dy), writable(dx), writable(dw), want_dw,
                      view(addend));
-    holder->call.reset();  // the worker's copies are free from here on
+    holder->call.reset();  // frees the worker's copies
     const auto norm = std::exchange(holder->way.norm, nullptr);
     if (!norm) return {dx, dw, {}, {}, {}, {}, {}};
     const auto of_norm = norm->backward(channels_first_view(dx));

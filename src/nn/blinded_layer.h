@@ -31,18 +31,20 @@ class BlindedLayer {
   std::unique_ptr<offload::BlindedMatmul> matmul_;
 };
 
-/// x [N, in, H, W], weight [out, in, kh, kw], bias [out] or undefined -> [N, out, OH, OW], channels-last.
-/// float32 or float64. With resident weights no gradient of the weight comes back: it stays on the worker.
-/// @param skip nullptr, or receives x for a skip connection: what comes back along it is added while the gradient of x
-///             is un-blinded, where a sum by autograd would read and write both once more.
-/// @param way  what is done of its neighbours' passes, only where the product works on the way
+/// Convolves x [N, in, H, W] with weight [out, in, kh, kw] and adds bias [out], unless undefined. Returns [N, out, OH,
+/// OW], channels-last. All are float32 or all float64. With resident weights no gradient of the weight is returned: it
+/// stays on the worker.
+/// @param skip If not nullptr, receives x for a skip connection. The gradient that comes back along it is added while
+/// the gradient of x is un-blinded; autograd would read and write both once more to sum them.
+/// @param way  passes of neighbouring layers that this product does; allowed only if the product works on the way.
+/// @throws InputError if the operands do not fit the layer; what the session throws.
 torch::Tensor offloaded_conv2d(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
                                const torch::Tensor& weight, const torch::Tensor& bias, torch::Tensor* skip = nullptr,
                                const OnTheWay& way = {});
-/// x [..., in], weight [out, in] -> [..., out].
+/// Returns x W^T + bias: x [..., in], weight [out, in], bias [out] or undefined, result [..., out].
 torch::Tensor offloaded_linear(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& x,
                                const torch::Tensor& weight, const torch::Tensor& bias);
-/// a [batch, n, d], b [batch, d, m] -> [batch, n, m].
+/// Returns the product of a [batch, n, d] and b [batch, d, m], [batch, n, m].
 torch::Tensor offloaded_matmul(const std::shared_ptr<BlindedLayer>& layer, const torch::Tensor& a,
                                const torch::Tensor& b);
 

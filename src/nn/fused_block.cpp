@@ -12,7 +12,7 @@ namespace {
 /// The result of a convolution that a batch norm reads.
 struct Convolved {
   torch::Tensor y;
-  std::shared_ptr<ResultMoments> moments;  // or null
+  std::shared_ptr<ResultMoments> moments;  // nullptr if they were not computed
 };
 
 Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::Tensor* skip) {
@@ -21,7 +21,7 @@ Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::
   if (!norm->is_training() || !conv->works_on_the_way()) return {conv->forward(x.x, skip, {x.norm, nullptr}), nullptr};
   auto moments = std::make_shared<ResultMoments>();
   const float* const mean = norm->running_mean.data_ptr<float>();
-  moments->shift.assign(mean, mean + norm->running_mean.numel());  // near the mean of this batch, mostly
+  moments->shift.assign(mean, mean + norm->running_mean.numel());  // usually near the mean of this batch
   torch::Tensor y = conv->forward(x.x, skip, {x.norm, moments});
   return {y, moments};
 }

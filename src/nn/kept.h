@@ -1,5 +1,5 @@
-/// Activations that wait for the backward pass, as they are or in bfloat16 (`--activations`): half the memory, and half
-/// the bytes that the backward pass reads of them.
+/// Activations kept for the backward pass, as they are or in bfloat16 (`--activations`), which takes half the memory
+/// and half the bytes to read.
 #pragma once
 
 #include <torch/torch.h>
@@ -11,27 +11,29 @@
 
 namespace tempo::nn {
 
-/// Where rows of a float32 activation are kept while a pass goes over it.
+/// Keeps a float32 activation, row by row, while a pass goes over it.
 class Keeping {
  public:
-  /// @param type float32: the activation itself is kept, and the pass keeps nothing.
+  /// @param type bfloat16: `keep` stores rounded copies. float32: the activation itself is kept and `keep` does
+  /// nothing.
   Keeping(const torch::Tensor& x, torch::ScalarType type)
       : kept_(type == torch::kBFloat16 ? torch::empty_like(x, x.options().dtype(type).requires_grad(false)) : x) {}
 
-  /// Of elements [offset, offset + count), which lie at `from`.
+  /// Keeps elements [offset, offset + count), which lie at `from`.
   void keep(const float* from, int64_t offset, int64_t count) const {
     if (kept_.scalar_type() != torch::kBFloat16) return;
     kernels::best_narrow_kernels().narrow(from, count, static_cast<uint16_t*>(kept_.data_ptr()) + offset);
   }
-  /// What to save for the backward pass.
+  /// The tensor to save for the backward pass.
   [[nodiscard]] const torch::Tensor& tensor() const { return kept_; }
 
  private:
   torch::Tensor kept_;
 };
 
-/// Elements [offset, offset + count) of what is to be kept, where a pass makes them: float32 memory, narrowed at the
-/// end where the tensor is. Of a tensor that is not defined: nothing is made.
+/// Float32 memory into which a pass computes elements [offset, offset + count) of a tensor to be kept. If the tensor is
+/// bfloat16, the destructor rounds them into it. A thread may have one such object at a time. If the tensor is
+/// undefined, `data()` is nullptr and nothing is kept.
 class KeptPiece {
  public:
   KeptPiece(const torch::Tensor& kept, int64_t offset, int64_t count) {
@@ -60,8 +62,8 @@ class KeptPiece {
   int64_t count_ = 0;
 };
 
-/// Elements [offset, offset + count) of what was kept, in float32: where they lie, or widened into memory of the
-/// calling thread, until it asks again.
+/// Elements [offset, offset + count) of a kept tensor in float32. A float32 tensor is read in place; a bfloat16 one is
+/// widened into memory of the calling thread that is valid until its next call.
 inline const float* kept_rows(const torch::Tensor& kept, int64_t offset, int64_t count) {
   if (kept.scalar_type() != torch::kBFloat16) return kept.data_ptr<float>() + offset;
   static thread_local std::vector<float> widened;

@@ -1,7 +1,7 @@
-/// The layers whose products can be offloaded, and those that always stay in the TEE. Parameters carry the names and
-/// shapes of torch.nn, so that state dictionaries are interchangeable with torchvision and timm.
+/// The layers whose products can be offloaded, and those that always stay in the TEE. Parameters have the names and
+/// shapes of torch.nn, so that state dictionaries can be exchanged with torchvision and timm.
 ///
-/// Activations are [N, C, H, W] in channels-last memory; every layer accepts any layout and returns channels-last.
+/// Activations are [N, C, H, W] in channels-last memory. Every layer accepts any layout and returns channels-last.
 #pragma once
 
 #include <torch/torch.h>
@@ -15,20 +15,21 @@
 namespace tempo::nn {
 
 class BlindedLayer;  // src/nn/blinded_layer.h: the offloaded side of a layer
-class DeferredNorm;  // src/nn/on_the_way.h: what neighbouring layers leave to one another
+class DeferredNorm;  // src/nn/on_the_way.h: passes that neighbouring layers do for one another
 struct ResultMoments;
 struct OnTheWay;
 
-/// A layer that is one bilinear product of an activation and a weight. Not offloaded until `attach` is called.
+/// A layer that is one bilinear product of an activation and a weight. It is computed in the TEE until `attach` is
+/// called.
 class ProductLayer : public torch::nn::Module {
  public:
   using torch::nn::Module::Module;
-  /// Offloads the product from now on; nullptr brings it back into the TEE.
+  /// Offloads the product from now on. nullptr brings it back into the TEE.
   void attach(std::shared_ptr<BlindedLayer> blinded) { blinded_ = std::move(blinded); }
   [[nodiscard]] const std::shared_ptr<BlindedLayer>& blinded() const { return blinded_; }
 
   torch::Tensor weight;
-  torch::Tensor bias;  ///< undefined without bias
+  torch::Tensor bias;  ///< undefined if the layer has no bias
 
  protected:
   std::shared_ptr<BlindedLayer> blinded_;
@@ -45,13 +46,16 @@ struct ConvOptions {
 class Conv2dImpl : public ProductLayer {
  public:
   explicit Conv2dImpl(const ConvOptions& options);
-  /// @param skip nullptr, or receives x for a skip connection that joins its gradient to this layer's (blinded_layer.h)
+  /// @param skip If not nullptr, receives x for a skip connection whose gradient is added by this layer
+  /// (blinded_layer.h).
+  /// @throws InputError if x has other channels or is smaller than the kernel.
   torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip = nullptr);
-  /// The same, and what neighbours left to it: only where it `works_on_the_way`.
+  /// Also does the passes in `way` for neighbouring layers. Allowed only if `works_on_the_way()` is true, and a norm
+  /// only if `makes_operand()` is.
   torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip, const OnTheWay& way);
-  /// Whether moments can be taken of its result while that is un-blinded, and here and now.
+  /// Whether the moments of the result can be computed while it is un-blinded, now and in this configuration.
   [[nodiscard]] bool works_on_the_way() const;
-  /// Whether it can make its operand of x, too, while that is blinded.
+  /// Whether the operand, too, can be computed from x while it is blinded.
   [[nodiscard]] bool makes_operand() const;
   [[nodiscard]] const ConvOptions& options() const { return options_; }
 
@@ -64,9 +68,9 @@ TORCH_MODULE(Conv2d);
 class LinearImpl : public ProductLayer {
  public:
   LinearImpl(int64_t in, int64_t out, bool bias = true);
-  /// x W^T + bias (+ residual); `residual` may be undefined.
+  /// x W^T + bias (+ residual). `residual` may be undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
-  /// x W^T alone: for what takes the bias along in a pass of its own.
+  /// x W^T, for callers that add the bias in a pass of their own.
   torch::Tensor product(const torch::Tensor& x);
 
  private:
@@ -76,28 +80,28 @@ TORCH_MODULE(Linear);
 
 enum class Activation { kNone, kRelu };
 
-/// A layer that keeps an activation, or what it made of one, for its backward pass.
+/// A layer that keeps an activation, or something computed from one, for its backward pass.
 class KeepsActivations {
  public:
   virtual ~KeepsActivations() = default;
 
-  torch::ScalarType kept = torch::kFloat32;  ///< or bfloat16: what it computes forward stays float32's
+  torch::ScalarType kept = torch::kFloat32;  ///< float32 or bfloat16; the forward result is float32 either way
 };
-/// Of all layers of a model.
+/// Sets the type in which all layers of a model keep activations.
 void keep_activations(torch::nn::Module& model, torch::ScalarType type);
 
-/// torch.nn.BatchNorm2d with momentum 0.1: weight, bias, running_mean, running_var, num_batches_tracked.
+/// torch.nn.BatchNorm2d with momentum 0.1. Has weight, bias, running_mean, running_var and num_batches_tracked.
 class BatchNorm2dImpl : public torch::nn::Module, public KeepsActivations {
  public:
   explicit BatchNorm2dImpl(int64_t channels, double eps = 1e-5);
-  /// activation(norm(x) + residual); `residual` may be undefined.
-  /// @param moments taken of x; or null: it takes them itself
+  /// activation(norm(x) + residual). `residual` may be undefined.
+  /// @param moments moments of x, if they were computed already; nullptr: this layer computes them.
   /// @throws InputError in training if there is only one value per channel.
   torch::Tensor forward(const torch::Tensor& x, Activation activation = Activation::kNone,
                         const torch::Tensor& residual = {}, const std::shared_ptr<ResultMoments>& moments = nullptr);
-  /// Whether the product that reads the norm of x can make it, and in training alone.
+  /// Whether `defer` may be called: in training, with float32 activations kept and x float32 in channels-last memory.
   [[nodiscard]] bool can_defer(const torch::Tensor& x) const;
-  /// The same as `forward`, left to the product that reads it.
+  /// Like `forward`, but leaves activation(norm(x)) to the product that reads it.
   std::shared_ptr<DeferredNorm> defer(const torch::Tensor& x, Activation activation,
                                       const std::shared_ptr<ResultMoments>& moments);
 
@@ -110,30 +114,30 @@ class BatchNorm2dImpl : public torch::nn::Module, public KeepsActivations {
 };
 TORCH_MODULE(BatchNorm2d);
 
-/// What a fused block reads: an activation, or one that its convolution is to make of x.
+/// The input of a fused block: an activation, or an x from which the block's convolution computes it.
 struct BlockInput {
   BlockInput(torch::Tensor activation) : x(std::move(activation)) {}  // NOLINT: an activation is one
   BlockInput(torch::Tensor before, std::shared_ptr<DeferredNorm> deferred)
       : x(std::move(before)), norm(std::move(deferred)) {}
 
   torch::Tensor x;
-  std::shared_ptr<DeferredNorm> norm;  ///< still to be applied to x; or null
+  std::shared_ptr<DeferredNorm> norm;  ///< norm still to be applied to x, or nullptr
 };
 
-/// The fused block activation(norm(conv(x)) + residual); `residual` may be undefined. One call, so that the passes
-/// over the activation can be fused inside it. @param skip as in Conv2dImpl::forward
+/// The fused block activation(norm(conv(x)) + residual). `residual` may be undefined. It is one call so that passes
+/// over the activation can be fused inside it. @param skip as in Conv2dImpl::forward.
 torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
                             const torch::Tensor& residual = {}, torch::Tensor* skip = nullptr);
-/// The same of a block whose result `next` reads and nothing else, which may make it itself.
+/// Like `conv_norm_act`, for a block whose result only `next` reads. `next` may then compute the norm itself.
 BlockInput conv_norm_act_for(Conv2d& next, Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
                              torch::Tensor* skip = nullptr);
 
-/// Multi-head self-attention of [N, tokens, width] with timm's names: qkv, proj. The two products of activations are
-/// offloaded only where `attach_products` was called (short sequences cost more to blind than to compute).
+/// Multi-head self-attention of [N, tokens, width] with timm's names, qkv and proj. The two products of activations are
+/// offloaded only if `attach_products` was called; short sequences cost more to blind than to compute.
 class AttentionImpl : public torch::nn::Module {
  public:
   AttentionImpl(int64_t width, int64_t heads);
-  /// Attention of x (+ residual); `residual` may be undefined.
+  /// Attention of x (+ residual). `residual` may be undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
   void attach_products(std::shared_ptr<BlindedLayer> scores, std::shared_ptr<BlindedLayer> values);
 
@@ -144,7 +148,7 @@ class AttentionImpl : public torch::nn::Module {
   torch::Tensor values(const torch::Tensor& weights, const torch::Tensor& value);
 
   int64_t heads_;
-  std::shared_ptr<BlindedLayer> scores_, values_;  // nullptr: in the TEE
+  std::shared_ptr<BlindedLayer> scores_, values_;  // nullptr if the product stays in the TEE
 };
 TORCH_MODULE(Attention);
 
@@ -152,8 +156,8 @@ TORCH_MODULE(Attention);
 class LayerNormImpl : public torch::nn::Module, public KeepsActivations {
  public:
   explicit LayerNormImpl(int64_t width, double eps = 1e-6);
-  /// @param skip nullptr, or receives x for a skip connection that joins its gradient to this layer's
-  /// (token_functions.h)
+  /// @param skip If not nullptr, receives x for a skip connection whose gradient is added by this layer
+  /// (token_functions.h).
   torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip = nullptr);
 
   torch::Tensor weight, bias;
@@ -163,10 +167,10 @@ class LayerNormImpl : public torch::nn::Module, public KeepsActivations {
 };
 TORCH_MODULE(LayerNorm);
 
-/// Fills `tensor` with N(0, stddev^2) from a CSPRNG: LibTorch's own generator has a 32-bit state space and would let
-/// anyone guess initial weights.
+/// Fills `tensor` with N(0, stddev^2) from a CSPRNG, in row-major order. LibTorch's own generator has a 32-bit state
+/// space, so anyone could guess initial weights drawn from it.
 void init_normal(torch::Tensor& tensor, double stddev, Csprng& random);
-/// Truncated at two standard deviations, as timm does.
+/// Like `init_normal`, truncated at two standard deviations as in timm.
 void init_truncated_normal(torch::Tensor& tensor, double stddev, Csprng& random);
 void init_uniform(torch::Tensor& tensor, double bound, Csprng& random);
 

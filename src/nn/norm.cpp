@@ -27,7 +27,7 @@ bool is_fusible(const Tensor& x, const Tensor& residual) {
          (!residual.defined() || (residual.sizes() == x.sizes() && residual.scalar_type() == x.scalar_type()));
 }
 
-/// @param active receives where the result is above zero, as the kernels want it
+/// @param active receives which units of the result are above zero, in the layout of the kernels.
 Tensor apply_norm(const Tensor& x, const Tensor& residual, const NormScaling& scaling, bool relu,
                   Tensor* active = nullptr, const Keeping* keeping = nullptr) {
   const int64_t channels = x.size(1), rows = x.numel() / channels;
@@ -45,7 +45,7 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const NormScaling& sc
   return y;
 }
 
-/// Of a batch of rows of channels: taken of it already, or in a pass of its own.
+/// Statistics of a batch of rows of channels, from moments computed already if they are accurate, else in a pass.
 NormStatistics statistics_of(const Tensor& x, const ResultMoments* taken, Tensor& running_mean, Tensor& running_var,
                              double eps) {
   const bool is_taken = taken != nullptr && !taken->sums.empty();
@@ -54,8 +54,8 @@ NormStatistics statistics_of(const Tensor& x, const ResultMoments* taken, Tensor
   return batch_statistics(moments, x.numel() / x.size(1), running_mean, running_var, eps);
 }
 
-/// relu(norm(x) + residual) in training: two passes forward, or one where moments came along; two backward. Ioffe and
-/// Szegedy, arXiv:1502.03167 (2015).
+/// activation(norm(x) + residual) in training: two passes forward, or one if the moments are given; two backward. Ioffe
+/// and Szegedy, arXiv:1502.03167 (2015).
 struct NormActFunction : torch::autograd::Function<NormActFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const c10::optional<Tensor>& residual, Tensor running_mean, Tensor running_var, bool relu,
@@ -80,7 +80,7 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
       return std::vector<float>(values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
     };
     const NormStatistics s{loaded(saved[4]), loaded(saved[5])};
-    // Without bits what was active follows from x once more, which is read anyway.
+    // Without bits, which units were active is computed from x again, which is read anyway.
     const bool follows = ctx->saved_data["relu_without_bits"].toBool();
     const NormActivity active{saved[3], follows ? scaling_of(s, weight, bias) : NormScaling()};
     const bool has_residual = ctx->saved_data["residual"].toBool();
@@ -123,8 +123,8 @@ Tensor BatchNorm2dImpl::forward(const Tensor& x, Activation activation, const Te
   } else if (is_fusible(x, residual) && !torch::GradMode::is_enabled()) {
     y = apply_norm(x, residual, scaling_of(running_statistics(running_mean, running_var, eps_), weight, bias), is_relu);
   } else {
-    // In place after the first: the gradient of batch norm reads its input and its statistics, never its output, and
-    // that of relu only its own output. One map a block is kept for backward instead of three.
+    // All operations after the first are in place: the gradient of batch norm reads its input and its statistics but
+    // not its output, and that of relu only its own output. So a block keeps one map for backward instead of three.
     y = torch::batch_norm(x, weight, bias, running_mean, running_var, is_training(), kNormMomentum, eps_,
                           /*cudnn_enabled=*/true);
     if (residual.defined()) y.add_(residual);

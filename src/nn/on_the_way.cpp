@@ -8,7 +8,7 @@ namespace tempo::nn {
 
 using torch::Tensor;
 
-// What the map and the graph hold must not lead back to the graph: hence a detached tensor.
+// x is detached: the map and the graph hold it, and it must not lead back to the graph.
 DeferredNorm::DeferredNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, NormStatistics statistics,
                            bool relu)
     : x_(x.detach()),

@@ -1,5 +1,5 @@
-/// What a batch norm and the convolutions before and behind it leave to one another: passes over an activation that
-/// then happen while it is blinded or un-blinded, and need no memory of their own.
+/// Passes that a batch norm leaves to the convolutions before and after it. They happen while an activation is blinded
+/// or un-blinded, and need no memory of their own.
 #pragma once
 
 #include <torch/torch.h>
@@ -12,27 +12,28 @@
 
 namespace tempo::nn {
 
-/// Sums over the result of a product that a batch norm wants, taken while it is un-blinded.
+/// Sums over the result of a product that a batch norm needs, computed while the result is un-blinded.
 struct ResultMoments {
-  std::vector<float> shift;           ///< wanted: moments of the result above these
-  std::vector<double> sums, squares;  ///< once the product ran
+  std::vector<float> shift;           ///< set by who wants moments: they are taken of (result - shift)
+  std::vector<double> sums, squares;  ///< set once the product has run
 };
 
-/// activation(norm(x)) of a batch, which is never in memory: the product that reads it makes it while it blinds.
+/// activation(norm(x)) of a batch, which is never in memory as a whole: the product that reads it computes it while it
+/// blinds.
 class DeferredNorm {
  public:
-  /// @param x rows of channels, float32
+  /// @param x a tensor for which is_rows_of_channels is true.
   DeferredNorm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                NormStatistics statistics, bool relu);
 
   [[nodiscard]] const torch::Tensor& weight() const { return weight_; }
   [[nodiscard]] const torch::Tensor& bias() const { return bias_; }
-  /// Makes activation(norm(x)).
+  /// Computes activation(norm(x)), pixel by pixel.
   [[nodiscard]] obfuscation::PixelMap map() const;
   struct Gradients {
     torch::Tensor dx, dweight, dbias;
   };
-  /// @param dy gradient of the activation
+  /// @param dy gradient of activation(norm(x)).
   [[nodiscard]] Gradients backward(const torch::Tensor& dy) const;
 
  private:
@@ -42,10 +43,10 @@ class DeferredNorm {
   bool relu_;
 };
 
-/// What a product may do beside multiplying.
+/// Passes that a product does besides multiplying.
 struct OnTheWay {
-  std::shared_ptr<DeferredNorm> norm;      ///< is applied to its operand; or null
-  std::shared_ptr<ResultMoments> moments;  ///< are taken of its result; or null
+  std::shared_ptr<DeferredNorm> norm;      ///< applied to the product's operand, unless nullptr
+  std::shared_ptr<ResultMoments> moments;  ///< computed of the product's result, unless nullptr
 };
 
 }  // namespace tempo::nn

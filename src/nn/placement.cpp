@@ -16,35 +16,37 @@ namespace {
 
 constexpr double kForwardAndBackward = 3;  // y, dx and dw cost the same
 constexpr int64_t kProbeImages = 2;
-// Bytes moved by element-wise work around one product, per output element: batch statistics, normalise, activate,
-// add, and their gradients, in float32.
+// Bytes that element-wise work around one product moves, per output element: batch statistics, normalisation,
+// activation, sum, and their gradients, in float32.
 constexpr double kElementwiseBytesPerOutput = 4.0 * 14;
 
-/// Elements of each operand of a step, on the wire.
+/// The number of elements of each operand of a step, on the wire.
 struct OperandSizes {
   double x = 0, w = 0, y = 0;
   double plain_x = 0, plain_y = 0;  // without halos and decoys
   double rows = 0, weight_rows = 0;
-  double decoys = 0;      // rows of noise that go with the rows, as a share of them
-  double key_sets = 1;    // a batched product has keys of its own for every item
+  double decoys = 0;      // rows of noise, as a share of the real rows
+  double key_sets = 1;    // number of key sets; a batched product has one for every item
   bool is_weight = true;  // w is a weight, not an activation
 };
 
-/// To blind or un-blind one element under a key over so many rows.
+/// Seconds to blind or un-blind one element under a key over `rows` rows.
 double seconds_per_element(const BlindingOptions& blinding, double rows, const MachineModel& machine) {
   if (blinding.protection != Protection::kRotated) return machine.permute_seconds;
   const int rounds = obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows));
   return machine.rotate_seconds + (rounds - 1) * machine.row_round_seconds;
 }
 
-/// CPU seconds of what verification reads. Where keys only permute, and no tile has a halo, it is taken on the way.
+/// CPU seconds of verification. If keys only permute and tiles have no halo, it happens while operands are blinded and
+/// un-blinded.
 double seconds_to_verify(const OperandSizes& sizes, const BlindingOptions& blinding, bool resident,
                          const MachineModel& machine) {
   if (!machine.verifies) return 0;
   const bool on_the_way =
       blinding.protection == Protection::kPermuted && sizes.decoys == 0 && sizes.x <= sizes.plain_x && sizes.is_weight;
   if (on_the_way) return 2 * (sizes.x + sizes.y) * machine.verify_on_the_way_seconds;
-  // All four operands once, dy once more for the gradient of a weight, and x, too, if the weight is followed.
+  // Verification reads all four operands once, dy once more for the gradient of a weight, and x once more if a resident
+  // weight is followed.
   return ((resident ? 3 : 2) * sizes.plain_x + 3 * sizes.plain_y) * machine.verify_seconds;
 }
 
@@ -230,7 +232,8 @@ Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, co
 std::vector<std::shared_ptr<BlindedLayer>> apply_plan(Model& model, const Plan& plan, offload::Session& session) {
   std::vector<std::shared_ptr<BlindedLayer>> blinded;
   const auto modules = model.named_modules("", false);
-  std::unordered_map<std::string, std::shared_ptr<BlindedLayer>> products;  // of attention, by full name
+  // Products of attention layers, by full name.
+  std::unordered_map<std::string, std::shared_ptr<BlindedLayer>> products;
   for (const LayerPlan& layer : plan.layers) {
     if (layer.placement != Placement::kWorker) continue;
     if (layer.kind == "matmul") {

@@ -1,4 +1,4 @@
-/// A look at every layer's call during one forward pass: shapes for the plan, finiteness after a bad loss.
+/// Observes every layer's call during a forward pass: for shapes when planning, and for finiteness after a bad loss.
 #pragma once
 
 #include <torch/torch.h>
@@ -10,7 +10,8 @@
 
 namespace tempo::nn {
 
-/// One product or normalisation that just ran. `part` names a product inside a module, e.g. "scores"; else empty.
+/// One product or normalisation that has just run. `part` names a product inside a module, such as "scores", else it is
+/// empty.
 struct LayerCall {
   const torch::nn::Module& module;
   std::string_view part;
@@ -19,7 +20,7 @@ struct LayerCall {
   const torch::Tensor& output;
 };
 
-/// Calls `observer` for every layer call of this thread while it lives. Does not nest.
+/// Calls `observer` for every layer call of this thread while the object lives. Does not nest.
 class ScopedProbe {
  public:
   explicit ScopedProbe(std::function<void(const LayerCall&)> observer);
@@ -28,13 +29,13 @@ class ScopedProbe {
   ScopedProbe& operator=(const ScopedProbe&) = delete;
 };
 
-/// Every module's name in the state dictionary, to tell calls apart.
+/// The name of every module in the state dictionary.
 std::map<const torch::nn::Module*, std::string> module_names(const torch::nn::Module& root);
 
-/// Whether this thread's calls are looked at: then all that is reported must be in memory.
+/// Whether this thread's calls are observed. If so, every reported tensor must be in memory.
 bool is_probed();
 
-/// For layers: reports a call; costs one thread-local read when nobody looks.
+/// Reports a call; called by layers. Costs one thread-local read if nobody observes.
 void report_call(const torch::nn::Module& module, std::string_view part, const torch::Tensor& input,
                  const torch::Tensor& operand, const torch::Tensor& output);
 

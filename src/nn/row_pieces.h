@@ -1,4 +1,5 @@
-/// Rows of an activation in pieces, over LibTorch's threads: what every fused layer's passes are made of.
+/// Divides the rows of an activation into pieces and processes them on LibTorch's threads. All fused layers are built
+/// of it.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -10,8 +11,8 @@
 
 namespace tempo::nn {
 
-/// Calls `body(first, count)` for pieces of up to `piece_rows` of all rows. Pieces do not depend on how many threads
-/// there are.
+/// Calls `body(first, count)` for pieces of up to `piece_rows` rows that cover all rows. Pieces do not depend on the
+/// number of threads. `body` is called from several threads at once.
 template <typename Body>
 void for_rows(int64_t rows, int64_t piece_rows, const Body& body) {
   const int64_t pieces = (rows + piece_rows - 1) / piece_rows;
@@ -23,8 +24,10 @@ void for_rows(int64_t rows, int64_t piece_rows, const Body& body) {
   });
 }
 
-/// Column sums of several terms in float64: pieces are summed in float32, and added in their order.
-/// @param piece_sums `(first row, rows, array of the sums of each term)`; it may do other work on the rows as well
+/// Computes column sums of several terms in float64. Each piece is summed in float32, and pieces are added in order, so
+/// the result does not depend on the number of threads.
+/// @param piece_sums called as (first row, number of rows, array of pointers to the sums of each term), with the sums
+/// at zero. It may do other work on the rows as well.
 template <size_t kTerms, typename PieceSums>
 std::array<std::vector<double>, kTerms> sum_rows(int64_t rows, int64_t piece_rows, int64_t channels,
                                                  const PieceSums& piece_sums) {

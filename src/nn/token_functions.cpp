@@ -19,7 +19,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-/// What the kernels take; undefined tensors are left out.
+/// Whether the kernels can process all of these tensors. Undefined tensors are ignored.
 bool is_fusible(std::initializer_list<Tensor> tensors) {
   for (const Tensor& t : tensors)
     if (t.defined() && (!t.device().is_cpu() || t.scalar_type() != torch::kFloat32 || !t.is_contiguous() ||
@@ -69,7 +69,7 @@ struct AddBiasFunction : torch::autograd::Function<AddBiasFunction> {
 };
 
 struct GeluFunction : torch::autograd::Function<GeluFunction> {
-  /// Keeps the derivative instead of x: what it is made of is at hand here.
+  /// Keeps the derivative instead of x, because its parts are at hand here.
   static Tensor forward(AutogradContext* ctx, Tensor x, const c10::optional<Tensor>& bias, bool with_gradient,
                         torch::ScalarType kept) {
     ctx->mark_dirty({x});
@@ -100,7 +100,7 @@ struct GeluFunction : torch::autograd::Function<GeluFunction> {
   }
 };
 
-/// Ba, Kiros and Hinton, arXiv:1607.06450 (2016). The second result is x itself.
+/// Layer norm: Ba, Kiros and Hinton, arXiv:1607.06450 (2016). The second result is x itself.
 struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                                double eps, torch::ScalarType kept) {
@@ -122,7 +122,7 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &inverse = saved[3];
-    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Variable(), Variable()};  // y went nowhere
+    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Variable(), Variable()};  // nothing read y
     const Tensor dy = gradients[0].contiguous(), addend = gradients[1].defined() ? gradients[1].contiguous() : Tensor();
     Tensor dx = torch::empty_like(dy);
     const int64_t width = x.size(-1);
@@ -163,11 +163,11 @@ struct SoftmaxFunction : torch::autograd::Function<SoftmaxFunction> {
   }
 };
 
-/// Where the features of one head of one token lie: in [N, tokens, 3, heads, features], and in its own tensor.
+/// Where the features of one head of one token lie, in [N, tokens, 3, heads, features] and in the tensor of its part.
 struct HeadLayout {
   int64_t tokens, heads, features;
   [[nodiscard]] int64_t row_width() const { return 3 * heads * features; }
-  /// `body(part, offset within 3 * width, offset in the part's tensor)` for all heads of a token.
+  /// Calls `body(part, offset within 3 * width, offset in the part's tensor)` for all heads of a token.
   template <typename Body>
   void for_heads(int64_t image, int64_t token, const Body& body) const {
     for (int64_t part = 0; part < 3; ++part)

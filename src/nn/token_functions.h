@@ -1,5 +1,5 @@
-/// What a transformer does between its products, as differentiable functions in few passes. float32 tensors take the
-/// kernels of kernels/token_ops.h, others LibTorch's operators. Tensors are [..., width].
+/// The operations of a transformer between its products, as differentiable functions in few passes. Float32 tensors use
+/// the kernels of kernels/token_ops.h, all others LibTorch's operators. Tensors are [..., width].
 #pragma once
 
 #include <torch/torch.h>
@@ -9,23 +9,26 @@
 
 namespace tempo::nn {
 
-/// y + bias (+ residual) in the place of y, which nothing else may need. @param bias, residual may be undefined
+/// Adds bias and residual to y in place. Nothing else may need y. @param bias, residual may be undefined.
 torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias, const torch::Tensor& residual = {});
 
-/// gelu(x + bias), exact, in the place of x, which nothing else may need. @param bias may be undefined
-/// @param kept type of what waits for the backward pass: float32, or bfloat16
+/// Computes the exact gelu(x + bias) in place of x. Nothing else may need x. @param bias may be undefined.
+/// @param kept type of what is kept for the backward pass: float32 or bfloat16.
 torch::Tensor gelu_(torch::Tensor x, const torch::Tensor& bias, torch::ScalarType kept = torch::kFloat32);
 
-/// @param skip nullptr, or receives x for a skip connection: what comes back along it is added in the pass that makes
-/// the gradient of x. @param kept as of gelu_
+/// Layer norm over the last dimension.
+/// @param skip If not nullptr, receives x for a skip connection. The gradient that comes back along it is added in the
+/// pass that computes the gradient of x.
+/// @param kept as in gelu_.
 torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
                          torch::Tensor* skip = nullptr, torch::ScalarType kept = torch::kFloat32);
 
-/// softmax(x * scale) over the last dimension in the place of x, which nothing else may need. @param scale above zero
+/// Computes softmax(x * scale) over the last dimension in place of x. Nothing else may need x. @param scale above zero.
 torch::Tensor softmax_(torch::Tensor x, double scale);
 
-/// Query, key and value of every head, [N * heads, tokens, width / heads] each, of qkv + bias [N, tokens, 3 * width].
-/// @param bias may be undefined
+/// Adds bias to qkv [N, tokens, 3 * width] and splits it into query, key and value of every head, each [N * heads,
+/// tokens, width / heads].
+/// @param bias may be undefined.
 std::array<torch::Tensor, 3> split_heads(const torch::Tensor& qkv, const torch::Tensor& bias, int64_t heads);
 
 }  // namespace tempo::nn

@@ -52,8 +52,8 @@ class KeyAhead {
   void serve();
 
   const obfuscation::KeyRing& keys_;
-  std::map<obfuscation::Period, std::vector<Wanted>>
-      asked_;  // keys asked for: by the current pass, and by the last pass of every other period
+  // The keys asked for by the current pass, and by the last pass of every other period.
+  std::map<obfuscation::Period, std::vector<Wanted>> asked_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

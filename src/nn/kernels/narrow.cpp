@@ -24,7 +24,7 @@ HWY_INLINE void narrow_vector(D d, const float* from, uint16_t* to) {
   const auto bits = hn::BitCast(d32, v);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1u));
   const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(hn::Set(d32, 0x7fffu), odd)));
-  // Made quiet, so that rounding cannot carry it into infinity.
+  // A NaN is made quiet instead of rounded, which could carry it into infinity.
   const auto quiet = hn::ShiftRight<16>(hn::Or(bits, hn::Set(d32, 0x400000u)));
   const auto is_nan = hn::RebindMask(d32, hn::IsNaN(v));
   hn::StoreU(hn::TruncateTo(d16, hn::IfThenElse(is_nan, quiet, rounded)), d16, to);

@@ -19,12 +19,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class D>
 using VecOf = hn::Vec<D>;
 
-/// Where the bits of a row lie: those of a vector in whole bytes, after them a byte for each single column.
+/// Where the bits of a row lie: whole bytes for each vector of columns, then a byte for each remaining column.
 class ActiveBits {
  public:
   explicit ActiveBits(int64_t channels) : vectors_(channels / kLanes), stride_(of(channels)) {}
   [[nodiscard]] int64_t stride() const { return stride_; }
-  /// Of the vector that begins at column c.
+  /// Offset of the bits of the vector that begins at column c.
   [[nodiscard]] int64_t operator()(int64_t row, int64_t c) const {
     const int64_t vector = c / kLanes;
     return row * stride_ + (vector < vectors_ ? vector * kBytes : vectors_ * kBytes + c % kLanes);
@@ -38,8 +38,8 @@ class ActiveBits {
   int64_t vectors_, stride_;
 };
 
-/// Two sums over rows of `kVectors` vectors of columns, from registers. `term(d, row, c, first, second)` adds one
-/// row's.
+/// Computes two sums over rows for `kVectors` vectors of columns, in registers. `term(d, row, c, first, second)` adds
+/// the terms of one row.
 template <int kVectors, class D, class Term>
 HWY_INLINE void sum_strip(D d, int64_t rows, int64_t c, const Term& term, float* first, float* second) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -56,7 +56,7 @@ HWY_INLINE void sum_strip(D d, int64_t rows, int64_t c, const Term& term, float*
 
 template <class Term>
 HWY_INLINE void sum_columns(int64_t rows, int64_t channels, const Term& term, float* first, float* second) {
-  constexpr int kVectors = 4;  // neighbouring lines of memory, and few enough for the registers
+  constexpr int kVectors = 4;  // reads adjacent cache lines, and fits the registers
   const hn::ScalableTag<float> d;
   const hn::CappedTag<float, 1> d1;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -66,7 +66,7 @@ HWY_INLINE void sum_columns(int64_t rows, int64_t channels, const Term& term, fl
   for (; c < channels; ++c) sum_strip<1>(d1, rows, c, term, first, second);
 }
 
-/// `element(d, row, c)` for all columns of all rows, whole vectors first.
+/// Calls `element(d, row, c)` for all columns of all rows, whole vectors first.
 template <class Element>
 HWY_INLINE void for_each_vector(int64_t rows, int64_t channels, const Element& element) {
   const hn::ScalableTag<float> d;
@@ -79,7 +79,7 @@ HWY_INLINE void for_each_vector(int64_t rows, int64_t channels, const Element& e
   }
 }
 
-/// Calls `body(passed)`, where passed(d, x, gradient, row, c) is the gradient where the unit was active.
+/// Calls `body(passed)`, where passed(d, x, gradient, row, c) is `gradient` if the unit was active, else 0.
 template <class Body>
 HWY_INLINE void with_passed(const Active& active, const ActiveBits& bits, const Body& body) {
   if (active.bits != nullptr) {
@@ -112,7 +112,7 @@ void apply(const float* x, const float* residual, int64_t rows, int64_t channels
     const int64_t at = row * channels + c;
     auto v = hn::MulAdd(hn::LoadU(d, x + at), hn::LoadU(d, scale + c), hn::LoadU(d, offset + c));
     if (residual != nullptr) v = hn::Add(v, hn::LoadU(d, residual + at));
-    // Not Max: what is not a number must stay so, or a loss that is not finite would go unseen.
+    // Max would turn a NaN into a number, and a loss that is not finite would go unseen.
     if (relu) v = hn::IfThenZeroElse(hn::Lt(v, hn::Zero(d)), v);
     hn::StoreU(v, d, y + at);
     if (active != nullptr) hn::StoreMaskBits(d, hn::Gt(v, hn::Zero(d)), active + bits(row, c));

@@ -21,7 +21,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class D>
 using VecOf = hn::Vec<D>;
 
-/// `element(d, c)` for all columns: whole vectors, then single ones.
+/// Calls `element(d, c)` for all columns: whole vectors, then single columns.
 template <class Element>
 HWY_INLINE void for_each_column(int64_t width, const Element& element) {
   const hn::ScalableTag<float> d;
@@ -31,8 +31,8 @@ HWY_INLINE void for_each_column(int64_t width, const Element& element) {
   for (; c < width; ++c) element(hn::CappedTag<float, 1>(), c);
 }
 
-/// Sums `kSums` terms over the columns of a row. `term(d, c, sums)` adds one vector's; two sets take turns, so that an
-/// addition need not wait for the one before.
+/// Sums `kSums` terms over the columns of a row. `term(d, c, sums)` adds the terms of one vector. Two sets of sums take
+/// turns, so that an addition need not wait for the one before.
 template <int kSums, class Term>
 HWY_INLINE void sum_row(int64_t width, const Term& term, float* totals) {
   const hn::ScalableTag<float> d;
@@ -113,7 +113,7 @@ void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t 
   std::fill(dbias, dbias + width, 0.0f);
   for (int64_t row = 0; row < rows; ++row, x += width, dy += width, dx += width) {
     const float centre = mean[row], scale = inverse[row];
-    // Of g = dy * weight: its sum, and that with the normalised row, v.
+    // The sum of g = dy * weight, and the sum of g times the normalised row v.
     float totals[2];
     sum_row<2>(
         width,
@@ -138,8 +138,8 @@ void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t 
   }
 }
 
-/// Phi(v) and exp(-v^2 / 2). Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.26: 1 - erf(z) as
-/// exp(-z^2) times a polynomial in 1 / (1 + p z), z >= 0, within 1.5e-7.
+/// Returns Phi(v); `density` receives exp(-v^2 / 2). Source: Abramowitz and Stegun, Handbook of Mathematical Functions
+/// (1964), 7.1.26: 1 - erf(z) is exp(-z^2) times a polynomial in 1 / (1 + p z), for z >= 0, within 1.5e-7.
 template <class D>
 HWY_INLINE VecOf<D> normal_distribution(D d, VecOf<D> v, VecOf<D>& density) {
   const auto z = hn::Mul(hn::Abs(v), hn::Set(d, 0.70710678f));
@@ -180,7 +180,7 @@ float largest_of_row(const float* x, int64_t width) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   if (width < lanes) return *std::max_element(x, x + width);
-  auto largest = hn::LoadU(d, x + width - lanes);  // the last vector overlaps the one before
+  auto largest = hn::LoadU(d, x + width - lanes);  // the last vector may overlap the one before
   for (int64_t c = 0; c + lanes < width; c += lanes) largest = hn::Max(largest, hn::LoadU(d, x + c));
   return hn::GetLane(hn::MaxOfLanes(d, largest));
 }
@@ -193,7 +193,7 @@ void softmax(const float* x, float scale, int64_t rows, int64_t width, float* y)
         width,
         [=](auto d, int64_t c, auto* sums) HWY_ATTR {
           const auto centred = hn::Sub(hn::LoadU(d, x + c), hn::Set(d, largest));
-          // Highway's Exp makes zero of what is not a number: it must stay so, or a bad loss would go unseen.
+          // Highway's Exp turns a NaN into zero. It must stay a NaN, or a loss that is not finite would go unseen.
           const auto power = hn::Exp(d, hn::Mul(centred, hn::Set(d, scale)));
           const auto e = hn::IfThenElse(hn::IsNaN(centred), centred, power);
           sums[0] = hn::Add(sums[0], e);

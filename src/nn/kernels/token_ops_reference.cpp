@@ -1,4 +1,4 @@
-// The plain loops of token_ops.h, with sums and special functions in float64.
+// The reference kernels of token_ops.h: plain loops, with sums and special functions in float64.
 #include <algorithm>
 #include <cmath>
 #include <vector>

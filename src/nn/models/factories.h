@@ -1,4 +1,5 @@
-/// One factory per family of models, called by `make_model` with options that it has checked, and what they share.
+/// One factory for each family of models, called by `make_model` with options that it has checked, and what the
+/// factories share.
 #pragma once
 
 #include <torch/torch.h>
@@ -9,7 +10,7 @@
 
 namespace tempo::nn {
 
-/// Images of this many pixels a side, and larger ones, get the stem and the head of the ImageNet models.
+/// Images with this many pixels a side or more get the stem and the head of the ImageNet models.
 inline constexpr int64_t kImageNetSide = 64;
 
 std::shared_ptr<Model> make_mlp(const ModelOptions& options);

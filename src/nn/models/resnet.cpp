@@ -20,13 +20,13 @@ struct ResNetSpec {
   bool padded_shortcut;  ///< option A of the paper (no parameters) instead of torchvision's 1x1 projection
 };
 
-constexpr int64_t kExpansion = 4;  // of a bottleneck's last convolution
+constexpr int64_t kExpansion = 4;  // channels of a bottleneck's last convolution, in widths
 
 Conv2d conv(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1) {
   return Conv2d(ConvOptions{.in = in, .out = out, .kernel = kernel, .stride = stride, .padding = kernel / 2});
 }
 
-/// What goes around a block whose input and output differ in shape.
+/// The shortcut around a block whose input and output differ in shape.
 class Shortcut : public torch::nn::Module {
  public:
   virtual torch::Tensor forward(const torch::Tensor& x) = 0;
@@ -155,7 +155,7 @@ class ResNet : public Model {
   }
 
  private:
-  // Returns the channels that leave the stage.
+  // Returns the number of channels of the stage's output.
   int64_t add_stage(const ResNetSpec& spec, size_t stage, int64_t in) {
     const auto blocks = register_module("layer" + std::to_string(stage + 1), std::make_shared<torch::nn::Module>());
     const int64_t width = spec.width << stage;

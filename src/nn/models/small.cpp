@@ -1,4 +1,4 @@
-// The models of examples and quick tests. LeNet-5: LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to
+// Models for examples and quick tests. LeNet-5: LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to
 // document recognition" (1998), with ReLU and max pooling.
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -13,7 +13,7 @@
 namespace tempo::nn {
 namespace {
 
-// Three linear layers share the names and the initial values of torch in both models.
+// The common part of both models: three linear layers, with torch's names and initial values.
 class SmallModel : public Model {
  public:
   explicit SmallModel(const ModelOptions& options) : options_(options) {}
@@ -50,7 +50,7 @@ class MultiLayerPerceptron : public SmallModel {
 constexpr int64_t kLeNetKernel = 5;
 constexpr int64_t kLeNetSmallestSide = 12;
 
-// The side of the map that the classifier reads: padded convolution, pool, convolution, pool.
+// The side of the map that the classifier reads, after padded convolution, pool, convolution and pool.
 int64_t lenet_pooled_side(int64_t image_side) { return (image_side / 2 - (kLeNetKernel - 1)) / 2; }
 
 class LeNet : public SmallModel {

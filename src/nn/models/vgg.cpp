@@ -22,10 +22,10 @@ struct Stage {
 constexpr std::array<Stage, 5> kStages = {{{64, 2}, {128, 2}, {256, 3}, {512, 3}, {512, 3}}};
 constexpr int64_t kFeatures = kStages.back().width;
 constexpr int64_t kSmallestSide = 1 << kStages.size();
-constexpr int64_t kPooledSide = 7;  // of the map that the ImageNet classifier reads
+constexpr int64_t kPooledSide = 7;  // side of the map that the ImageNet classifier reads
 constexpr double kDropout = 0.5;
 
-// For small images the map after the last pool is 1x1, the classifier is 512 wide and there is no dropout: all
+// For small images the map after the last pool is 1x1, the classifier is 512 wide and there is no dropout. All
 // randomness of a run is then Tempo's own stream. The ImageNet head has torchvision's dropout, whose masks come from
 // LibTorch's generator: a resumed run does not repeat them.
 class Vgg16 : public Model {
@@ -63,7 +63,7 @@ class Vgg16 : public Model {
   }
 
  private:
-  // The numbers of torchvision's Sequential, which counts activations and pools as well.
+  // Layers have the numbers of torchvision's Sequential, which counts activations and pools as well.
   void add_features() {
     const auto features = register_module("features", std::make_shared<torch::nn::Module>());
     int64_t index = 0;

@@ -88,7 +88,7 @@ class Vit : public Model {
     x = patch_proj_->forward(model_input(x, options_)).flatten(2).transpose(1, 2);
     x = torch::cat({cls_token_.expand({x.size(0), -1, -1}), x}, 1) + pos_embed_;
     for (auto& block : blocks_) x = block->forward(x);
-    // Only the class token is read: the norm is per token, so the others need not pass it.
+    // Only the class token is read. The norm is per token, so the other tokens need not pass it.
     return head_->forward(norm_->forward(x.select(1, 0)));
   }
 

@@ -73,8 +73,8 @@ void WorkerPool::activate(Member& member, std::shared_ptr<Worker> worker) {
   double shares = 0;
   for (const Member& other : members_)
     if (other.is_active() && &other != &member) shares += other.share;
-  member.share =
-      shares > 0 ? shares / static_cast<double>(active() - 1) : 1;  // the average share, until its speed is measured
+  // The average share, until the speed of the member is measured.
+  member.share = shares > 0 ? shares / static_cast<double>(active() - 1) : 1;
   if (observer_ != nullptr) observer_->joined(member.uri);
 }
 

@@ -13,8 +13,8 @@ namespace tempo::offload {
 
 struct GrpcOptions {
   std::chrono::milliseconds connect{10'000};  ///< how long to wait for the worker to appear, and again for its greeting
-  std::chrono::milliseconds keepalive{
-      10'000};  ///< how long a connection may be silent before a ping, and a ping unanswered
+  /// How long a connection may be silent before a ping, and a ping unanswered.
+  std::chrono::milliseconds keepalive{10'000};
   std::chrono::milliseconds stall{30'000};       ///< a worker that reads nothing for this long is lost
   uint64_t max_reply_bytes = uint64_t{1} << 32;  ///< limit of one reply, whatever the operation
 };

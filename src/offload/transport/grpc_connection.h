@@ -67,8 +67,8 @@ class GrpcConnection {
 
   std::mutex send_mutex_;  // keeps the messages of a tensor together and operations in the order of their numbers
   uint64_t next_number_ = 1;
-  std::unordered_map<OperandId, TensorSpec>
-      operands_;  // specs of the worker's operands, as they are once it has read everything sent
+  // Specs of the worker's operands, as they are once it has read everything sent.
+  std::unordered_map<OperandId, TensorSpec> operands_;
 
   wire::TensorReceiver receiver_;  // used by the receiving thread alone, like receiving_
   uint64_t receiving_ = 0;
