@@ -22,7 +22,7 @@ bool is_certain(const DetectionRow& row) {
          row.lie.find("kept gradient") == std::string::npos && row.lie.find(" 1%") == std::string::npos;
 }
 
-TEST(Lies, EveryKindIsFoundAndHonestResultsPass) {
+TEST(Lies, EveryKindOfLieIsFoundAndHonestResultsPass) {
   const DetectionResults results = measure_detection({.trials = 4, .honest = 800});
   int certain = 0;
   for (const DetectionRow& row : results.lies) {
@@ -41,9 +41,9 @@ TEST(Lies, EveryKindIsFoundAndHonestResultsPass) {
   }
 }
 
-class Training : public ::testing::TestWithParam<Lie> {};
+class TrainingWithALiar : public ::testing::TestWithParam<Lie> {};
 
-TEST_P(Training, StopsAtTheLieAndNamesTheWorkerAndTheResult) {
+TEST_P(TrainingWithALiar, TrainingStopsAtTheLieAndNamesTheWorkerAndTheResult) {
   VictimOptions options;
   options.batch_size = 8;
   options.tee_threads = 1;
@@ -62,7 +62,7 @@ TEST_P(Training, StopsAtTheLieAndNamesTheWorkerAndTheResult) {
       AllOf(HasSubstr("inprocess:"), HasSubstr(" of layer"), HasSubstr("the step abandoned")));
 }
 
-INSTANTIATE_TEST_SUITE_P(Lies, Training,
+INSTANTIATE_TEST_SUITE_P(Lies, TrainingWithALiar,
                          ::testing::Values(Lie::kElement, Lie::kSwap, Lie::kDropUpdate, Lie::kAlterWeight));
 
 }  // namespace

@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(Lies, PoolLies,
                                                               Lie::kDropUpdate, Lie::kAlterWeight),
                                             ::testing::Values(WeightPlacement::kResident, WeightPlacement::kReturned)));
 
-TEST(PoolLies, TwoLiarsOfThree) {
+TEST(PoolLies, TwoLiarsOfThreeWorkersAreLeftOut) {
   const BlindingOptions options = options_of(WeightPlacement::kReturned);
   Workers workers;
   auto pool = workers.pool({"a"}, 0, 1);
@@ -111,7 +111,7 @@ TEST(PoolLies, TwoLiarsOfThree) {
   EXPECT_EQ(training.workers().active(), 1U);
 }
 
-TEST(PoolLies, TheOnlyWorkerThatLiesEndsTheStep) {
+TEST(PoolLies, ALieOfTheOnlyWorkerEndsTheStep) {
   Workers workers;
   SmallTraining training(workers.pool({}, 0, 3), options_of(WeightPlacement::kReturned));
   workers.liar->arm(Lie::kElement, kSize, 0);
@@ -146,7 +146,7 @@ class SliceLies : public ::testing::TestWithParam<int> {
 
 /// Every slice of a batch is as good a place to lie as the whole. Of a row of an input's gradient, elements of the
 /// padding are dropped: a lie there goes unseen, and changes nothing.
-TEST_P(SliceLies, AWrongElementIsFoundOrDropped) {
+TEST_P(SliceLies, AWrongElementInASliceIsFoundOrChangesNothing) {
   std::vector<float> state;
   try {
     state = state_after_a_lie(GetParam());

@@ -41,7 +41,7 @@ class CollateralFile : public ::testing::Test {
   const testing::SyntheticIntel intel_;
 };
 
-TEST_F(CollateralFile, BundlesAreRead) {
+TEST_F(CollateralFile, ABundleIsRead) {
   const Collateral found = parse(bundle().dump());
   EXPECT_THAT(found.certificates,
               ElementsAre(to_der(intel_.tcb_certificate.get()), to_der(intel_.root_certificate.get())));
@@ -51,7 +51,7 @@ TEST_F(CollateralFile, BundlesAreRead) {
   EXPECT_TRUE(found.qe_identities.empty());
 }
 
-TEST_F(CollateralFile, AnswersKeepTheBytesThatWereSigned) {
+TEST_F(CollateralFile, SignedAnswersKeepTheBytesThatWereSigned) {
   // Spaces and order are part of what was signed; braces and quotes in texts end nothing.
   const std::string body = R"({ "z" : "}\",{", "a":[1, {"b" : "]"}] ,"n":-1})";
   const std::string signature(128, '5');
@@ -78,7 +78,7 @@ TEST_F(CollateralFile, CertificatesAndListsAreReadAsPemAndDer) {
   EXPECT_THAT(parse(pem).revocation_lists, ElementsAre(list));
 }
 
-TEST_F(CollateralFile, OthersAreRefused) {
+TEST_F(CollateralFile, OtherFormatsAreRefused) {
   EXPECT_EQ(refusal(""), "c: neither a certificate nor a revocation list in DER");
   EXPECT_EQ(refusal("hello"), "c: neither a certificate nor a revocation list in DER");
   Bytes longer = to_der(intel_.root_certificate.get());
@@ -103,7 +103,7 @@ TEST_F(CollateralFile, OthersAreRefused) {
               HasSubstr("at most"));
 }
 
-TEST(SeenCollateral, IsKeptInAFileAndNeverLowered) {
+TEST(SeenCollateral, RememberedNumbersAreKeptInAFileAndNeverLowered) {
   const TempFolder folder;
   const auto path = folder / "seen.json";
   EXPECT_TRUE(SeenCollateral::load(path).items().empty());
@@ -126,7 +126,7 @@ TEST(SeenCollateral, IsKeptInAFileAndNeverLowered) {
             "tcb-info tdx aa: issued 2025-06-30T00:00:00Z, before 2025-07-01T00:00:00Z, which was seen before");
 }
 
-TEST(SeenCollateral, AFileThatIsSomethingElseIsRefused) {
+TEST(SeenCollateral, AFileOfAnotherFormatIsRefused) {
   const TempFolder folder;
   const auto refusal_of = [&](const char* text) {
     write_text(folder / "s", text);
@@ -139,7 +139,7 @@ TEST(SeenCollateral, AFileThatIsSomethingElseIsRefused) {
   EXPECT_THAT(refusal_of(R"({"version":1,"seen":{"a":{"number":-1,"issued":"2025-01-01"}}})"), HasSubstr("number"));
 }
 
-TEST(VendorRoots, ArePinned) {
+TEST(VendorRoots, PinnedRootsHaveThePublishedHashes) {
   const auto hash = [](const UniqueX509& certificate) { return to_hex(sha256(to_der(certificate.get()))); };
   const VendorRoots& roots = pinned_vendor_roots();
   EXPECT_EQ(hash(roots.intel), "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3");
@@ -152,7 +152,7 @@ TEST(VendorRoots, ArePinned) {
       EXPECT_EQ(X509_verify(issuer, X509_get0_pubkey(product.ark.get())), 1) << product.name;
 }
 
-class ReportDataOf : public ::testing::Test {
+class BindReportData : public ::testing::Test {
  protected:
   static Bytes part(uint8_t value, size_t size) { return Bytes(size, std::byte{value}); }
   const Bytes nonce_ = part(1, 32), spki_ = part(2, 91), release_ = part(3, 32), exporter_ = part(4, 32),
@@ -160,7 +160,7 @@ class ReportDataOf : public ::testing::Test {
   ReportDataBinding binding_{nonce_, spki_, release_, exporter_, config_};
 };
 
-TEST_F(ReportDataOf, EveryPartCounts) {
+TEST_F(BindReportData, ReportDataDependsOnEveryPart) {
   const ReportData good = bind_report_data(binding_);
   EXPECT_EQ(bind_report_data(binding_), good);
   // Computed apart from this code: whoever changes the layout changes its label, and docs/formats/evidence.md.
@@ -185,7 +185,7 @@ TEST_F(ReportDataOf, EveryPartCounts) {
   EXPECT_NE(bind_report_data(binding_), good);
 }
 
-TEST_F(ReportDataOf, SizesAreChecked) {
+TEST_F(BindReportData, PartsOfOtherSizesAreRefused) {
   const auto refusal_of = [&](ByteView ReportDataBinding::*field, const Bytes& value) {
     ReportDataBinding other = binding_;
     other.*field = value;
@@ -200,7 +200,7 @@ TEST_F(ReportDataOf, SizesAreChecked) {
             "report data: public key for release of 8193 bytes, expected 1 to 8192");
 }
 
-TEST(Utc, TimesAreReadAndWritten) {
+TEST(Utc, TimesRoundTripAndOtherTextIsRefused) {
   EXPECT_EQ(to_text(parse_utc("2025-07-01T10:16:03Z", "t")), "2025-07-01T10:16:03Z");
   EXPECT_EQ(to_text(parse_utc("2024-02-29", "t")), "2024-02-29T00:00:00Z");
   EXPECT_EQ(parse_utc("1970-01-02", "t").time_since_epoch().count(), 86400);

@@ -27,7 +27,7 @@ std::string refusal(ByteView bytes) {
 }
 std::string refusal_of(const Json& json) { return refusal(as_view(json.dump())); }
 
-TEST(Evidence, BundlesAreWrittenAsTheyAreRead) {
+TEST(Evidence, BundlesRoundTrip) {
   for (const Tee tee : {Tee::kSevSnp, Tee::kTdx, Tee::kSgx, Tee::kInsecureSimulated}) {
     EXPECT_EQ(tee_of_name(name_of(tee)), tee);
     Evidence evidence{tee, to_bytes("report"), {to_bytes("one"), to_bytes("")}, {}};
@@ -39,7 +39,7 @@ TEST(Evidence, BundlesAreWrittenAsTheyAreRead) {
   EXPECT_FALSE(tee_of_name("SEV-SNP").has_value());
 }
 
-TEST(Evidence, RawReportsAreToldApart) {
+TEST(Evidence, TheTeeOfARawReportIsRecognised) {
   const testing::SyntheticAmd amd;
   const testing::SyntheticIntel intel;
   const auto tee_of = [](const Evidence& evidence) { return parse_evidence(evidence.report, "e"); };
@@ -57,7 +57,7 @@ TEST(Evidence, RawReportsAreToldApart) {
   EXPECT_THAT(refusal(long_quote), HasSubstr("expected at most 65536"));
 }
 
-TEST(Evidence, MalformedBundlesAreRefusedByName) {
+TEST(Evidence, MalformedBundlesAreRefusedAndTheFieldNamed) {
   const Json good = {{"tee", "tdx"}, {"report", "AAAA"}, {"certificates", Json::array()}};
   const auto with = [&](const char* field, const Json& value) {
     Json json = good;
@@ -91,7 +91,7 @@ Bytes hcl_blob(uint32_t version, uint32_t type, uint32_t hash, uint32_t size, co
   return blob;
 }
 
-TEST(Evidence, HclBlobsAreOpened) {
+TEST(Evidence, ReportAndClaimsAreReadFromHclBlobs) {
   const Evidence evidence = parse_evidence(hcl_blob(1, 2, 1, 2, "{}junk"), "e");
   EXPECT_EQ(evidence.tee, Tee::kSevSnp);
   EXPECT_EQ(evidence.report.size(), 1184u);
@@ -122,7 +122,7 @@ class InsecureSimulatedTee : public ::testing::Test {
   Evidence evidence_;
 };
 
-TEST_F(InsecureSimulatedTee, IsAcceptedByAPolicyThatNamesIt) {
+TEST_F(InsecureSimulatedTee, ASimulatedTeeIsAcceptedByAPolicyThatNamesIt) {
   const Appraisal good = appraised();
   EXPECT_TRUE(good.accepted) << good.reason;
   const Json ear = parse_json_object(good.ear_json, "ear")["submods"]["insecure-simulated"];
@@ -131,7 +131,7 @@ TEST_F(InsecureSimulatedTee, IsAcceptedByAPolicyThatNamesIt) {
   EXPECT_EQ(ear["tempo.claims-verified"], false);
 }
 
-TEST_F(InsecureSimulatedTee, IsRefusedByEveryPolicyThatDoesNotNameIt) {
+TEST_F(InsecureSimulatedTee, ASimulatedTeeIsRefusedByEveryPolicyThatDoesNotNameIt) {
   const auto given = policy_.insecure_simulated;
   policy_.insecure_simulated.reset();
   policy_.sev_snp.emplace().measurements = {Digest48{}};
@@ -148,7 +148,7 @@ TEST_F(InsecureSimulatedTee, IsRefusedByEveryPolicyThatDoesNotNameIt) {
   policy_.insecure_simulated = given;
 }
 
-TEST_F(InsecureSimulatedTee, EveryByteCounts) {
+TEST_F(InsecureSimulatedTee, EveryAlteredOrMissingByteIsRefused) {
   const Bytes good = evidence_.report;
   for (size_t i = 0; i < good.size(); ++i) {
     evidence_.report = good;
@@ -179,7 +179,7 @@ TEST_F(InsecureSimulatedTee, EvidenceOverTheCapsIsRefused) {
   }
 }
 
-TEST_F(InsecureSimulatedTee, MeasurementAndReportDataCount) {
+TEST_F(InsecureSimulatedTee, OtherMeasurementsAndReportDataAreRefused) {
   policy_.insecure_simulated->measurements = {Digest32{}};
   EXPECT_THAT(appraised().reason, HasSubstr("insecure-simulated: measurement 0707"));
   policy_.insecure_simulated->measurements.push_back(measurement_);

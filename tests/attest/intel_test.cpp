@@ -74,7 +74,7 @@ TEST_F(Intel, GoodQuotesOfEveryVersionAreAccepted) {
   EXPECT_EQ(ear["tempo.claims"]["tcb_status"], "UpToDate");
 }
 
-TEST_F(Intel, AreRefusedUnderTheVendorsRoots) {
+TEST_F(Intel, SyntheticQuotesAreRefusedUnderTheVendorsRoots) {
   EXPECT_THAT(appraise(intel_.evidence(), collateral_, policy_, expected_, nullptr).reason,
               HasSubstr("tdx: PCK chain"));
 }
@@ -99,7 +99,7 @@ TEST_F(Intel, UnknownFormatsAreRefused) {
   EXPECT_EQ(appraised(swapped).reason, "tdx: the evidence is a quote of sgx");
 }
 
-TEST_F(Intel, DebugIsNeverAccepted) {
+TEST_F(Intel, DebuggableGuestsAndEnclavesAreNeverAccepted) {
   policy_.tdx->allowed_attributes = {"lass", "sept-ve", "migratable", "pks", "key-locker", "perfmon"};
   for (uint64_t bit = 0; bit < 8; ++bit)
     EXPECT_THAT(reason(edited(4, [&](Bytes& b) { put_little_endian(b, kTdAttributes, (1U << 28U) | (1U << bit), 8); })),
@@ -165,7 +165,7 @@ TEST_F(Intel, EveryPolicyFieldRefusesWithItsReason) {
   }
 }
 
-TEST_F(Intel, SignersNeedProductAndVersion) {
+TEST_F(Intel, SignersAreAcceptedOnlyWithTheirProductAndVersion) {
   policy_.sgx->mrenclave.clear();
   const auto with = [&](const SgxSigner& signer) {
     policy_.sgx->signers = {signer};
@@ -211,7 +211,7 @@ TEST_F(Intel, EveryDemandOfAPolicyRefusesWithItsReason) {
   EXPECT_EQ(reason(spec), "tdx: the platform has no instance id, the policy lists some");
 }
 
-TEST_F(Intel, TheFirstLevelReachedDecides) {
+TEST_F(Intel, TheFirstTcbLevelReachedDecidesTheStatus) {
   QuoteSpec spec;
   EXPECT_EQ(reason(spec), "");
   spec.pck.components[2] = 4;
@@ -233,7 +233,7 @@ TEST_F(Intel, TheFirstLevelReachedDecides) {
             "tdx: TCB status OutOfDate is not accepted by the policy");
 }
 
-TEST_F(Intel, TdxModulesHaveLevelsOfTheirOwn) {
+TEST_F(Intel, TheLevelOfTheTdxModuleIsChecked) {
   const auto module = [](uint8_t svn, uint8_t major) {
     return edited(4, [=](Bytes& b) {
       b[kTdSvn] = std::byte{svn};
@@ -271,7 +271,7 @@ TEST_F(Intel, AnOutdatedPartLowersTheStatus) {
             "tdx: TCB status Revoked");
 }
 
-TEST_F(Intel, TheQuotingEnclaveMustBeIntels) {
+TEST_F(Intel, AQuotingEnclaveOtherThanIntelsIsRefused) {
   const auto with_qe = [&](const std::function<void(Bytes&)>& edit) {
     QuoteSpec spec;
     spec.edit_qe = edit;
@@ -286,7 +286,7 @@ TEST_F(Intel, TheQuotingEnclaveMustBeIntels) {
   EXPECT_THAT(with_qe([](Bytes& q) { q[kSgxReportData + 40] = std::byte{1}; }), HasSubstr("does not bind"));
 }
 
-TEST_F(Intel, StatementsAreChecked) {
+TEST_F(Intel, ExpiredForeignAndMalformedTcbStatementsAreRefused) {
   EXPECT_THAT(
       reason_with([](Json& i) { i["nextUpdate"] = "2025-06-30T23:59:59Z"; }, {}),
       HasSubstr("TCB info: valid from 2025-06-15T00:00:00Z to 2025-06-30T23:59:59Z, it is 2025-07-01T00:00:00Z"));
@@ -307,7 +307,7 @@ TEST_F(Intel, StatementsAreChecked) {
   EXPECT_THAT(reason_with({}, [](Json& q) { q["version"] = 3; }), HasSubstr("version 3, expected 2"));
 }
 
-TEST_F(Intel, TheNewestOfSeveralStatementsCounts) {
+TEST_F(Intel, TheNewestOfSeveralTcbStatementsCounts) {
   Json newer = SyntheticIntel::tcb_info(true);
   newer["tcbEvaluationDataNumber"] = 18;
   newer["tcbLevels"][0]["tcb"]["pcesvn"] = 13;

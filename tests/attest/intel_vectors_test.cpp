@@ -54,7 +54,7 @@ class IntelVectors : public testing::VectorTest {
   }
 };
 
-TEST_F(IntelVectors, TdxV4UpToDate) {
+TEST_F(IntelVectors, ATdxV4QuoteIsUpToDate) {
   const Quote q = quote(kUpToDate.quote);
   EXPECT_EQ(q.version, 4);
   EXPECT_EQ(to_hex(q.td().mrtd),
@@ -84,7 +84,7 @@ TEST_F(IntelVectors, CollateralOutsideItsWindowIsRefused) {
   EXPECT_THAT(reason_at("2033-01-01"), HasSubstr("certificate has expired"));
 }
 
-TEST_F(IntelVectors, TdxV5ReachesNoTcbLevel) {
+TEST_F(IntelVectors, ATdxV5QuoteReachesNoTcbLevel) {
   const Case c = {"tdx/v5_td15_no_tcb_level.quote.bin", "tdx/v5_td15_no_tcb_level.collateral.json", "2026-03-01"};
   const Quote q = quote(c.quote);
   EXPECT_EQ(q.version, 5);
@@ -95,7 +95,7 @@ TEST_F(IntelVectors, TdxV5ReachesNoTcbLevel) {
   EXPECT_THAT(message_of<AttestationError>([&] { fitting(c); }), HasSubstr("reaches no TCB level"));
 }
 
-TEST_F(IntelVectors, TdxV4GoogleReachesNoTcbLevel) {
+TEST_F(IntelVectors, ATdxV4QuoteOfGoogleReachesNoTcbLevel) {
   const std::string name = "tdx/v4_spr_e4_google.quote.bin";
   const Quote q = quote(name);
   const QuoteVerified verified = crypto(name, "2023-07-01");
@@ -119,7 +119,7 @@ TEST_F(IntelVectors, TdxV4GoogleReachesNoTcbLevel) {
   EXPECT_THAT(refused.reason, HasSubstr("TCB info: its signature does not verify with any TCB signing certificate"));
 }
 
-TEST_F(IntelVectors, GoogleCollateralIsIntels) {
+TEST_F(IntelVectors, CollateralFetchedByGoogleIsSignedByIntel) {
   const Collateral google =
       collateral({"tdx/v4_spr_e4_google.tcbinfo_response.json", "tdx/google.qe_identity_response.json",
                   "tdx/google.root_crl.der", "tdx/google.pck_crl.bin"});
@@ -164,7 +164,7 @@ TEST_F(IntelVectors, DebugEvidenceIsGenuineAndRefused) {
                 HasSubstr("debuggable"));
 }
 
-TEST_F(IntelVectors, TdxV5ServiceTdMustBeAllowed) {
+TEST_F(IntelVectors, TheServiceTdOfATdxV5QuoteMustBeAllowed) {
   const std::string name = "tdx/v5_td15_servicetd.quote.bin";
   crypto(name);
   const TdReport td = quote(name).td();
@@ -174,7 +174,7 @@ TEST_F(IntelVectors, TdxV5ServiceTdMustBeAllowed) {
   EXPECT_THAT(refusal_without_collateral(name, policy), HasSubstr("unable to get certificate CRL"));
 }
 
-TEST_F(IntelVectors, TdxV4AzureParavisorBindsItsClaims) {
+TEST_F(IntelVectors, AnAzureParavisorQuoteBindsTheParavisorsClaims) {
   const std::string name = "tdx/v4_azure_paravisor.quote.bin";
   crypto(name);
   const Bytes blob = bytes("tdx/v4_azure_paravisor.hcl_report.bin");
@@ -193,7 +193,7 @@ TEST_F(IntelVectors, TdxV4AzureParavisorBindsItsClaims) {
   EXPECT_EQ(reason(), "tdx: report_data is not the hash of the runtime data");
 }
 
-TEST_F(IntelVectors, SgxV3Prod) {
+TEST_F(IntelVectors, AnSgxV3QuoteOfAProductionEnclaveIsVerified) {
   const Quote q = quote(kSgxProd.quote);
   EXPECT_EQ(q.version, 3);
   EXPECT_EQ(to_hex(q.enclave().mrenclave), "33d8736db756ed4997e04ba358d27833188f1932ff7b1d156904d3f560452fbb");
@@ -217,7 +217,7 @@ TEST_F(IntelVectors, SgxV3Prod) {
   EXPECT_EQ(appraised(kSgxProd, policy).reason, "sgx: advisory INTEL-SA-00615 applies, the policy does not accept it");
 }
 
-TEST_F(IntelVectors, EveryByteOfTheSignedPartCounts) {
+TEST_F(IntelVectors, EveryAlteredByteOfTheSignedPartIsRefused) {
   for (const Case& c : {kUpToDate, kSgxProd}) {
     SCOPED_TRACE(c.quote);
     const Policy policy = fitting(c);
@@ -235,7 +235,7 @@ TEST_F(IntelVectors, EveryByteOfTheSignedPartCounts) {
   }
 }
 
-TEST_F(IntelVectors, EveryByteOfTheUnsignedPartsCountsToo) {
+TEST_F(IntelVectors, EveryAlteredByteOfTheUnsignedPartsIsRefused) {
   for (const Case& c : {kUpToDate, kSgxProd}) {
     SCOPED_TRACE(c.quote);
     const Policy policy = fitting(c);

@@ -34,7 +34,7 @@ Json least() {
           {"insecure-simulated", {{"measurements", {std::string(64, 'd')}}}}};
 }
 
-TEST(Policy, AbsentFieldsAreStrict) {
+TEST(Policy, AbsentFieldsMeanTheStrictestSetting) {
   const Policy policy = parse(least().dump());
   EXPECT_EQ(policy.sev_snp->maximum_vmpl, 0u);
   EXPECT_EQ(policy.sev_snp->host_data, (Allowed<Digest32>{}));
@@ -52,7 +52,7 @@ TEST(Policy, AbsentFieldsAreStrict) {
   EXPECT_FALSE(policy.allow_unprotected);
 }
 
-TEST(Policy, EndsWhereItsTextEnds) {
+TEST(Policy, TextBehindAPolicyIsRefused) {
   const std::string text = least().dump();
   parse(text + "\n");
   EXPECT_THAT(refusal(text + "junk"), HasSubstr("not JSON"));
@@ -60,7 +60,7 @@ TEST(Policy, EndsWhereItsTextEnds) {
   EXPECT_THAT(refusal(text + std::string("\0", 1)), HasSubstr("is NUL, expected text in UTF-8"));
 }
 
-TEST(Policy, IsWrittenAsItIsRead) {
+TEST(Policy, APolicyRoundTrips) {
   Policy policy = parse(least().dump());
   EXPECT_EQ(parse(to_json(policy)), policy);
   SnpPolicy& snp = *policy.sev_snp;
@@ -88,7 +88,7 @@ TEST(Policy, IsWrittenAsItIsRead) {
   EXPECT_EQ(parse(to_json(policy)), policy);
 }
 
-TEST(Policy, EveryRequiredFieldIsMissed) {
+TEST(Policy, AMissingRequiredFieldIsRefused) {
   for (const auto& [section, fields] : std::map<std::string, std::vector<std::string>>{
            {"sev-snp",
             {"measurements", "products", "minimum_reported_tcb", "minimum_committed_tcb", "minimum_launch_tcb"}},
@@ -111,7 +111,7 @@ TEST(Policy, EveryRequiredFieldIsMissed) {
   EXPECT_EQ(refusal(Json{{"version", 1}}), "p.json: names no TEE, expected sev-snp, tdx or sgx");
 }
 
-TEST(Policy, MistakesAreRefusedByName) {
+TEST(Policy, MistakesAreRefusedAndTheFieldNamed) {
   const auto with = [](const std::string& section, const std::string& field, const Json& value) {
     Json json = least();
     json[section][field] = value;

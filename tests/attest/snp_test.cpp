@@ -66,19 +66,19 @@ TEST_F(Snp, GoodEvidenceIsAccepted) {
   EXPECT_EQ(ear["submods"]["sev-snp"]["tempo.claims-verified"], true);
 }
 
-TEST_F(Snp, IsRefusedUnderTheVendorsRoots) {
+TEST_F(Snp, SyntheticEvidenceIsRefusedUnderTheVendorsRoots) {
   const Appraisal refused = appraise(amd_.evidence(), {}, policy_, expected_, nullptr);
   EXPECT_FALSE(refused.accepted);
   EXPECT_THAT(refused.reason, HasSubstr("chain of the VCEK"));
 }
 
-TEST_F(Snp, IsRefusedWhereThePolicyDoesNotNameIt) {
+TEST_F(Snp, EvidenceIsRefusedIfThePolicyDoesNotNameSevSnp) {
   policy_.sev_snp.reset();
   policy_.tdx.emplace();
   EXPECT_EQ(reason(), "sev-snp: the policy does not name this TEE");
 }
 
-TEST_F(Snp, RefusalsHaveTheirPlaceInTheResult) {
+TEST_F(Snp, TheResultSaysWhatWasRefused) {
   policy_.sev_snp->measurements = {filled<48>(0x23)};
   const Json ear = parse_json_object(appraised(amd_.evidence()).ear_json, "ear")["submods"]["sev-snp"];
   EXPECT_EQ(ear["ear.status"], "contraindicated");
@@ -87,7 +87,7 @@ TEST_F(Snp, RefusalsHaveTheirPlaceInTheResult) {
   EXPECT_THAT(ear["tempo.reason"].get<std::string>(), HasSubstr("measurement 2222"));
 }
 
-TEST_F(Snp, ChainsAreChecked) {
+TEST_F(Snp, BadCertificateChainsAreRefused) {
   const auto with_certificate = [&](const UniqueX509& certificate) {
     Evidence evidence = amd_.evidence();
     evidence.certificates = {to_der(certificate.get())};
@@ -110,7 +110,7 @@ TEST_F(Snp, ChainsAreChecked) {
   EXPECT_THAT(with_certificate(amd_.vlek({.hwid = {}})), HasSubstr("no VCEK came with"));
 }
 
-TEST_F(Snp, LongerPathsAreRefused) {
+TEST_F(Snp, CertificatePathsLongerThanAmdsAreRefused) {
   // Signed by the real issuer, so one more step between it and the leaf: the path is longer than AMD's is.
   const testing::SyntheticKey middle("SEV-Milan");
   Evidence evidence = amd_.evidence();
@@ -120,7 +120,7 @@ TEST_F(Snp, LongerPathsAreRefused) {
   EXPECT_THAT(appraised(evidence).reason, HasSubstr("chain of the VCEK"));
 }
 
-TEST_F(Snp, TheCertificateMustBeOfThisReport) {
+TEST_F(Snp, ACertificateOfAnotherReportIsRefused) {
   EXPECT_EQ(
       reason({}, {.microcode = 0xDA}),
       "sev-snp: reported TCB is fmc 0 bootloader 4 tee 0 snp 24 microcode 219, the certificate's fmc 0 bootloader 4 "
@@ -137,7 +137,7 @@ TEST_F(Snp, TheCertificateMustBeOfThisReport) {
   EXPECT_EQ(reason({}, {.fmc = 1}), "sev-snp: certificate has an FMC version for milan");
 }
 
-TEST_F(Snp, UnknownValuesAreRefused) {
+TEST_F(Snp, ReportsWithUnknownValuesAreRefused) {
   EXPECT_EQ(reason({.version = 1}), "sev-snp report: version 1, expected 2 to 5");
   EXPECT_EQ(reason({.version = 6}), "sev-snp report: version 6, expected 2 to 5");
   EXPECT_EQ(reason({.algorithm = 2}), "sev-snp: report signed by algorithm 2, expected 1 (ECDSA P-384)");
@@ -157,7 +157,7 @@ TEST_F(Snp, UnknownValuesAreRefused) {
   EXPECT_THAT(reason({.guest_policy = 0x10000}), HasSubstr("has bits that are not known here")) << "bit 17 must be 1";
 }
 
-TEST_F(Snp, TurinHasItsOwnOrder) {
+TEST_F(Snp, TheTcbOfTurinIsReadInItsOwnOrder) {
   const SyntheticAmd turin("turin", "Turin", true);
   SnpSpec spec{.version = 5, .family = 0x1A, .model = 2};
   spec.current = spec.reported = spec.committed = spec.launch = SnpSpec::turin_tcb(1, 2, 3, 4, 0x51);
@@ -258,7 +258,7 @@ TEST_F(Snp, EveryDemandOfAPolicyRefusesWithItsReason) {
   EXPECT_EQ(reason(), "");
 }
 
-TEST_F(Snp, VleksMustBeAllowed) {
+TEST_F(Snp, AVlekIsAcceptedOnlyIfThePolicyAllowsIt) {
   SnpSpec spec{.key_flags = 1U << 2U, .chip_id = Bytes(64, std::byte{0})};
   const EndorsementSpec endorsed{.hwid = {}, .csp_id = "a cloud"};
   EXPECT_EQ(reason(spec, endorsed), "sev-snp: signed by a VLEK, which the policy does not allow");
@@ -268,7 +268,7 @@ TEST_F(Snp, VleksMustBeAllowed) {
   EXPECT_EQ(reason(spec, endorsed), "sev-snp: the platform hides its chip id, the policy lists some");
 }
 
-TEST_F(Snp, RevocationListsAreCheckedWhereTheyAreAtHand) {
+TEST_F(Snp, RevocationListsAreCheckedIfGiven) {
   const VendorRoots roots = amd_.roots();
   snp().require_crl = true;
   const auto with_list = [&](const Bytes& list) {
@@ -288,7 +288,7 @@ TEST_F(Snp, RevocationListsAreCheckedWhereTheyAreAtHand) {
   EXPECT_THAT(with_list(amd_.ark.revocation_list()), HasSubstr("over the policy's 180 days ago"));
 }
 
-TEST_F(Snp, OlderListsThanSeenAreRefused) {
+TEST_F(Snp, OlderRevocationListsThanSeenAreRefused) {
   SeenCollateral seen;
   const auto with_list = [&](uint64_t number, const char* from) {
     collateral_.revocation_lists = {amd_.ark.revocation_list({}, number, from)};

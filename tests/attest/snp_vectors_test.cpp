@@ -48,7 +48,7 @@ class SnpVectors : public testing::VectorTest {
   const std::string milan_ = "snp/milan_v3_azure_aci.report.bin", milan_key_ = "snp/milan_v3_azure_aci.vcek.pem";
 };
 
-TEST_F(SnpVectors, MilanV3AzureAci) {
+TEST_F(SnpVectors, AMilanV3ReportOfAzureContainersIsVerified) {
   const SnpVerified v = verify(milan_, {milan_key_});
   EXPECT_EQ(v.report.version, 3u);
   EXPECT_EQ(v.product, "milan");
@@ -62,7 +62,7 @@ TEST_F(SnpVectors, MilanV3AzureAci) {
   EXPECT_EQ(good.machine, to_hex(v.report.chip_id));
 }
 
-TEST_F(SnpVectors, TurinV5AzureAci) {
+TEST_F(SnpVectors, ATurinV5ReportOfAzureContainersIsVerified) {
   const std::string report = "snp/turin_v5_azure_aci.report.bin", key = "snp/turin_v5_azure_aci.vcek.pem";
   const SnpVerified v = verify(report, {key});
   EXPECT_EQ(v.report.version, 5u);
@@ -85,7 +85,7 @@ TEST_F(SnpVectors, TurinV5AzureAci) {
   EXPECT_EQ(appraised(report, {key}, policy).reason, "sev-snp: launch TCB: fmc is 1, the policy's minimum is 2");
 }
 
-TEST_F(SnpVectors, MilanV2DebugIsGenuineAndRefused) {
+TEST_F(SnpVectors, ADebugReportIsGenuineAndRefused) {
   const std::string report = "snp/milan_v2_DEBUG.report.bin", key = "snp/milan_v2_DEBUG.vcek.der";
   const SnpVerified v = verify(report, {key}, "2025-06-01");
   EXPECT_EQ(v.report.version, 2u);
@@ -103,7 +103,7 @@ TEST_F(SnpVectors, MilanV2DebugIsGenuineAndRefused) {
   EXPECT_EQ(refused.reason, "sev-snp: debugging is allowed by the guest's policy");
 }
 
-TEST_F(SnpVectors, MilanV2IdBlockHasProvisionalFirmware) {
+TEST_F(SnpVectors, AReportWithProvisionalFirmwareNeedsPermission) {
   const std::string report = "snp/milan_v2_idblock.report.bin", key = "snp/milan_v2_idblock.vcek.der";
   const SnpVerified v = verify(report, {key}, "2025-06-01");
   EXPECT_EQ(v.reported.microcode, 0x73);
@@ -119,7 +119,7 @@ TEST_F(SnpVectors, MilanV2IdBlockHasProvisionalFirmware) {
               HasSubstr("current firmware is not the committed one"));
 }
 
-TEST_F(SnpVectors, MilanV3AwsVlek) {
+TEST_F(SnpVectors, AReportSignedByAVlekOfAwsIsVerified) {
   const std::string report = "snp/milan_v3_aws_VLEK.report.bin", key = "snp/milan_v3_aws_VLEK.vlek.der";
   const SnpVerified v = verify(report, {key}, "2025-06-01");
   EXPECT_TRUE(v.is_vlek);
@@ -147,7 +147,7 @@ TEST_F(SnpVectors, MilanV3AwsVlek) {
             "sev-snp: signed by a VLEK, which the policy does not allow");
 }
 
-TEST_F(SnpVectors, VlekDoesNotChainToTheIssuerOfVceks) {
+TEST_F(SnpVectors, AVlekDoesNotChainToTheIssuerOfVceks) {
   const AmdProduct& milan = pinned_vendor_roots().amd[0];
   const auto leaf = parse_certificate(bytes("snp/milan_v3_aws_VLEK.vlek.der"), "vlek");
   verify_amd_chain(leaf.get(), true, milan, {}, at("2025-06-01"));
@@ -159,7 +159,7 @@ TEST_F(SnpVectors, VlekDoesNotChainToTheIssuerOfVceks) {
               HasSubstr("not issued by SEV-Milan"));
 }
 
-TEST_F(SnpVectors, GenoaV3AzureCvm) {
+TEST_F(SnpVectors, AGenoaV3ReportOfAnAzureVmIsVerified) {
   const std::string report = "snp/genoa_v3_azure_cvm.hcl_report.bin", key = "snp/genoa_v3_azure_cvm.vcek_chain.pem";
   const SnpVerified v = verify(report, {key});
   EXPECT_EQ(v.product, "genoa");
@@ -175,7 +175,7 @@ TEST_F(SnpVectors, GenoaV3AzureCvm) {
             "sev-snp: report_data is not the hash of the runtime data");
 }
 
-TEST_F(SnpVectors, TurinVcekChainsToItsRootAlone) {
+TEST_F(SnpVectors, AVcekOfTurinChainsOnlyToTheRootOfTurin) {
   const auto leaf = parse_certificate(bytes("snp/turin_vcek_only.der"), "vcek");
   for (const AmdProduct& product : pinned_vendor_roots().amd) {
     const auto verify_it = [&] { verify_amd_chain(leaf.get(), false, product, {}, at("2025-06-01")); };
@@ -201,7 +201,7 @@ TEST_F(SnpVectors, BothEncodingsOfTheHardwareIdAreReadAndForgedCertificatesRefus
   }
 }
 
-TEST_F(SnpVectors, EveryByteOfTheSignedPartCounts) {
+TEST_F(SnpVectors, EveryAlteredByteOfTheSignedPartIsRefused) {
   const Bytes good = bytes(milan_);
   const Collateral given = collateral({milan_key_});
   const Policy policy = fitting(milan_, {milan_key_});
@@ -231,7 +231,7 @@ TEST_F(SnpVectors, EveryTruncationIsRefused) {
               fmt::format("sev-snp report: {} bytes, expected 1184", size));
 }
 
-TEST_F(SnpVectors, AnotherMachinesKeyIsNotTaken) {
+TEST_F(SnpVectors, TheKeyOfAnotherMachineIsNotAccepted) {
   const Policy policy = fitting(milan_, {milan_key_});
   EXPECT_THAT(appraised(milan_, {"snp/milan_v2_idblock.vcek.der"}, policy).reason,
               HasSubstr("signature does not verify with any VCEK"));

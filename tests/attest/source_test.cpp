@@ -111,7 +111,7 @@ class ConfigfsTsm : public ::testing::Test {
   FakeKernel kernel_;
 };
 
-TEST_F(ConfigfsTsm, AsksAndCleansUp) {
+TEST_F(ConfigfsTsm, CollectingAsksTheKernelAndCleansUp) {
   for (const auto& [provider, tee] : {std::pair("sev_guest\n", Tee::kSevSnp), {"tdx_guest", Tee::kTdx}}) {
     kernel_.provider = provider;
     const auto made = source();
@@ -123,7 +123,7 @@ TEST_F(ConfigfsTsm, AsksAndCleansUp) {
   }
 }
 
-TEST_F(ConfigfsTsm, TriesAgainWhileItIsBusy) {
+TEST_F(ConfigfsTsm, CollectingIsRetriedWhileTheKernelIsBusy) {
   const auto made = source();
   kernel_.errors["folder"] = {EBUSY};
   kernel_.errors["inblob"] = {EBUSY, EWOULDBLOCK};
@@ -132,7 +132,7 @@ TEST_F(ConfigfsTsm, TriesAgainWhileItIsBusy) {
   EXPECT_EQ(kernel_.folders_left, 0);
 }
 
-TEST_F(ConfigfsTsm, AnswersToAnothersWritesAreNotTaken) {
+TEST_F(ConfigfsTsm, AnswersToWritesOfOthersAreNotAccepted) {
   const auto made = source();
   const int before = kernel_.folders_made;
   kernel_.writes_of_others = 2;
@@ -141,7 +141,7 @@ TEST_F(ConfigfsTsm, AnswersToAnothersWritesAreNotTaken) {
   EXPECT_EQ(kernel_.folders_left, 0);
 }
 
-TEST_F(ConfigfsTsm, GivesUp) {
+TEST_F(ConfigfsTsm, CollectingGivesUpAfterTenInterferencesOrAnError) {
   const auto made = source();
   kernel_.writes_of_others = 1000;
   EXPECT_EQ(message_of<RunError>([&] { made->collect(some_report_data()); }),
@@ -180,7 +180,7 @@ Bytes table_of(const std::vector<Bytes>& items, uint32_t offset_shift = 0) {
   return table;
 }
 
-TEST_F(ConfigfsTsm, TakesTheCertificatesOfTheTable) {
+TEST_F(ConfigfsTsm, CertificatesAreReadFromTheTable) {
   const Bytes one = to_der(testing::SyntheticKey("SEV-VCEK").self_signed().get());
   kernel_.auxblob = table_of({one, to_bytes("no certificate"), one});
   EXPECT_THAT(source()->collect(some_report_data()).certificates, ElementsAre(one, one));
@@ -232,7 +232,7 @@ class KernelThread {
   std::thread thread_;
 };
 
-TEST(EvidenceSource, ReadsAFakeRoot) {
+TEST(EvidenceSource, EvidenceIsCollectedUnderAnotherRootFolder) {
   const TempFolder root;
   const auto reports = root / "sys" / "kernel/config/tsm/report";
   std::filesystem::create_directories(reports);
@@ -244,7 +244,7 @@ TEST(EvidenceSource, ReadsAFakeRoot) {
   EXPECT_EQ(evidence.report, to_bytes("the quote"));
 }
 
-TEST(EvidenceSource, GramineIsReadThroughItsFiles) {
+TEST(EvidenceSource, EvidenceOfGramineIsReadThroughItsFiles) {
   const TempFolder root;
   const auto folder = root / "dev" / "attestation";
   EXPECT_THAT(message_of<RunError>([&] { make_evidence_source("gramine", root.path()); }), HasSubstr("no file"));
@@ -265,13 +265,13 @@ TEST(EvidenceSource, GramineIsReadThroughItsFiles) {
   EXPECT_THAT(message_of<RunError>([&] { source->collect(some_report_data()); }), HasSubstr("quote cannot be read"));
 }
 
-TEST(EvidenceSource, AutoNeverSimulates) {
+TEST(EvidenceSource, AutoNeverChoosesTheSimulation) {
   const TempFolder root;
   EXPECT_THAT(message_of<RunError>([&] { make_evidence_source("auto", root.path()); }), HasSubstr("no TEE"));
   EXPECT_THAT(message_of<InputError>([&] { make_evidence_source("none"); }), HasSubstr("expected auto, configfs-tsm"));
 }
 
-TEST(EvidenceSource, InsecureSimulatedMeasuresTheRunningProgram) {
+TEST(EvidenceSource, TheSimulationMeasuresTheRunningProgram) {
   const auto source = make_evidence_source("insecure-simulated");
   const Evidence one = source->collect(some_report_data()), two = source->collect(some_report_data());
   EXPECT_EQ(one.tee, Tee::kInsecureSimulated);

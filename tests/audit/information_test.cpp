@@ -18,7 +18,7 @@ Operand column(size_t size, unsigned seed) {
   return out;
 }
 
-TEST(Information, EqualTensorsShareAsMuchAsTheBinsCanTell) {
+TEST(Information, EqualTensorsShareTheEntropyOfTheBins) {
   const Operand x = column(20'000, 1);
   EXPECT_NEAR(mutual_information_bits(x, x), 4.0, 0.02);  // 16 bins
 }
@@ -37,7 +37,7 @@ TEST(Information, GaussianPairMatchesTheClosedForm) {
   EXPECT_NEAR(mutual_information_bits(a, b), -0.5 * std::log2(1 - correlation * correlation), 0.06);
 }
 
-TEST(Information, ShapesThatDifferAndNothingGiveZero) {
+TEST(Information, DifferentShapesAndEmptyTensorsShareZeroBits) {
   EXPECT_EQ(mutual_information_bits(Operand(), Operand()), 0);
   EXPECT_EQ(mutual_information_bits(column(10, 1), column(11, 1)), 0);
   const Operand zeros(100, 1, 1, 1);
@@ -52,7 +52,7 @@ TEST(Information, EffectiveCountIsOneForAPermutationAndAllForEntriesOfOneSize) {
   EXPECT_NEAR(effective_count(hadamard), 2, 1e-12);
 }
 
-TEST(Information, KeysAreCounted) {
+TEST(Information, KeyBitsEqualTheLogarithmOfTheNumberOfKeys) {
   const BlindingOptions none{.protection = Protection::kNone};
   const BlindingOptions integer{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
   EXPECT_EQ(channel_key_bits(none, 64), 0);

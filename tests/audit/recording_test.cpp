@@ -53,7 +53,7 @@ class Recording : public ::testing::Test {
 train::DataSplits* Recording::data_ = nullptr;
 State* Recording::state_ = nullptr;
 
-TEST_F(Recording, EveryStandardSettingGivesWholeStepsThatFitTheirTruth) {
+TEST_F(Recording, EveryStandardSettingRecordsWholeStepsThatMatchTheTruth) {
   for (const Setting& setting : standard_settings()) {
     SCOPED_TRACE(setting.name);
     const RecordedRun run = record(setting);
@@ -89,7 +89,7 @@ TEST_F(Recording, EveryStandardSettingGivesWholeStepsThatFitTheirTruth) {
   }
 }
 
-TEST_F(Recording, UnprotectedOperandsAreThePlainOnes) {
+TEST_F(Recording, OperandsWithoutProtectionEqualThePlainOnes) {
   const Setting none = standard_settings().front();
   ASSERT_EQ(none.blinding.protection, Protection::kNone);
   for (const LayerCase& layer : record(none).cases) {
@@ -101,7 +101,7 @@ TEST_F(Recording, UnprotectedOperandsAreThePlainOnes) {
   }
 }
 
-TEST_F(Recording, OwnModelOnTheSameInputsGivesTheRecordedActivations) {
+TEST_F(Recording, TheSameModelOnTheSameInputsGivesTheRecordedActivations) {
   const Setting none = standard_settings().front();
   const SecretKey root = SecretKey::random();
   const RecordedRun run = record_run(tiny(), *state_, *data_, none, {.full_steps = 2, .steps = 2}, root);
@@ -110,7 +110,7 @@ TEST_F(Recording, OwnModelOnTheSameInputsGivesTheRecordedActivations) {
     EXPECT_LT(relative_difference(inputs[i], run.cases[i].truth[0].x), 1e-3) << run.layers[i];
 }
 
-TEST_F(Recording, LastLayerLooksAsItWouldToAWorker) {
+TEST_F(Recording, TheLastLayerIsRecordedAsAWorkerWouldSeeIt) {
   const LayerCase last = last_layer_case(tiny(), *state_, *data_, default_setting(), SecretKey::random());
   EXPECT_EQ(last.layer, "fc");
   EXPECT_TRUE(last.counterfactual);
@@ -118,7 +118,7 @@ TEST_F(Recording, LastLayerLooksAsItWouldToAWorker) {
   EXPECT_EQ(last.truth[0].labels.size(), 8U);
 }
 
-TEST_F(Recording, FilesHoldTheView) {
+TEST_F(Recording, WrittenFilesHoldTheView) {
   const tempo::testing::TempFolder folder;
   const RecordedRun run = record(default_setting());
   write_recording(run, folder / "view");

@@ -9,7 +9,7 @@
 namespace tempo::audit {
 namespace {
 
-TEST(Surrogate, WhiteBoxIsTheVictimAndBlackBoxIsNot) {
+TEST(Surrogate, TheWhiteBoxEqualsTheVictimAndTheBlackBoxDoesNot) {
   const train::DataSplits data = train::make_synthetic(300, 100, 1, 16);
   VictimOptions options;
   options.batch_size = 32;
@@ -34,7 +34,7 @@ TEST(Surrogate, WhiteBoxIsTheVictimAndBlackBoxIsNot) {
   EXPECT_GT(white.transfer, black.transfer);
 }
 
-TEST(Surrogate, RecoveredWeightsAreUsed) {
+TEST(Surrogate, ASurrogateStartsFromTheRecoveredWeights) {
   VictimOptions options;
   const train::DataSplits data = train::make_synthetic(20, 10, 1, 32);
   const nn::ModelOptions model = model_options(options, data.train);

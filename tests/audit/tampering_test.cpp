@@ -11,7 +11,7 @@
 namespace tempo::audit {
 namespace {
 
-TEST(Tampering, AddsTheStatedError) {
+TEST(Tampering, ATamperingWorkerAddsTheStatedError) {
   const auto honest = offload::make_inprocess_worker("cpu", 1);
   const auto liar = make_tampering_worker(honest, 0.01);
   const auto put = [&](offload::OperandId id, float value) {
@@ -33,7 +33,7 @@ TEST(Tampering, AddsTheStatedError) {
   EXPECT_NEAR(std::sqrt(error / size), 0.01, 1e-4);
 }
 
-TEST(Tampering, LargeErrorsChangeTheRunAndAreRefused) {
+TEST(Tampering, LargeErrorsChangeAnUnverifiedRunAndAreRefusedByAVerifiedOne) {
   VictimOptions options;
   options.batch_size = 16;
   options.steps = 10;

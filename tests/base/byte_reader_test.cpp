@@ -11,7 +11,7 @@ namespace {
 using ::tempo::testing::message_of;
 using ::tempo::testing::to_bytes;
 
-TEST(ByteReader, ReadsLittleEndianFrontToBack) {
+TEST(ByteReader, NumbersAreReadLittleEndianFrontToBack) {
   std::vector<std::byte> bytes{std::byte{0xFE}};
   append_u32(bytes, 0x89ABCDEFU);
   append_u64(bytes, 0x0123456789ABCDEFULL);
@@ -30,7 +30,7 @@ TEST(ByteReader, ReadsLittleEndianFrontToBack) {
   EXPECT_TRUE(reader.bytes(0).empty());
 }
 
-TEST(ByteReader, RefusesToReadPastTheEndAndStaysWhereItIs) {
+TEST(ByteReader, AReadPastTheEndIsRefusedAndDoesNotMoveTheReader) {
   const auto bytes = to_bytes("abc");
   ByteReader reader(bytes, "file.bin");
   reader.u8();

@@ -13,7 +13,7 @@ int cpus_of_this_thread() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : -1;
 }
 
-TEST(CpuBudget, HoldsForTheThreadAndThoseItStartsUntilItDies) {
+TEST(CpuBudget, ABudgetLimitsTheThreadAndItsChildrenUntilDestroyed) {
   const int all = cpus_of_this_thread();
   {
     const CpuBudget more_than_there_are(all + 1);

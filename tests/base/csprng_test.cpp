@@ -9,7 +9,7 @@
 namespace tempo {
 namespace {
 
-TEST(DeriveKey, PathsAreSeparate) {
+TEST(DeriveKey, DifferentPathsGiveDifferentKeys) {
   const SecretKey root = key_from_seed_insecure(1);
   const auto hex = [](const SecretKey& key) {
     return std::string(reinterpret_cast<const char*>(key.data()), SecretKey::kBytes);
@@ -30,7 +30,7 @@ TEST(DeriveKey, PathsAreSeparate) {
 }
 
 // RFC 5869's expansion with an HMAC computed by hand elsewhere: pins the derivation, so that old checkpoints open.
-TEST(DeriveKey, IsStable) {
+TEST(DeriveKey, KeysEqualAnIndependentComputation) {
   Csprng random(derive_key(key_from_seed_insecure(7), "label", {"part", uint64_t{3}}));
   const uint32_t first = random.next_u32();
   Csprng again(derive_key(key_from_seed_insecure(7), "label", {"part", uint64_t{3}}));
@@ -38,7 +38,7 @@ TEST(DeriveKey, IsStable) {
 }
 
 // ChaCha20 keystream of the all-zero key and nonce (draft-agl-tls-chacha20poly1305-04, section 7, vector 1).
-TEST(Csprng, IsTheChaCha20Keystream) {
+TEST(Csprng, OutputIsTheChaCha20Keystream) {
   Csprng random{SecretKey()};
   EXPECT_EQ(random.next_u32(), 0xade0b876U);
   EXPECT_EQ(random.next_u32(), 0x903df1a0U);
@@ -66,7 +66,7 @@ TEST(Csprng, BelowIsUniform) {
   EXPECT_LT(chi_squared, 22.5);  // 6 degrees of freedom, p = 0.001
 }
 
-TEST(Csprng, NormalHasItsMoments) {
+TEST(Csprng, NormalDrawsHaveTheMomentsOfAGaussian) {
   Csprng random(key_from_seed_insecure(4));
   double sum = 0, squares = 0, fourths = 0;
   constexpr int kDraws = 100000;
@@ -81,7 +81,7 @@ TEST(Csprng, NormalHasItsMoments) {
   EXPECT_NEAR(fourths / kDraws, 3, 0.15);
 }
 
-TEST(Csprng, PermutationsArePermutationsAndVary) {
+TEST(Csprng, PermutationsHoldEveryIndexOnceAndVary) {
   Csprng random(key_from_seed_insecure(5));
   std::set<std::vector<uint32_t>> seen;
   for (int i = 0; i < 600; ++i) {

@@ -30,7 +30,7 @@ using testing::TempFolder;
 using ::testing::UnorderedElementsAre;
 using testing::write_text;
 
-TEST(AtomicFile, AppearsWholeAtCommit) {
+TEST(AtomicFile, AFileAppearsWholeAtCommit) {
   const TempFolder folder;
   const auto path = folder.path() / "a";
   {
@@ -45,7 +45,7 @@ TEST(AtomicFile, AppearsWholeAtCommit) {
   EXPECT_EQ(status.st_mode & 0777U, 0600U);
 }
 
-TEST(AtomicFile, LeavesTheOldFileWithoutCommit) {
+TEST(AtomicFile, WithoutCommitTheOldFileStays) {
   const TempFolder folder;
   const auto path = folder.path() / "a";
   write_text(path, "old");
@@ -69,7 +69,7 @@ mode_t mode_of(const std::filesystem::path& path) {
   return status.st_mode & 07777U;
 }
 
-TEST(AtomicFile, KeepsTheModeThatItsOwnerGaveTheFile) {
+TEST(AtomicFile, AReplacedFileKeepsItsMode) {
   const TempFolder folder;
   write_text(folder / "a", "old");
   ASSERT_EQ(::chmod((folder / "a").c_str(), 0640), 0);
@@ -78,7 +78,7 @@ TEST(AtomicFile, KeepsTheModeThatItsOwnerGaveTheFile) {
   EXPECT_EQ(read_text_file(folder / "a", 100), "new");
 }
 
-TEST(AtomicFile, WritesTheFileThatALinkLeadsTo) {
+TEST(AtomicFile, TheTargetOfALinkIsWritten) {
   const TempFolder folder;
   std::filesystem::create_directory(folder / "deep");
   write_text(folder / "deep/target", "old");
@@ -98,7 +98,7 @@ TEST(AtomicFile, WritesTheFileThatALinkLeadsTo) {
   EXPECT_THAT(message_of<InputError>([&] { AtomicFile(folder / "circle"); }), HasSubstr("circle: cannot be written"));
 }
 
-TEST(AtomicFile, WritesThroughAPipeOnceItHasAReader) {
+TEST(AtomicFile, APipeIsWrittenOnceItHasAReader) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   std::string got;
@@ -111,7 +111,7 @@ TEST(AtomicFile, WritesThroughAPipeOnceItHasAReader) {
   EXPECT_THAT(folder.names(), ElementsAre("pipe"));
 }
 
-TEST(AtomicFile, WritesToADescriptorOfThisProcess) {
+TEST(AtomicFile, ADescriptorOfThisProcessIsWrittenTo) {
   const TempFolder folder;
   const UniqueDescriptor file(::open((folder / "a").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   ASSERT_EQ(::write(file.get(), "before ", 7), 7);
@@ -124,7 +124,7 @@ TEST(AtomicFile, WritesToADescriptorOfThisProcess) {
   EXPECT_THAT(message_of<InputError>([] { AtomicFile("/dev/fd/999"); }), HasSubstr("is not open"));
 }
 
-TEST(AtomicFile, LeavesADeviceADevice) {
+TEST(AtomicFile, ADeviceStaysADevice) {
   const TempFolder folder;
   if (::mknod((folder / "null").c_str(), S_IFCHR | 0666, makedev(1, 3)) != 0 ||
       ::access((folder / "null").c_str(), W_OK) != 0 ||
@@ -135,7 +135,7 @@ TEST(AtomicFile, LeavesADeviceADevice) {
   EXPECT_THAT(folder.names(), ElementsAre("null"));
 }
 
-TEST(AtomicFile, RefusesFoldersAndSocketsByName) {
+TEST(AtomicFile, FoldersAndSocketsAreRefused) {
   const TempFolder folder;
   std::filesystem::create_directory(folder / "folder");
   EXPECT_THAT(message_of<InputError>([&] { AtomicFile(folder / "folder"); }), HasSubstr("folder: is a folder"));
@@ -150,7 +150,7 @@ TEST(AtomicFile, RefusesFoldersAndSocketsByName) {
               HasSubstr("socket: is a socket"));
 }
 
-TEST(AtomicFile, SaysInOneLineWhatIsWrongWithAPath) {
+TEST(AtomicFile, ABadPathIsReportedInOneLine) {
   const TempFolder folder;
   write_text(folder / "file", "");
   EXPECT_THAT(message_of<InputError>([&] { AtomicFile(folder / std::string(300, 'a')); }), HasSubstr("too long"));
@@ -161,7 +161,7 @@ TEST(AtomicFile, SaysInOneLineWhatIsWrongWithAPath) {
   EXPECT_THAT(folder.names(), UnorderedElementsAre("file", longest));
 }
 
-TEST(AtomicFile, RemovesWhatAKilledProcessLeftAndNothingElse) {
+TEST(AtomicFile, TheFirstWriteRemovesOnlyLeftoversOfKilledProcesses) {
   const TempFolder folder;
   write_text(folder / "a.tmp.0123abcd", "left over");
   write_text(folder / "a.tmp.12", "somebody's");
@@ -173,7 +173,7 @@ TEST(AtomicFile, RemovesWhatAKilledProcessLeftAndNothingElse) {
   EXPECT_THAT(folder.names(), UnorderedElementsAre("a", "a.tmp.12", "a.tmp.00000000", "b.tmp.0123abcd"));
 }
 
-TEST(NewFile, TakesNoNameThatIsTaken) {
+TEST(NewFile, ANameThatExistsIsNotOverwritten) {
   const TempFolder folder;
   write_text(folder / "file", "kept");
   std::filesystem::create_symlink("free", folder / "link");
@@ -218,14 +218,14 @@ std::string message_when_interrupted(const Body& body) {
   return message;
 }
 
-TEST(Pipe, ASignalEndsWaitingForTheOtherEnd) {
+TEST(Pipe, ASignalEndsTheWaitForTheOtherEnd) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   EXPECT_THAT(message_when_interrupted([&] { read_file_or_pipe(folder / "pipe", 100); }), HasSubstr("interrupted"));
   EXPECT_THAT(message_when_interrupted([&] { AtomicFile(folder / "pipe"); }), HasSubstr("interrupted"));
 }
 
-TEST(ReadFile, TakesPipesOnlyWhereAsked) {
+TEST(ReadFile, PipesAreReadOnlyIfAskedFor) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   EXPECT_THAT(message_of<InputError>([&] { read_file(folder / "pipe", 100); }),
@@ -242,7 +242,7 @@ TEST(ReadFile, TakesPipesOnlyWhereAsked) {
   }
 }
 
-TEST(ReadFile, SaysWhatIsWrong) {
+TEST(ReadFile, LargeMissingAndFolderPathsAreReported) {
   const TempFolder folder;
   write_text(folder.path() / "a", "12345");
   EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path() / "a", 4); }),

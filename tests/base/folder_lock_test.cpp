@@ -22,7 +22,7 @@ using testing::message_of;
 using testing::TempFolder;
 using testing::write_text;
 
-TEST(FolderLock, TheSecondIsRefusedAndToldWhoHasTheFolder) {
+TEST(FolderLock, ASecondLockIsRefusedAndNamesTheHolder) {
   const TempFolder folder;
   std::optional<FolderLock> first(std::in_place, folder.path());
   EXPECT_THAT(message_of<InputError>([&] { FolderLock(folder.path()); }),
@@ -33,7 +33,7 @@ TEST(FolderLock, TheSecondIsRefusedAndToldWhoHasTheFolder) {
   const FolderLock again(folder.path());
 }
 
-TEST(FolderLock, AKilledProcessLocksNobodyOut) {
+TEST(FolderLock, ALockEndsWithAKilledProcess) {
   const TempFolder folder;
   int locked[2];
   ASSERT_EQ(::pipe(locked), 0);
@@ -55,14 +55,14 @@ TEST(FolderLock, AKilledProcessLocksNobodyOut) {
   ::close(locked[1]);
 }
 
-TEST(FolderLock, WhatTheFileSaysOfItsOwnerIsShownAsUntrusted) {
+TEST(FolderLock, TheHolderNamedInTheFileIsQuotedAsUntrusted) {
   const TempFolder folder;
   const FolderLock lock(folder.path());
   write_text(folder / "lock", "a\nb\x1b[2J");
   EXPECT_THAT(message_of<InputError>([&] { FolderLock(folder.path()); }), HasSubstr("\"a\\x0ab\\x1b[2J\""));
 }
 
-TEST(FolderLock, RefusesWhatIsNotALock) {
+TEST(FolderLock, FoldersWithoutAUsableLockFileAreRefused) {
   const TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "lock").c_str(), 0600), 0);
   EXPECT_THAT(message_of<InputError>([&] { FolderLock(folder.path()); }), HasSubstr("lock: not a regular file"));

@@ -20,7 +20,7 @@ using testing::TempFolder;
 using testing::to_bytes;
 using testing::write_text;
 
-TEST(PartialFile, SurvivesAndAppearsAtCommit) {
+TEST(PartialFile, APartialFileSurvivesAndAppearsAtCommit) {
   const TempFolder folder;
   {
     PartialFile file(folder / "a");
@@ -39,7 +39,7 @@ TEST(PartialFile, SurvivesAndAppearsAtCommit) {
   EXPECT_EQ(read_text_file(folder / "a", 100), "one three");
 }
 
-TEST(PartialFile, ReplacesAnOldFileOnlyAtCommitAndCanBeDiscarded) {
+TEST(PartialFile, TheOldFileIsReplacedOnlyAtCommitAndAPartialFileCanBeDiscarded) {
   const TempFolder folder;
   write_text(folder / "a", "old");
   {
@@ -55,7 +55,7 @@ TEST(PartialFile, ReplacesAnOldFileOnlyAtCommitAndCanBeDiscarded) {
   EXPECT_EQ(read_text_file(folder / "a", 100), "new");
 }
 
-TEST(PartialFile, OneAtATime) {
+TEST(PartialFile, OnlyOneWriterAtATimeIsAllowed) {
   const TempFolder folder;
   std::optional<PartialFile> first(std::in_place, folder / "a");
   EXPECT_THAT(message_of<InputError>([&] { PartialFile(folder / "a"); }), HasSubstr("another process is writing it"));
@@ -63,7 +63,7 @@ TEST(PartialFile, OneAtATime) {
   PartialFile again(folder / "a");
 }
 
-TEST(PartialFile, RefusesWhatIsNotItsOwn) {
+TEST(PartialFile, LinksAndPipesInPlaceOfAPartialFileAreRefused) {
   const TempFolder folder;
   write_text(folder / "victim", "kept");
   ASSERT_EQ(::symlink((folder / "victim").c_str(), (folder / "link.partial").c_str()), 0);
@@ -78,7 +78,7 @@ TEST(PartialFile, RefusesWhatIsNotItsOwn) {
   EXPECT_EQ(read_text_file(folder / "victim", 100), "kept");
 }
 
-TEST(PartialFile, ReplacesNothingButARegularFile) {
+TEST(PartialFile, OnlyARegularFileIsReplaced) {
   const TempFolder folder;
   write_text(folder / "victim", "kept");
   PartialFile file(folder / "a");

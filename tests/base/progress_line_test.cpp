@@ -8,7 +8,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(FitProgressLine, ShrinksTheBarThenDropsItThenCuts) {
+TEST(FitProgressLine, ANarrowLineShrinksTheBarThenDropsItThenCutsTheText) {
   const std::string text = "5/10  loss 1.0";
   EXPECT_EQ(fit_progress_line(0.5, text, 120), " 50% [####################....................] " + text);
   EXPECT_EQ(fit_progress_line(0.5, text, 32), " 50% [#####.....] " + text);

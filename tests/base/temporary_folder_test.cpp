@@ -8,7 +8,7 @@
 namespace tempo {
 namespace {
 
-TEST(TemporaryFolder, IsThisUsersAloneAndGoesWithWhatIsInIt) {
+TEST(TemporaryFolder, AFolderIsPrivateAndIsRemovedWithItsContents) {
   std::filesystem::path path;
   {
     const TemporaryFolder folder, other;

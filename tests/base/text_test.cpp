@@ -11,13 +11,13 @@ namespace {
 using ::tempo::testing::message_of;
 using namespace std::string_view_literals;
 
-TEST(Text, IsUtf8WithoutNul) {
+TEST(Text, ValidUtf8WithoutNulIsText) {
   for (const std::string_view text : {""sv, "a\n\t"sv, "caf\xC3\xA9"sv, "\xE0\xA0\x80"sv, "\xED\x9F\xBF"sv,
                                       "\xEE\x80\x80"sv, "\xF0\x90\x80\x80"sv, "\xF4\x8F\xBF\xBF"sv})
     EXPECT_EQ(find_non_text(text), std::nullopt) << text;
 }
 
-TEST(Text, WhatIsNoTextIsFoundWhereItStands) {
+TEST(Text, TheFirstByteThatIsNotTextIsFound) {
   const std::pair<std::string_view, size_t> cases[] = {{"\0"sv, 0},
                                                        {"{}\0junk"sv, 2},
                                                        {"caf\xE9"sv, 3},
@@ -44,7 +44,7 @@ TEST(Text, TheMessageNamesTheByte) {
             "p.json: byte 3 of 7 is NUL, expected text in UTF-8");
 }
 
-TEST(Text, NumbersAreTakenWholeOrNotAtAll) {
+TEST(Text, NumbersAreParsedWholeOrRefused) {
   EXPECT_EQ(parse_decimal("-5"), -5);
   EXPECT_EQ(parse_decimal("9223372036854775807"), INT64_MAX);
   EXPECT_EQ(parse_real("1e-3"), 1e-3);

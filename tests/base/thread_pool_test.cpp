@@ -12,7 +12,7 @@
 namespace tempo {
 namespace {
 
-TEST(ThreadPool, VisitsEveryIndexOnce) {
+TEST(ThreadPool, EveryIndexIsVisitedOnce) {
   for (const int threads : {1, 2, 5}) {
     ThreadPool pool(threads);
     for (const int64_t count : {0, 1, 15, 16, 17, 1000})
@@ -27,7 +27,7 @@ TEST(ThreadPool, VisitsEveryIndexOnce) {
   }
 }
 
-TEST(ThreadPool, TakesCallersInTurn) {
+TEST(ThreadPool, SeveralCallersCanUseOnePool) {
   ThreadPool pool(3);
   std::atomic<int64_t> sum{0};
   std::vector<std::thread> callers;
@@ -39,7 +39,7 @@ TEST(ThreadPool, TakesCallersInTurn) {
   EXPECT_EQ(sum, 4 * 50 * 100);
 }
 
-TEST(CpuTime, WorkOfAWorkerThreadIsNotTheTees) {
+TEST(CpuTime, WorkOfAWorkerThreadIsNotCountedForTheTee) {
   const CpuSeconds before = process_cpu_seconds();
   std::atomic<bool> measured{false}, done{false};
   std::thread worker([&] {

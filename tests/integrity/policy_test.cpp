@@ -8,12 +8,12 @@
 namespace tempo::integrity {
 namespace {
 
-TEST(Policy, ReadsWhatItWrites) {
+TEST(Policy, ParsePolicyReadsWhatToStringWrites) {
   for (const char* text : {"off", "always", "sampled:0.25", "sampled:1"})
     EXPECT_EQ(to_string(parse_policy(text)), text);
 }
 
-TEST(Policy, RefusesWhatIsNotAPolicy) {
+TEST(Policy, ParsePolicyRefusesOtherText) {
   for (const char* text :
        {"", "on", "sampled", "sampled:", "sampled:0", "sampled:1.5", "sampled:-1", "sampled:nan", "sampled:0.5x"})
     EXPECT_THROW(parse_policy(text), InputError) << text;

@@ -133,11 +133,11 @@ struct Checked {
 };
 
 template <typename T>
-class ProductCheckOf : public testing::Test {};
+class ProductCheckTest : public testing::Test {};
 using ElementTypes = testing::Types<float, double>;
-TYPED_TEST_SUITE(ProductCheckOf, ElementTypes);
+TYPED_TEST_SUITE(ProductCheckTest, ElementTypes);
 
-TYPED_TEST(ProductCheckOf, HonestResultsPass) {
+TYPED_TEST(ProductCheckTest, HonestResultsPass) {
   for (const ProductShape& unfitted : shapes()) {
     const ProductShape shape = fitted(unfitted);
     SCOPED_TRACE(fmt::format("kernel {}x{} stride {}, {} -> {}", shape.kernel_h, shape.kernel_w, shape.stride, shape.in,
@@ -149,7 +149,7 @@ TYPED_TEST(ProductCheckOf, HonestResultsPass) {
   }
 }
 
-TYPED_TEST(ProductCheckOf, OneWrongElementIsSeenInEveryResult) {
+TYPED_TEST(ProductCheckTest, OneWrongElementIsFoundInEveryKindOfResult) {
   for (const ProductShape& unfitted : shapes()) {
     const ProductShape shape = fitted(unfitted);
     SCOPED_TRACE(fmt::format("kernel {}x{} stride {}, {} -> {}", shape.kernel_h, shape.kernel_w, shape.stride, shape.in,
@@ -172,7 +172,7 @@ TYPED_TEST(ProductCheckOf, OneWrongElementIsSeenInEveryResult) {
   }
 }
 
-TYPED_TEST(ProductCheckOf, AWeightGradientIsNotCheckedAgainstNothing) {
+TYPED_TEST(ProductCheckTest, AWeightGradientCannotBeCheckedBeforeTheOperandsAreSeen) {
   const ProductShape shape = fitted(shapes().front());
   Checked<TypeParam> c(shape);
   const ProductCheck unseen(shape, RoundingModel{}, c.weight);
@@ -180,7 +180,7 @@ TYPED_TEST(ProductCheckOf, AWeightGradientIsNotCheckedAgainstNothing) {
   EXPECT_THROW((void)unseen.returned_gradient(dw), std::logic_error);
 }
 
-TYPED_TEST(ProductCheckOf, OperandsOfTheMasterThatAreNotFiniteAccuseNobody) {
+TYPED_TEST(ProductCheckTest, InfiniteOperandsOfTheMasterDoNotAccuseTheWorker) {
   const ProductShape shape = shapes().front();
   Checked<TypeParam> c(shape);
   c.product.x.front() = std::numeric_limits<TypeParam>::infinity();
@@ -188,7 +188,7 @@ TYPED_TEST(ProductCheckOf, OperandsOfTheMasterThatAreNotFiniteAccuseNobody) {
   EXPECT_TRUE(c.output().is_explained());
 }
 
-TEST(WeightFingerprint, FollowsTwoHundredUpdates) {
+TEST(WeightFingerprint, AFingerprintFollowsTwoHundredUpdates) {
   const ProductShape shape = fitted(shapes()[2]);
   ThreadPool threads(1);
   Product<float> p(shape);
@@ -222,7 +222,7 @@ TEST(WeightFingerprint, FollowsTwoHundredUpdates) {
                    .is_explained());
 }
 
-TEST(MatmulCheck, SeesOneWrongElement) {
+TEST(MatmulCheck, OneWrongElementIsFound) {
   const MatmulShape shape{.batch = 3, .n = 7, .d = 5, .m = 6};
   std::mt19937 random(kSeed);
   std::normal_distribution<float> normal;

@@ -66,7 +66,7 @@ TYPED_TEST(Projection, EveryIsaMatchesTheReference) {
         }
 }
 
-TYPED_TEST(Projection, AreTransposesOfEachOther) {
+TYPED_TEST(Projection, ProjectingRowsAndColumnsAreTransposesOfEachOther) {
   using T = TypeParam;
   ThreadPool threads(2);
   const int64_t rows = 3001, channels = 70, count = 10;

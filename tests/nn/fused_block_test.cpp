@@ -109,7 +109,7 @@ void expect_trains_as_plain(offload::Session& session, int64_t stride, bool resi
   if (trained != nullptr) *trained = offloaded;
 }
 
-TEST(FusedBlock, TrainsAsPlainUnderEverySetting) {
+TEST(FusedBlock, BlindedTrainingEqualsPlainTrainingUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t stride : {1, 2}) {
       SCOPED_TRACE(fmt::format("{} | stride {} | seed {}", train::describe(options), stride, kSeed));
@@ -122,7 +122,7 @@ TEST(FusedBlock, TrainsAsPlainUnderEverySetting) {
     }
 }
 
-TEST(FusedBlock, TrainsAsPlainWithoutVerification) {
+TEST(FusedBlock, BlindedTrainingEqualsPlainTrainingWithoutVerification) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t stride : {1, 2})
       for (const int64_t slices : {1, 3}) {
@@ -138,7 +138,7 @@ TEST(FusedBlock, TrainsAsPlainWithoutVerification) {
 }
 
 /// What was never in memory must be made again for a worker that comes in for one that died.
-TEST(FusedBlock, OutlivesAWorker) {
+TEST(FusedBlock, ADeferredNormIsComputedAgainForAWorkerThatReplacesALostOne) {
   for (const int after : {0, 1, 3, 5, 8, 11, 14}) {
     SCOPED_TRACE(fmt::format("dies after {} operations", after));
     std::map<std::string, std::shared_ptr<offload::Worker>> workers;
@@ -158,7 +158,7 @@ TEST(FusedBlock, OutlivesAWorker) {
 }
 
 /// Statistics are taken above the running mean, which may be far from this batch.
-TEST(FusedBlock, ARunningMeanFarOffChangesNothing) {
+TEST(FusedBlock, ARunningMeanFarFromTheBatchDoesNotChangeTheResult) {
   for (const float mean : {100.0F, -1e10F, std::numeric_limits<float>::infinity()}) {
     SCOPED_TRACE(mean);
     const auto session = testing::make_session(
@@ -174,7 +174,7 @@ TEST(FusedBlock, ARunningMeanFarOffChangesNothing) {
 }
 
 /// What was left to the next convolution is not lost where only some norms train, or where it cannot do it.
-TEST(FusedBlock, ADeferredNormIsAppliedOrRefused) {
+TEST(FusedBlock, AConvolutionAppliesADeferredNormOrRefusesIt) {
   offload::Session session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0},
                            key_from_seed_insecure(11), offload::make_inprocess_worker("cpu", 1), 2);
   Block plain = make_block(1), offloaded = make_block(1);
@@ -196,7 +196,7 @@ TEST(FusedBlock, ADeferredNormIsAppliedOrRefused) {
 }
 
 /// A backward pass that was refused does not spoil the next.
-TEST(FusedBlock, ABackwardPassMayBeTriedAgain) {
+TEST(FusedBlock, ABackwardPassSucceedsAfterOneThatWasRefused) {
   const auto session =
       testing::make_session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
   Block plain = make_block(1), offloaded = make_block(1);
@@ -212,7 +212,7 @@ TEST(FusedBlock, ABackwardPassMayBeTriedAgain) {
   EXPECT_LE((got - want).norm().item<double>(), kTolerance * want.norm().item<double>());
 }
 
-TEST(FusedBlock, DefersNothingThatIsLookedAt) {
+TEST(FusedBlock, NoNormIsDeferredWhileLayerCallsAreObserved) {
   const auto session =
       testing::make_session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
   Block block = make_block(1);

@@ -68,7 +68,7 @@ std::string input_error(const Action& action) {
   return "no InputError";
 }
 
-TEST_F(Models, GiveOneRowOfLogitsPerImage) {
+TEST_F(Models, EveryModelReturnsOneRowOfLogitsPerImage) {
   const std::vector<ModelOptions> all = {{"mlp", 7, 28, 1},       {"lenet", 7, 28, 1},    {"lenet", 7, 32, 3},
                                          {"resnet20", 7, 32, 3},  {"resnet18", 7, 32, 3}, {"resnet18", 7, 64, 3},
                                          {"resnet34", 7, 32, 3},  {"resnet50", 7, 32, 3}, {"resnet50", 7, 64, 3},
@@ -83,14 +83,14 @@ TEST_F(Models, GiveOneRowOfLogitsPerImage) {
   }
 }
 
-TEST_F(Models, AreAllNamed) {
+TEST_F(Models, ModelNamesListsEveryModelAndEachCanBeMade) {
   EXPECT_THAT(model_names(), ElementsAre("mlp", "lenet", "resnet20", "resnet18", "resnet34", "resnet50", "vgg16",
                                          "vit_tiny", "vit_small", "vit_base"));
   for (const std::string& name : model_names()) EXPECT_NE(make_model({.name = name}), nullptr) << name;
 }
 
 // The counts of torchvision 0.14 and timm.
-TEST_F(Models, HaveTheParametersOfTheirReference) {
+TEST_F(Models, ParameterCountsEqualThoseOfTorchvisionAndTimm) {
   EXPECT_EQ(parameter_count({"mlp", 10, 28, 1}), 784 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10);
   EXPECT_EQ(parameter_count({"lenet", 10, 28, 1}), 61'706);
   EXPECT_EQ(parameter_count({"resnet20", 10, 32, 3}), 269'722);
@@ -104,7 +104,7 @@ TEST_F(Models, HaveTheParametersOfTheirReference) {
   EXPECT_EQ(parameter_count({"vit_base", 1000, 224, 3}), 86'567'656);
 }
 
-TEST_F(Models, ResNetNamesAreTorchvisions) {
+TEST_F(Models, ResNetParametersHaveTorchvisionsNamesAndShapes) {
   const auto model = make_model({"resnet50", 1000, 224, 3});
   const NamedShapes shapes = parameter_shapes(*model);
   EXPECT_EQ(shapes.size(), 161U);
@@ -123,7 +123,7 @@ TEST_F(Models, ResNetNamesAreTorchvisions) {
   EXPECT_EQ(parameter_shapes(*small).size(), 19U * 3 + 2);
 }
 
-TEST_F(Models, VggNamesAreTorchvisions) {
+TEST_F(Models, VggParametersHaveTorchvisionsNamesAndShapes) {
   const NamedShapes shapes = parameter_shapes(*make_model({"vgg16", 10, 32, 3}));
   EXPECT_EQ(shapes.size(), 13U * 4 + 6);
   EXPECT_THAT(shapes, Contains(Pair("features.0.bias", ElementsAre(64))));
@@ -134,7 +134,7 @@ TEST_F(Models, VggNamesAreTorchvisions) {
   EXPECT_THAT(shapes.back(), Pair("classifier.6.bias", ElementsAre(10)));
 }
 
-TEST_F(Models, VitNamesAreTimms) {
+TEST_F(Models, VitParametersHaveTimmsNamesAndShapes) {
   NamedShapes expected = {{"cls_token", {1, 1, 192}},
                           {"pos_embed", {1, 65, 192}},
                           {"patch_embed.proj.weight", {192, 3, 4, 4}},
@@ -154,7 +154,7 @@ TEST_F(Models, VitNamesAreTimms) {
   EXPECT_EQ(parameter_shapes(*make_model({"vit_tiny", 10, 32, 3})), expected);
 }
 
-TEST_F(Models, StartFromTheSeedAlone) {
+TEST_F(Models, InitialValuesDependOnTheSeedAlone) {
   for (const std::string name : {"mlp", "lenet", "resnet20", "vit_tiny"}) {
     SCOPED_TRACE(name);
     const ModelOptions options{.name = name};
@@ -171,7 +171,7 @@ TEST_F(Models, StartFromTheSeedAlone) {
   }
 }
 
-TEST_F(Models, InitialValuesFollowTheReference) {
+TEST_F(Models, InitialValuesHaveTheDistributionsOfTheReference) {
   const auto resnet = initialised({"resnet18", 10, 32, 3})->named_parameters();
   const torch::Tensor& conv = resnet["layer3.0.conv1.weight"];  // [256, 128, 3, 3]: fan_out 256 * 9
   EXPECT_NEAR(conv.std().item<double>(), std::sqrt(2.0 / (256 * 9)), 2e-4);
@@ -205,7 +205,7 @@ TEST_F(Models, InitialValuesDoNotDependOnTheMemoryFormat) {
   EXPECT_TRUE(channels_last.is_contiguous(torch::MemoryFormat::ChannelsLast));
 }
 
-TEST_F(Models, KeepWeightsAndActivationsChannelsLast) {
+TEST_F(Models, WeightsAndActivationsAreChannelsLast) {
   const auto is_channels_last = [](const torch::Tensor& tensor) {
     return tensor.dim() != 4 || tensor.is_contiguous(torch::MemoryFormat::ChannelsLast);
   };
@@ -268,7 +268,7 @@ torch::Tensor plain_resnet20(const Model& model, torch::Tensor x) {
   return torch::linear(x.mean({2, 3}), weights["fc.weight"], weights["fc.bias"]);
 }
 
-TEST_F(Models, ResNet20IsThatOfThePaper) {
+TEST_F(Models, ResNet20EqualsAPlainImplementationOfThePaper) {
   const auto model = initialised({"resnet20", 10, 32, 3});
   const torch::Tensor x = random_tensor({4, 3, 32, 32});
   model->forward(x);  // moves the running statistics off their start
@@ -278,7 +278,7 @@ TEST_F(Models, ResNet20IsThatOfThePaper) {
   EXPECT_TRUE(torch::allclose(model->forward(wide), plain_resnet20(*model, wide), 1e-10, 1e-10));
 }
 
-TEST_F(Models, ConvNormActIsTheCompositionOfItsParts) {
+TEST_F(Models, ConvNormActEqualsConvolutionNormAndActivationInTurn) {
   Conv2d conv(ConvOptions{.in = 3, .out = 5, .kernel = 3, .stride = 2, .padding = 1});
   BatchNorm2d norm(5);
   Csprng random(key_from_seed_insecure(kSeed));
@@ -302,7 +302,7 @@ TEST_F(Models, ConvNormActIsTheCompositionOfItsParts) {
   for (size_t i = 0; i < inputs.size(); ++i) EXPECT_TRUE(torch::allclose(got[i], want[i], 1e-9, 1e-11)) << i;
 }
 
-TEST_F(Models, BatchNormKeepsTorchsStatistics) {
+TEST_F(Models, BatchNormHasTheRunningStatisticsOfTorch) {
   BatchNorm2d ours(3);
   torch::nn::BatchNorm2d theirs(3);
   const torch::Tensor x = random_tensor({4, 3, 5, 5}).contiguous(torch::MemoryFormat::ChannelsLast);
@@ -320,7 +320,7 @@ TEST_F(Models, BatchNormKeepsTorchsStatistics) {
   EXPECT_EQ(ours->num_batches_tracked.item<int64_t>(), 3);
 }
 
-TEST_F(Models, AttentionMatchesTorch) {
+TEST_F(Models, AttentionEqualsTorchsMultiheadAttention) {
   constexpr int64_t kWidth = 12, kHeads = 3, kTokens = 5, kBatch = 2;
   Attention ours(kWidth, kHeads);
   torch::nn::MultiheadAttention theirs(kWidth, kHeads);
@@ -337,7 +337,7 @@ TEST_F(Models, AttentionMatchesTorch) {
   EXPECT_TRUE(torch::allclose(ours->forward(x), want, 1e-4, 1e-5));
 }
 
-TEST_F(Models, RefuseABatchWithOneValuePerChannel) {
+TEST_F(Models, BatchNormRefusesToTrainOnOneValuePerChannel) {
   BatchNorm2d norm(8);
   const std::string message = input_error([&] { norm->forward(torch::zeros({1, 8, 1, 1})); });
   EXPECT_EQ(message,
@@ -355,7 +355,7 @@ TEST_F(Models, RefuseABatchWithOneValuePerChannel) {
               ::testing::StartsWith("batch norm: got a batch of 1 with 1x1 maps"));
 }
 
-TEST_F(Models, RefuseWhatTheyCannotTake) {
+TEST_F(Models, MakeModelRefusesUnknownNamesAndSizes) {
   const auto made = [](const ModelOptions& options) { return input_error([&] { make_model(options); }); };
   EXPECT_EQ(made({"resnet51", 10, 32, 3}),
             "model: got \"resnet51\", expected one of mlp, lenet, resnet20, resnet18, resnet34, resnet50, vgg16, "

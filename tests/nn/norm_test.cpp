@@ -66,7 +66,7 @@ void expect_close(const torch::Tensor& got, const torch::Tensor& expected, const
   EXPECT_LE(error, bound * expected.norm().item<double>() + 1e-6) << what;
 }
 
-TEST(BatchNorm, TheFusedPassesGiveWhatLibTorchGivesInFloat64) {
+TEST(BatchNorm, FusedPassesMatchLibTorchInFloat64) {
   for (const auto& shape :
        std::vector<std::vector<int64_t>>{{2, 1, 1, 1}, {3, 17, 7, 5}, {4, 64, 16, 16}, {5, 130, 9, 9}})
     for (const double mean : {0.0, 300.0})
@@ -94,7 +94,7 @@ TEST(BatchNorm, TheFusedPassesGiveWhatLibTorchGivesInFloat64) {
 }
 
 /// What waits in bfloat16 has 8 bits: the way forward is that of float32, gradients are close.
-TEST(BatchNorm, KeepsItsInputInBFloat16) {
+TEST(BatchNorm, AnInputKeptInBFloat16ChangesOnlyGradientsAndThoseSlightly) {
   for (const auto& shape : std::vector<std::vector<int64_t>>{{3, 17, 7, 5}, {4, 64, 16, 16}})
     for (const bool relu : {false, true}) {
       const Result expected = run(torch::kFloat32, shape, 0, relu, true, true);
@@ -108,7 +108,7 @@ TEST(BatchNorm, KeepsItsInputInBFloat16) {
     }
 }
 
-TEST(NarrowKernels, AreLibTorchsUnderEveryIsa) {
+TEST(NarrowKernels, EveryIsaRoundsToBFloat16AsLibTorchDoes) {
   torch::manual_seed(4);
   torch::Tensor x = torch::randn({1003}) * 1e3;
   const float special[] = {0.F, -0.F, INFINITY, -INFINITY, NAN, 3.4e38F, 1e-45F, 1.00390625F, 1.01171875F};
@@ -127,7 +127,7 @@ TEST(NarrowKernels, AreLibTorchsUnderEveryIsa) {
     }
 }
 
-TEST(BatchNorm, WhatIsNotANumberStaysSo) {
+TEST(BatchNorm, ANanInTheInputReachesTheOutput) {
   BatchNorm2d norm(16);
   torch::NoGradGuard outside;
   norm->weight.fill_(1);

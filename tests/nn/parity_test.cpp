@@ -100,7 +100,7 @@ void check_convolution(const BlindingOptions& options, const Shape& s, torch::Sc
   if (layer->resident() != nullptr) expect_resident_update(*layer, w, want.dw, tolerance(type));
 }
 
-TEST(Parity, ConvolutionUnderEverySetting) {
+TEST(BlindedLayer, ConvolutionEqualsPlainUnderEverySetting) {
   for (BlindingOptions options : testing::blinding_cases())
     for (const int64_t tile : {1, 4, 0})
       for (const Shape& shape : kShapes)
@@ -111,7 +111,7 @@ TEST(Parity, ConvolutionUnderEverySetting) {
 }
 
 /// The gradient along the skip connection joins that of the convolution: on the way where keys permute, else after.
-TEST(Parity, SkipConnectionUnderEverySetting) {
+TEST(BlindedLayer, GradientOfASkipConnectionEqualsPlainUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t kernel : {1, 3})
       for (const int64_t stride : {1, 2})
@@ -143,7 +143,7 @@ TEST(Parity, SkipConnectionUnderEverySetting) {
 }
 
 /// Batches large enough to be cut: rows travel in slices where keys mix no further, and the result is the same.
-TEST(Parity, SlicedBatchesUnderEverySetting) {
+TEST(BlindedLayer, BatchesSentInSlicesEqualPlainUnderEverySetting) {
   for (BlindingOptions options : testing::blinding_cases())
     for (const auto& [kernel, tile] : {std::pair{1, 1}, {3, 1}, {3, 4}}) {
       options.conv_tile = tile;
@@ -153,7 +153,7 @@ TEST(Parity, SlicedBatchesUnderEverySetting) {
     }
 }
 
-TEST(Parity, LinearUnderEverySetting) {
+TEST(BlindedLayer, LinearEqualsPlainUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t rows : {1, 3, 16, 130})
       for (const auto type : {torch::kFloat32, torch::kFloat64}) {
@@ -178,7 +178,7 @@ TEST(Parity, LinearUnderEverySetting) {
       }
 }
 
-TEST(Parity, ProductOfActivationsUnderEverySetting) {
+TEST(BlindedLayer, ProductOfActivationsEqualsPlainUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const auto type : {torch::kFloat32, torch::kFloat64}) {
       SCOPED_TRACE(fmt::format("{} | {} | seed {}", train::describe(options), c10::toString(type), kSeed));
@@ -201,7 +201,7 @@ TEST(Parity, ProductOfActivationsUnderEverySetting) {
 }
 
 // The gradient against a central difference along a random direction, in float64.
-TEST(Parity, GradientsPassFiniteDifferences) {
+TEST(BlindedLayer, GradientsMatchFiniteDifferences) {
   for (const BlindingOptions& options : testing::blinding_cases()) {
     if (options.weights == WeightPlacement::kResident) continue;  // its weight does not follow the perturbed argument
     SCOPED_TRACE(fmt::format("{} | seed {}", train::describe(options), kSeed));
@@ -223,7 +223,7 @@ TEST(Parity, GradientsPassFiniteDifferences) {
   }
 }
 
-TEST(Parity, BFloat16WireIsCloseAndNarrow) {
+TEST(BlindedLayer, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
   for (const Protection protection : {Protection::kPermuted, Protection::kRotated}) {
     BlindingOptions options{.protection = protection, .wire = WirePrecision::kBFloat16};
     torch::manual_seed(kSeed);
@@ -245,7 +245,7 @@ TEST(Parity, BFloat16WireIsCloseAndNarrow) {
 }
 
 /// On a CPU TF32 products are float32's; bf16 ones are not. Either way they are verified as what they may be.
-TEST(Parity, NarrowProductsPassTheirChecks) {
+TEST(BlindedLayer, ProductsInTf32AndBFloat16PassVerification) {
   for (const Protection protection : {Protection::kPermuted, Protection::kRotated})
     for (const WirePrecision wire : {WirePrecision::kFloat32, WirePrecision::kBFloat16})
       for (const auto precision : {offload::ProductPrecision::kTf32, offload::ProductPrecision::kBFloat16}) {
@@ -286,7 +286,7 @@ class WrongShapeWorker final : public offload::Worker {
   }
 };
 
-TEST(Offload, AReplyOfTheWrongShapeIsRefused) {
+TEST(BlindedLayer, AReplyOfTheWrongShapeIsRefused) {
   offload::Session session({.decoys = 0}, SecretKey::random(), std::make_shared<WrongShapeWorker>(), 1);
   const auto layer = std::make_shared<BlindedLayer>(session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   session.begin_pass({obfuscation::Period::kStep, 0, 0});
@@ -300,7 +300,7 @@ TEST(Offload, AReplyOfTheWrongShapeIsRefused) {
   }
 }
 
-TEST(Offload, APassIsNeverRepeated) {
+TEST(Session, BeginPassRefusesAPassThatCameBefore) {
   const auto session = testing::make_session({});
   const auto layer = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   const Tensor x = torch::randn({2, 4}), w = torch::randn({4, 4});
@@ -313,7 +313,7 @@ TEST(Offload, APassIsNeverRepeated) {
   session->begin_pass({obfuscation::Period::kStep, 4, 0});
 }
 
-TEST(Offload, RefusesOperandsThatAreNotTheLayers) {
+TEST(BlindedLayer, OperandsOfOtherShapesOrTypesAreRefused) {
   const auto session = testing::make_session({});
   session->begin_pass({obfuscation::Period::kStep, 0, 0});
   const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
@@ -324,7 +324,7 @@ TEST(Offload, RefusesOperandsThatAreNotTheLayers) {
   EXPECT_THROW(offloaded_matmul(product, torch::randn({2, 3, 4}), torch::randn({1, 4, 4})), InputError);
 }
 
-TEST(Offload, ASecondBackwardIsRefused) {
+TEST(BlindedLayer, ASecondBackwardOverOneForwardIsRefused) {
   const auto session = testing::make_session({});
   session->begin_pass({obfuscation::Period::kStep, 0, 0});
   const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
@@ -337,7 +337,7 @@ TEST(Offload, ASecondBackwardIsRefused) {
 }
 
 // Two uses of one layer in a pass have keys of their own, and both gradients arrive.
-TEST(Offload, ALayerUsedTwiceInAPass) {
+TEST(BlindedLayer, ALayerUsedTwiceInAPassGetsBothGradients) {
   torch::manual_seed(kSeed);
   const auto session = testing::make_session({});
   session->begin_pass({obfuscation::Period::kStep, 0, 0});
@@ -352,7 +352,7 @@ TEST(Offload, ALayerUsedTwiceInAPass) {
   EXPECT_LT(relative_error(got, want), 1e-4);
 }
 
-TEST(Offload, EncryptionsPerLayerAndStep) {
+TEST(BlindedLayer, EncryptionsPerStepAreAsFewAsTheSettingsAllow) {
   const auto count = [](const BlindingOptions& options) {
     const auto session = testing::make_session(options);
     const auto layer = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 8, .out = 8});
@@ -368,7 +368,7 @@ TEST(Offload, EncryptionsPerLayerAndStep) {
 }
 
 // Two hundred steps under rotating keys must follow plain SGD: nothing drifts.
-TEST(Offload, ResidentWeightsFollowPlainSgdOverRekeying) {
+TEST(ResidentWeight, TwoHundredStepsWithRekeyingFollowPlainSgd) {
   torch::manual_seed(kSeed);
   BlindingOptions options{.weights = WeightPlacement::kResident, .rekey_interval = 7};
   const auto session = testing::make_session(options);

@@ -20,7 +20,7 @@ int64_t offloaded(const Plan& plan, const std::string& ending) {
 const BlindingOptions kPermutedReturned = {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned};
 
 /// Every head of every image has keys of its own: more to draw than there is to compute over short sequences.
-TEST(Placement, AttentionsProductsStayAndItsWeightsLeave) {
+TEST(Placement, ProductsOfActivationsStayInTheTeeAndProductsWithWeightsLeave) {
   const Plan plan = plan_of("vit_base", kPermutedReturned);
   EXPECT_EQ(offloaded(plan, ".scores"), 0);
   EXPECT_EQ(offloaded(plan, ".values"), 0);
@@ -28,7 +28,7 @@ TEST(Placement, AttentionsProductsStayAndItsWeightsLeave) {
   EXPECT_EQ(offloaded(plan, ".fc1"), 12);
 }
 
-TEST(Placement, WhatCostsMoreToMixStays) {
+TEST(Placement, LayersThatCostMoreToMixThanToComputeStayInTheTee) {
   const Plan permuted = plan_of("resnet50", kPermutedReturned);
   const Plan rotated = plan_of("resnet50", {});
   EXPECT_EQ(permuted.offloaded_layers(), static_cast<int64_t>(permuted.layers.size()) - 2);  // first and last stay
@@ -38,7 +38,7 @@ TEST(Placement, WhatCostsMoreToMixStays) {
   EXPECT_LT(rotated.tee_seconds(), rotated.local_seconds());
 }
 
-TEST(Placement, VerifyingAndTheOptimiserAreCounted) {
+TEST(Placement, PredictedTimeIncludesVerificationAndTheOptimiser) {
   const double verified = plan_of("resnet50", kPermutedReturned).tee_seconds();
   EXPECT_LT(plan_of("resnet50", kPermutedReturned, {.verifies = false}).tee_seconds(), verified);
   EXPECT_GT(plan_of("resnet50", kPermutedReturned, {.optimiser_bytes_per_parameter = 28}).tee_seconds(), verified);

@@ -69,7 +69,7 @@ TEST(TokenKernels, EveryIsaMatchesTheReference) {
       }
 }
 
-TEST(TokenKernels, GeluIsWithinItsBoundEverywhere) {
+TEST(TokenKernels, GeluAndItsSlopeAreWithinTheStatedErrorEverywhere) {
   const Tensor x = torch::linspace(-12, 12, 100001).contiguous();
   Tensor y = torch::empty_like(x), slope = torch::empty_like(x);
   kernels::best_token_kernels().gelu(data(x), nullptr, 1, x.numel(), data(y), data(slope));
@@ -101,7 +101,7 @@ void compare(const std::function<Tensor(const std::vector<Tensor>&)>& function, 
     expect_close(got[i], expected[i], i == 0 ? 1e-5 : bound, fmt::format("{} of inputs", i).c_str());
 }
 
-TEST(TokenFunctions, GiveWhatLibTorchGivesInFloat64) {
+TEST(TokenFunctions, FusedFunctionsMatchLibTorchInFloat64) {
   torch::manual_seed(kSeed);
   const auto random = [](at::IntArrayRef shape) { return torch::randn(shape, torch::kFloat64); };
   for (const int64_t tokens : {1, 5, 65}) {
@@ -130,7 +130,7 @@ TEST(TokenFunctions, GiveWhatLibTorchGivesInFloat64) {
 }
 
 /// What waits in bfloat16 has 8 bits: results are those of float32, gradients are close.
-TEST(TokenFunctions, KeepInBFloat16) {
+TEST(TokenFunctions, ActivationsKeptInBFloat16ChangeGradientsOnlySlightly) {
   torch::manual_seed(kSeed);
   const auto random = [](at::IntArrayRef shape) { return torch::randn(shape, torch::kFloat64); };
   for (const int64_t tokens : {5, 65}) {
@@ -146,7 +146,7 @@ TEST(TokenFunctions, KeepInBFloat16) {
   }
 }
 
-TEST(TokenFunctions, WhatIsNotANumberStaysSo) {
+TEST(TokenFunctions, ANanInTheInputReachesTheOutput) {
   const torch::NoGradGuard no_gradients;
   Tensor x = torch::randn({4, 33});
   x[2][20] = std::numeric_limits<float>::quiet_NaN();

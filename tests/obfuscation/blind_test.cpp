@@ -126,8 +126,8 @@ void check_forms_against_dense(double tolerance) {
         }
 }
 
-TEST(Blind, AllFormsAreTheMatricesOfTheDefinitionInDouble) { check_forms_against_dense<double>(1e-12); }
-TEST(Blind, AllFormsAreTheMatricesOfTheDefinitionInFloat) { check_forms_against_dense<float>(1e-4); }
+TEST(Blind, EveryFormEqualsItsMatrixInDouble) { check_forms_against_dense<double>(1e-12); }
+TEST(Blind, EveryFormEqualsItsMatrixInFloat) { check_forms_against_dense<float>(1e-4); }
 
 /// Both directions on every instruction set, bit for bit.
 template <typename T>
@@ -183,7 +183,7 @@ TEST(Blind, EveryIsaMatchesTheReferenceOnTiles) {
     }
 }
 
-TEST(Blind, TilesAreCutMixedAndSummedAsTheDefinitionSays) {
+TEST(Blind, BlindedTilesEqualTheDefinition) {
   Random random(kSeed);
   for (const Conv& conv : convolutions())
     for (const int rounds : {0, 1, 2}) {
@@ -204,7 +204,7 @@ TEST(Blind, TilesAreCutMixedAndSummedAsTheDefinitionSays) {
     }
 }
 
-TEST(Blind, UnblindingBringsDisjointTilesBack) {
+TEST(Blind, UnblindingRestoresDisjointTiles) {
   Random random(kSeed);
   for (const Conv& conv : convolutions()) {
     SCOPED_TRACE(conv.name());
@@ -340,7 +340,7 @@ TEST(Blind, LargeOperandsMatchTheReference) {
   for (const int64_t tile : {1, 4}) check_large<float>(Conv{16, 16, 3, 1, 1, 1, tile}.cut(64, 64, 64).input, 2, random);
 }
 
-TEST(Blind, DecoysAreReadFromElsewhereAndLeftBehind) {
+TEST(Blind, DecoysAreReadFromTheirOwnMemoryAndNotWrittenBack) {
   Random random(kSeed);
   for (const auto& conv : {Conv{7, 5, 3, 1, 1, 1, 1}, Conv{7, 5, 3, 1, 1, 1, 4}, Conv{8, 8, 1, 2, 0, 1, 1}})
     for (const int rounds : {0, 1, 2, 3}) {
@@ -366,7 +366,7 @@ TEST(Blind, DecoysAreReadFromElsewhereAndLeftBehind) {
     }
 }
 
-TEST(Blind, AnEmptyBatchIsNothingToDo) {
+TEST(Blind, AnEmptyBatchIsAccepted) {
   const Key none = {.size = 0, .rounds = {}}, inner = {.size = 4, .rounds = {}};
   blind<float>(nullptr, matrix_geometry(0, 4), {&none, Form::kDirect}, {&inner, Form::kDirect}, ElementType::kFloat32,
                nullptr, one_thread());
@@ -382,7 +382,7 @@ std::string message_of(const Body& body) {
   return "nothing was thrown";
 }
 
-TEST(Blind, RefusesWhatDoesNotFit) {
+TEST(Blind, MisfittingSizesFormsTypesAndAlignmentsAreRefused) {
   Random random(kSeed);
   const Key eight = random_key(8, 1, kRotated, random), four = random_key(4, 1, kRotated, random);
   const std::vector<float> x(32);

@@ -23,7 +23,7 @@ std::vector<uint32_t> order(const KeyRing& keys, const KeyPath& path, KeyRole ro
   return keys.derive(path, role, 40).rounds.front().source;
 }
 
-TEST(KeyRing, EveryPartOfThePathMatters) {
+TEST(KeyRing, EveryPartOfThePathChangesTheKey) {
   const KeyRing keys = ring({});
   const KeyPath base{.layer = "a", .pass = {Period::kStep, 1, 0}};
   std::set<std::vector<uint32_t>> seen;
@@ -69,7 +69,7 @@ TEST(Scheme, CoefficientsStayInTheirRange) {
   EXPECT_NEAR(below_one, 1000, 120);
 }
 
-TEST(Scheme, RotatedIsOrthogonalAndMixesDeeply) {
+TEST(Scheme, RotatedKeysAreOrthogonalAndMixDeeply) {
   const KeyPath path{.layer = "a", .pass = {}};
   for (const uint32_t size : {1U, 2U, 17U, 130U}) {
     const Key key = ring({}).derive(path, KeyRole::kLeft, size);
@@ -88,7 +88,7 @@ TEST(Scheme, RotatedIsOrthogonalAndMixesDeeply) {
   EXPECT_EQ(rounds(65536, 1), 1);
 }
 
-TEST(Options, RefuseWhatCannotWork) {
+TEST(BlindingOptions, CombinationsThatCannotWorkAreRefused) {
   const auto refusal = [](const BlindingOptions& options) {
     return message_of<InputError>([&] { validate(options); });
   };

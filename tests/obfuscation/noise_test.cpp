@@ -23,7 +23,7 @@ using Types = testing::Types<float, double>;
 TYPED_TEST_SUITE(Noise, Types);
 
 // Expected moments of a Gaussian, each within five deviations of its estimate from so many values.
-TYPED_TEST(Noise, HasTheMomentsOfAGaussian) {
+TYPED_TEST(Noise, NoiseHasTheMomentsOfAGaussian) {
   constexpr size_t kCount = 1'000'000;
   constexpr double kDeviation = 3;
   double sums[5] = {};
@@ -36,7 +36,7 @@ TYPED_TEST(Noise, HasTheMomentsOfAGaussian) {
   EXPECT_NEAR(sums[4] / kCount, 3, 5 * std::sqrt(96.0) / root);
 }
 
-TYPED_TEST(Noise, HasItsShapeInTheTailsToo) {
+TYPED_TEST(Noise, NoiseHasTheTailsOfAGaussian) {
   constexpr size_t kCount = 1'000'000;
   const auto values = noise<TypeParam>(2, 1, kCount);
   for (const double bound : {0.5, 1.0, 2.0, 3.0, 4.0}) {
@@ -47,7 +47,7 @@ TYPED_TEST(Noise, HasItsShapeInTheTailsToo) {
   }
 }
 
-TYPED_TEST(Noise, NeighboursAndTheTwoHalvesOfABlockAreNotRelated) {
+TYPED_TEST(Noise, NeighbouringValuesAndHalvesOfABlockAreUncorrelated) {
   const auto values = noise<TypeParam>(3, 1, 1 << 20);
   for (const size_t distance : {size_t{1}, size_t{8}, size_t{512}, size_t{1024}}) {
     double product = 0, of_squares = 0;
@@ -62,7 +62,7 @@ TYPED_TEST(Noise, NeighboursAndTheTwoHalvesOfABlockAreNotRelated) {
   }
 }
 
-TYPED_TEST(Noise, OneStreamGivesOneSequenceOfAnyLength) {
+TYPED_TEST(Noise, ValuesDoNotDependOnTheLengthAskedFor) {
   const auto longer = noise<TypeParam>(4, 1, 3000);
   for (const size_t count : {size_t{0}, size_t{1}, size_t{15}, size_t{1024}, size_t{2999}}) {
     const auto shorter = noise<TypeParam>(4, 1, count);
@@ -71,7 +71,7 @@ TYPED_TEST(Noise, OneStreamGivesOneSequenceOfAnyLength) {
   EXPECT_NE(noise<TypeParam>(5, 1, 3000), longer);
 }
 
-TYPED_TEST(Noise, NoDeviationGivesZeros) {
+TYPED_TEST(Noise, ADeviationOfZeroGivesZeros) {
   for (const TypeParam value : noise<TypeParam>(6, 0, 100)) EXPECT_EQ(value, TypeParam(0));
 }
 

@@ -29,7 +29,7 @@ std::vector<TileGeometry> disjoint_geometries() {
           weight_geometry(20, 3, 3, 24)};
 }
 
-TYPED_TEST(OnTheWay, MomentsAreOfWhatIsUnblinded) {
+TYPED_TEST(OnTheWay, MomentsAreThoseOfTheUnblindedTensor) {
   using T = TypeParam;
   Random random(kSeed);
   ThreadPool threads(2);
@@ -75,7 +75,7 @@ TYPED_TEST(OnTheWay, MomentsAreOfWhatIsUnblinded) {
       }
 }
 
-TYPED_TEST(OnTheWay, AMapMakesWhatIsBlinded) {
+TYPED_TEST(OnTheWay, BlindingWithAMapEqualsBlindingTheMappedTensor) {
   using T = TypeParam;
   Random random(kSeed);
   ThreadPool threads(2);
@@ -128,7 +128,7 @@ TYPED_TEST(OnTheWay, AMapMakesWhatIsBlinded) {
         }
 }
 
-TEST(OnTheWay, MomentsAreRefusedWhereTheyCannotBeTaken) {
+TEST(OnTheWay, MomentsAreRefusedForMixingKeysOverlapsAndAddends) {
   Random random(kSeed);
   ThreadPool threads(1);
   const TileGeometry overlapping = tile_convolution(1, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 4, 4, 4).input;

@@ -111,11 +111,11 @@ std::vector<TileGeometry> geometries() {
 }
 
 template <typename T>
-class PixelProductsOf : public testing::Test {};
+class PixelProductsTest : public testing::Test {};
 using ElementTypes = testing::Types<float, double>;
-TYPED_TEST_SUITE(PixelProductsOf, ElementTypes);
+TYPED_TEST_SUITE(PixelProductsTest, ElementTypes);
 
-TYPED_TEST(PixelProductsOf, AreOfThePlainTensorBothWays) {
+TYPED_TEST(PixelProductsTest, ProductsAreThoseOfThePlainTensorInBothDirections) {
   Random random(kSeed);
   for (const Isa isa : supported_isas())
     for (const TileGeometry& g : geometries())
@@ -136,7 +136,7 @@ TYPED_TEST(PixelProductsOf, AreOfThePlainTensorBothWays) {
       }
 }
 
-TYPED_TEST(PixelProductsOf, WeightedSumsOfPixelsAreTakenOnTheWayOut) {
+TYPED_TEST(PixelProductsTest, WeightedSumsOfPixelsAreComputedWhileBlinding) {
   Random random(kSeed);
   std::vector<TileGeometry> all = geometries();
   all.push_back(matrix_geometry(3000, 40));  // more rows than are summed at once
@@ -168,7 +168,7 @@ TYPED_TEST(PixelProductsOf, WeightedSumsOfPixelsAreTakenOnTheWayOut) {
     }
 }
 
-TEST(PixelProducts, OfANarrowWireAreOfWhatIsUnblinded) {
+TEST(PixelProducts, ProductsUnderANarrowWireAreThoseOfTheUnblindedTensor) {
   Random random(kSeed);
   for (const TileGeometry& g : geometries()) {
     Case<float> of(g, 2, ElementType::kBFloat16, random);
@@ -180,7 +180,7 @@ TEST(PixelProducts, OfANarrowWireAreOfWhatIsUnblinded) {
 }
 
 /// Large enough for stores that go past the caches.
-TEST(PixelProducts, ChangeNothingOfWhatIsBlinded) {
+TEST(PixelProducts, ProductsDoNotChangeTheBlindedBytes) {
   Random random(kSeed);
   const TileGeometry g = matrix_geometry(24000, 64);
   Case<float> of(g, 2, ElementType::kFloat32, random);
@@ -199,7 +199,7 @@ TEST(PixelProducts, ChangeNothingOfWhatIsBlinded) {
   EXPECT_TRUE(of.x == back);
 }
 
-TYPED_TEST(PixelProductsOf, AnAddendIsAddedAfterThem) {
+TYPED_TEST(PixelProductsTest, AnAddendIsAddedAndDoesNotChangeTheProducts) {
   Random random(kSeed);
   for (const Isa isa : supported_isas())
     for (const auto& [rows, width] : {std::pair{1, 3}, {37, 29}, {160, 64}, {24000, 64}}) {
@@ -223,7 +223,7 @@ TYPED_TEST(PixelProductsOf, AnAddendIsAddedAfterThem) {
     }
 }
 
-TEST(PixelProducts, AnAddendNeedsRowsThatAreNotMixed) {
+TEST(PixelProducts, AnAddendIsRefusedIfRowsAreMixed) {
   Random random(kSeed);
   const Key rows = random_key(32, 1, kPermuted, random), channels = random_key(16, 1, kPermuted, random);
   const auto cut = tile_convolution(2, {4, 1, 2, 0, 1}, {4, 1, 2, 0, 1}, 16, 16, 4).input;
@@ -239,7 +239,7 @@ TEST(PixelProducts, AnAddendNeedsRowsThatAreNotMixed) {
                InputError);
 }
 
-TEST(PixelProducts, OfDecoysAreNotTaken) {
+TEST(PixelProducts, ProductsLeaveOutDecoys) {
   Random random(kSeed);
   Case<float> of(tile_convolution(5, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input, 1, ElementType::kFloat32,
                  random);
@@ -256,7 +256,7 @@ TEST(PixelProducts, OfDecoysAreNotTaken) {
     EXPECT_EQ(of.planes[i], float(kUntouched));
 }
 
-TEST(PixelProducts, AreRefusedWhereTheyCannotBeTaken) {
+TEST(PixelProducts, ProductsAreRefusedUnderMixingKeys) {
   Random random(kSeed);
   const TileGeometry matrix = matrix_geometry(32, 16);
   const Key permuted = random_key(32, 1, kPermuted, random), mixed = random_key(32, 1, kRotated, random),

@@ -55,7 +55,7 @@ struct Case {
   }
 };
 
-TEST(Slices, GiveTheSameBytesInOrder) {
+TEST(Slices, BlindingInSlicesGivesTheSameBytesInOrder) {
   Random random(kSeed);
   for (const TileGeometry& g : geometries())
     for (const auto& [kind, rounds] : kinds())
@@ -84,7 +84,7 @@ TEST(Slices, GiveTheSameBytesInOrder) {
       }
 }
 
-TEST(Slices, AreWholeSectionsThatCoverAllRows) {
+TEST(Slices, SlicesAreWholeSectionsThatCoverAllRows) {
   Random random(kSeed);
   for (const int64_t rows : {1, 255, 256, 257, 5000})
     for (const int64_t count : {1, 2, 7, 100}) {
@@ -101,7 +101,7 @@ TEST(Slices, AreWholeSectionsThatCoverAllRows) {
   EXPECT_EQ(slice_rows(random_key(5000, 2, {"all", 16, true}, random), 4), (std::vector<RowRange>{{0, 5000}}));
 }
 
-TEST(Slices, OthersAreRefused) {
+TEST(Slices, SlicesNotMadeBySliceRowsAreRefused) {
   Random random(kSeed);
   Case of(matrix_geometry(1000, 8), kPermuted, 1, random);
   const auto nothing = [](const RowRange&) {};

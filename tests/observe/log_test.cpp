@@ -70,7 +70,7 @@ TEST(Log, HostileTextStaysOneLineOfPlainAscii) {
   EXPECT_THAT(read, HasSubstr("\xc3\xa4\xef\xbf\xbd")) << "what is UTF-8 stays, what is not is replaced";
 }
 
-TEST(Log, TextIsCutAndALineIsBounded) {
+TEST(Log, LongTextIsCutAndALineHasABoundedLength) {
   const TempFolder folder;
   Log log((folder / "log").string());
   log.info("cut", {{"ascii", std::string(5000, 'x')}, {"umlauts", std::string("x").append(5000, '\xc3')}});
@@ -87,7 +87,7 @@ TEST(Log, TextIsCutAndALineIsBounded) {
   for (const std::string& line : lines) EXPECT_LT(line.size(), kMaxLineBytes);
 }
 
-TEST(Log, FieldsCannotReplaceTheHeadAndOddNumbersAreNull) {
+TEST(Log, FieldsCannotReplaceTheHeadAndNumbersThatAreNotFiniteAreNull) {
   const TempFolder folder;
   Log log((folder / "log").string());
   log.info("event", {{"level", "forged"}, {"rate", std::nan("")}, {"limit", std::numeric_limits<double>::infinity()}});
@@ -115,7 +115,7 @@ TEST(Log, ConcurrentWritersNeverInterleave) {
   EXPECT_EQ(ids.size(), size_t{kThreads} * kEach);
 }
 
-TEST(Log, AppendsAndIsNotForEverybody) {
+TEST(Log, ALogFileIsAppendedToAndOthersCannotReadIt) {
   const TempFolder folder;
   const std::string path = (folder / "log").string();
   Log(path).info("first", {});
@@ -126,7 +126,7 @@ TEST(Log, AppendsAndIsNotForEverybody) {
   EXPECT_EQ(file.st_mode & 07U, 0U);
 }
 
-TEST(Log, IsSilentByDefaultAndSaysWhatItCannotOpen) {
+TEST(Log, ALogIsSilentByDefaultAndReportsAFileItCannotOpen) {
   Log silent;
   EXPECT_FALSE(silent.is_enabled());
   silent.info("nothing", {{"id", 1}});
@@ -135,7 +135,7 @@ TEST(Log, IsSilentByDefaultAndSaysWhatItCannotOpen) {
               HasSubstr("No such file or directory"));
 }
 
-TEST(Log, ALineThatCannotBeWrittenIsLostAndNothingElse) {
+TEST(Log, ALineThatCannotBeWrittenIsDroppedWithoutAnError) {
   if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full";
   Log log("/dev/full");
   log.info("lost", {{"id", 1}});

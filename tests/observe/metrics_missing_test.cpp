@@ -8,7 +8,7 @@
 namespace tempo::observe {
 namespace {
 
-TEST(MetricsMissing, WhatCountsNeedNotKnowAndAnEndpointIsRefused) {
+TEST(MetricsMissing, WithoutPrometheusMetricsCountAndAServerIsRefused) {
   Metrics metrics;
   metrics.counter("steps_total", "").add();
   metrics.gauge("sessions", "").set(2);

@@ -29,7 +29,7 @@ uint16_t port_of(const MetricsServer& server) {
 
 std::string scrape(const MetricsServer& server) { return http_get(port_of(server), "/metrics"); }
 
-TEST(Metrics, AreServedInTheFormatOfPrometheus) {
+TEST(Metrics, MetricsAreServedInTheFormatOfPrometheus) {
   Metrics metrics;
   metrics.counter("steps_total", "Steps done.").add(3);
   metrics.gauge("sessions", "Masters connected.").set(2);
@@ -45,7 +45,7 @@ TEST(Metrics, AreServedInTheFormatOfPrometheus) {
   EXPECT_THAT(text, HasSubstr("operations_total{operation=\"forward\",outcome=\"done\"} 1\n"));
 }
 
-TEST(Metrics, CountWhatComesAfterTheServerStarted) {
+TEST(Metrics, CountsMadeAfterTheServerStartedAreServed) {
   Metrics metrics;
   Counter& steps = metrics.counter("steps_total", "Steps done.");
   const MetricsServer server("127.0.0.1:0", metrics);
@@ -80,7 +80,7 @@ TEST(Metrics, HistogramsOfSecondsGoFromATenthOfAMillisecondToAMinute) {
   EXPECT_THAT(text, HasSubstr("step_seconds_bucket{le=\"+Inf\"} 4\n"));
 }
 
-TEST(Metrics, NothingIsLostBetweenThreads) {
+TEST(Metrics, NoCountIsLostBetweenThreads) {
   constexpr int kThreads = 4, kEach = 5000;
   Metrics metrics;
   std::vector<std::thread> threads;
@@ -94,14 +94,14 @@ TEST(Metrics, NothingIsLostBetweenThreads) {
   EXPECT_THAT(scrape(server), HasSubstr("\nsteps_total 20000\n"));
 }
 
-TEST(MetricsServer, ServesNothingElse) {
+TEST(MetricsServer, PathsOtherThanMetricsAreNotServed) {
   Metrics metrics;
   const MetricsServer server("localhost:0", metrics);
   for (const char* path : {"/", "/etc/passwd", "/../../etc/passwd"})
     EXPECT_THAT(http_get(port_of(server), path), Not(StartsWith("HTTP/1.1 200"))) << path;
 }
 
-TEST(MetricsServer, AnswersMethodsAndQueriesAsHttpSays) {
+TEST(MetricsServer, MethodsAndQueriesAreAnsweredAsHttpRequires) {
   Metrics metrics;
   metrics.counter("c_total", "C.").add();
   const MetricsServer server("127.0.0.1:0", metrics);
@@ -122,7 +122,7 @@ TEST(MetricsServer, AnswersMethodsAndQueriesAsHttpSays) {
   EXPECT_THAT(testing::http_request(port, "nonsense\r\n", ""), StartsWith("HTTP/1.1 400 "));
 }
 
-TEST(MetricsServer, RefusesWhatItCannotServeWithOneLine) {
+TEST(MetricsServer, AddressesThatCannotBeServedAreRefusedWithOneLine) {
   Metrics metrics;
   const MetricsServer server("127.0.0.1:0", metrics);
   const std::string taken = "127.0.0.1:" + std::to_string(port_of(server));
@@ -134,7 +134,7 @@ TEST(MetricsServer, RefusesWhatItCannotServeWithOneLine) {
                 HasSubstr("metrics: address: got \"" + std::string(bad) + "\", expected HOST:PORT"));
 }
 
-TEST(MetricsServer, StopsListeningAndOutlivesTheMetrics) {
+TEST(MetricsServer, AServerOutlivesTheMetricsAndStopsListeningWhenDestroyed) {
   auto metrics = std::make_unique<Metrics>();
   metrics->counter("steps_total", "").add();
   auto server = std::make_unique<MetricsServer>("localhost:0", *metrics);

@@ -32,7 +32,7 @@ void leave_without_reader(int stream) {
 /// Ends the process as a program's `main` does.
 [[noreturn]] void end(const std::function<int()>& work) { std::_Exit(run_and_report("program", work)); }
 
-TEST(StandardStreams, AClosedStreamDoesNotGiveItsNumberToAFile) {
+TEST(StandardStreams, NoFileGetsTheNumberOfAClosedStream) {
   const auto open_with_closed = [](std::initializer_list<int> streams) {
     for (const int stream : streams) close(stream);
     open_standard_streams();
@@ -43,7 +43,7 @@ TEST(StandardStreams, AClosedStreamDoesNotGiveItsNumberToAFile) {
   EXPECT_EXIT(open_with_closed({0, 1, 2}), ExitedWithCode(0), "");
 }
 
-TEST(StandardStreams, WhatCannotBePrintedIsAnErrorThatSaysSo) {
+TEST(StandardStreams, OutputThatCannotBeWrittenIsAnErrorWithAReason) {
   const std::string says =
       "^program: standard output: cannot be written: No space left on device; what was printed "
       "there is lost\n$";
@@ -76,7 +76,7 @@ TEST(StandardStreams, WhatCannotBePrintedIsAnErrorThatSaysSo) {
       ExitedWithCode(1), says);
 }
 
-TEST(StandardStreams, AnErrorMattersMoreThanWhereItIsTold) {
+TEST(StandardStreams, AnErrorKeepsItsExitCodeIfOutputCannotBeWritten) {
   const auto refuse = []() -> int {
     print_text("result\n");
     throw AttestationError("refused");
@@ -102,7 +102,7 @@ TEST(StandardStreams, AnErrorMattersMoreThanWhereItIsTold) {
       ExitedWithCode(4), "");
 }
 
-TEST(StandardStreams, WithoutAReaderAProgramEndsSilently) {
+TEST(StandardStreams, AProgramWithoutAReaderEndsSilently) {
   EXPECT_EXIT(
       {
         leave_without_reader(STDOUT_FILENO);
@@ -114,7 +114,7 @@ TEST(StandardStreams, WithoutAReaderAProgramEndsSilently) {
       KilledBySignal(SIGPIPE), "^$");
 }
 
-TEST(StandardStreams, AnErrorIsOneLineWhateverIsInIt) {
+TEST(StandardStreams, AnErrorMessageIsOnePrintableLine) {
   EXPECT_EXIT(end([]() -> int { throw InputError("a\nb\x1b[2J: no such file"); }), ExitedWithCode(2),
               "^program: a.nb.x1b.2J: no such file\n$");
   EXPECT_EXIT(end([]() -> int { throw std::runtime_error("no memory\nframe #0\nframe #1"); }), ExitedWithCode(1),

@@ -55,7 +55,7 @@ class CollectiveProcesses : public ::testing::TestWithParam<const char*> {
   std::vector<std::shared_ptr<Worker>> workers_;
 };
 
-TEST_P(CollectiveProcesses, GradientsThatStayAreSummedAndUpdateTheWeights) {
+TEST_P(CollectiveProcesses, KeptGradientsAreSummedAndUpdateTheWeights) {
   for (auto& reply : join("once")) EXPECT_EQ(reply.get().spec().shape, std::vector<int64_t>{0});
   std::vector<std::future<Buffer>> norms, updates;
   for (size_t i = 0; i < 2; ++i) {
@@ -79,7 +79,7 @@ TEST_P(CollectiveProcesses, GradientsThatStayAreSummedAndUpdateTheWeights) {
   }
 }
 
-TEST_P(CollectiveProcesses, AMemberThatDiesIsRefusedAndTheSessionGoesOn) {
+TEST_P(CollectiveProcesses, ASumIsRefusedIfAMemberDiesAndTheSessionGoesOn) {
   for (auto& reply : join("until one dies")) reply.get();
   put(0, 1, {1000}, 2);
   auto sum = workers_[0]->submit(AllReduce{1});
@@ -92,7 +92,7 @@ TEST_P(CollectiveProcesses, AMemberThatDiesIsRefusedAndTheSessionGoesOn) {
   EXPECT_EQ(first_of(0, 1), 2);
 }
 
-TEST_P(CollectiveProcesses, AMemberThatStopsAnsweringIsRefusedInTime) {
+TEST_P(CollectiveProcesses, ASumIsRefusedInTimeIfAMemberStopsAnswering) {
   for (auto& reply : join("until one is silent")) reply.get();
   put(0, 1, {1000}, 2);
   ::kill(processes_[1]->id(), SIGSTOP);
@@ -105,7 +105,7 @@ TEST_P(CollectiveProcesses, AMemberThatStopsAnsweringIsRefusedInTime) {
   EXPECT_EQ(processes_[0]->stop(), 0) << "and the worker still stops in order";
 }
 
-TEST_P(CollectiveProcesses, OtherHostsAreNotConnectedTo) {
+TEST_P(CollectiveProcesses, AWorkerDoesNotConnectToHostsThatAreNotPeers) {
   EXPECT_THAT(message_of<ProtocolError>([&] {
                 workers_[1]->submit(JoinGroup{"192.0.2.1:80", "elsewhere", 1, 2}).get();
               }),

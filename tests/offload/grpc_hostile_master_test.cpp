@@ -86,7 +86,7 @@ wire::Put put_of(std::vector<int64_t> shape, OperandId id = 1) {
   return {.operand = id, .spec = {.shape = std::move(shape)}};
 }
 
-TEST_F(GrpcHostileMaster, MustGreetFirst) {
+TEST_F(GrpcHostileMaster, AMasterThatDoesNotGreetFirstIsRefused) {
   const auto answer_to = [this](const grpc::ByteBuffer& first) {
     RawMaster master(host_port());
     master.send(first);
@@ -97,7 +97,7 @@ TEST_F(GrpcHostileMaster, MustGreetFirst) {
   EXPECT_THAT(answer_to(frame_of(wire::Hello{}, 10)), HasSubstr("not a hello"));
 }
 
-TEST_F(GrpcHostileMaster, GarbageFrames) {
+TEST_F(GrpcHostileMaster, GarbageFramesEndTheSession) {
   EXPECT_THAT(goodbye_after({testing::raw_frame({})}), HasSubstr("frame of 0 bytes"));
   EXPECT_THAT(goodbye_after({testing::raw_frame({1, 0})}), HasSubstr("frame of 2 bytes"));
   EXPECT_THAT(goodbye_after({testing::raw_frame({0xff, 0xff, 0xff, 0xff, 1})}),
@@ -115,7 +115,7 @@ TEST_F(GrpcHostileMaster, FramesLargerThanAllowedEndTheStream) {
   EXPECT_THAT(master.goodbye(), AnyOf(HasSubstr("closed"), HasSubstr("frame of")));
 }
 
-TEST_F(GrpcHostileMaster, ShapesThatCannotBe) {
+TEST_F(GrpcHostileMaster, ImpossibleShapesEndTheSession) {
   EXPECT_THAT(goodbye_after({frame_of(put_of({-1}))}), HasSubstr("dimension of -1"));
   EXPECT_THAT(goodbye_after({frame_of(put_of({INT64_MAX, INT64_MAX}))}), HasSubstr("more than 17179869184 bytes"));
   EXPECT_THAT(goodbye_after({frame_of(put_of({int64_t{1} << 40}))}), HasSubstr("more than 17179869184 bytes"));
@@ -123,7 +123,7 @@ TEST_F(GrpcHostileMaster, ShapesThatCannotBe) {
   EXPECT_THAT(goodbye_after({frame_of(put_of({17 << 20}))}), HasSubstr("expected at most 67108864"));
 }
 
-TEST_F(GrpcHostileMaster, ChunksThatDoNotFit) {
+TEST_F(GrpcHostileMaster, ChunksThatDoNotFitEndTheSession) {
   EXPECT_THAT(goodbye_after({frame_of(wire::Chunk{16}, 16)}), HasSubstr("not announced"));
   EXPECT_THAT(goodbye_after({frame_of(put_of({4})), frame_of(wire::Chunk{17}, 17)}), HasSubstr("where 16 are missing"));
   EXPECT_THAT(goodbye_after({frame_of(put_of({4})), frame_of(wire::Chunk{16}, 15)}),
@@ -138,7 +138,7 @@ TEST_F(GrpcHostileMaster, ChunksThatDoNotFit) {
   EXPECT_THAT(goodbye_after({frame_of(wire::Free{{1}}, 8)}), HasSubstr("8 bytes behind a message"));
 }
 
-TEST_F(GrpcHostileMaster, MessagesOutOfPlace) {
+TEST_F(GrpcHostileMaster, MessagesOutOfPlaceEndTheSession) {
   EXPECT_THAT(goodbye_after({frame_of(wire::Hello{})}), HasSubstr("second hello"));
   const worker::Ending told = monitor_->wait_for_endings(1).at(0);
   EXPECT_EQ(told.how, worker::SessionEnd::kProtocolError);
@@ -177,7 +177,7 @@ TEST_F(GrpcHostileMaster, TensorsAnnouncedButNotSentTakeNoMemory) {
   expect_served(*before_);
 }
 
-TEST_F(GrpcHostileMaster, SessionsAreCounted) {
+TEST_F(GrpcHostileMaster, SessionsBeyondTheLimitAreRefused) {
   RawMaster one(host_port()), two(host_port());
   one.greet();
   two.greet();
@@ -191,7 +191,7 @@ TEST_F(GrpcHostileMaster, OtherMethodsAreNotServed) {
   EXPECT_EQ(master.goodbye(), "(closed)");
 }
 
-TEST_F(GrpcHostileMaster, LeavingInTheMiddleFreesTheSession) {
+TEST_F(GrpcHostileMaster, AMasterThatLeavesMidwayFreesItsSession) {
   for (int i = 0; i < 10; ++i) {
     RawMaster master(host_port());
     if (!master.try_greet()) continue;  // the last ones are still being cleared away
@@ -203,7 +203,7 @@ TEST_F(GrpcHostileMaster, LeavingInTheMiddleFreesTheSession) {
   }
 }
 
-TEST_F(GrpcHostileMaster, TheServerStopsThoughAMasterReadsNothing) {
+TEST_F(GrpcHostileMaster, TheServerStopsWhileAMasterReadsNothing) {
   RawMaster master(host_port());
   master.greet();
   master.send(frame_of(put_of({1 << 20})));

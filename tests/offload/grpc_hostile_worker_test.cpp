@@ -73,7 +73,7 @@ std::string what_the_master_sees(const std::function<void(GrpcStream&, uint64_t 
   return message;
 }
 
-TEST(GrpcHostileWorker, RepliesThatWereNotAskedFor) {
+TEST(GrpcHostileWorker, UnrequestedRepliesAreRefused) {
   EXPECT_THAT(what_the_master_sees<ProtocolError>([](auto& s, uint64_t n) { say(s, reply_of(n + 1, {0})); }),
               HasSubstr("operation 2, which is not under way"));
   EXPECT_THAT(what_the_master_sees<ProtocolError>([](auto& s, uint64_t) { say(s, reply_of(0, {0})); }),
@@ -84,7 +84,7 @@ TEST(GrpcHostileWorker, RepliesThatWereNotAskedFor) {
               HasSubstr("operation 8, which is not under way"));
 }
 
-TEST(GrpcHostileWorker, AnAnswerGivenTwiceEndsTheSession) {
+TEST(GrpcHostileWorker, ASecondAnswerToOneOperationEndsTheSession) {
   RawWorker hostile([](GrpcStream& stream) {
     greet(stream);
     const uint64_t number = next_operation(stream);
@@ -99,7 +99,7 @@ TEST(GrpcHostileWorker, AnAnswerGivenTwiceEndsTheSession) {
   EXPECT_THAT(message_of<ProtocolError>([&] { waiting.get(); }), HasSubstr("operation 1, which is not under way"));
 }
 
-TEST(GrpcHostileWorker, RepliesLargerThanTheResultCanBe) {
+TEST(GrpcHostileWorker, RepliesLargerThanTheResultAreRefused) {
   EXPECT_THAT(what_the_master_sees<ProtocolError>([](auto& s, uint64_t n) { say(s, reply_of(n, {5})); }),
               HasSubstr("reply of 20 bytes to operation 1, expected at most 16"));
   EXPECT_THAT(what_the_master_sees<ProtocolError>([](auto& s, uint64_t n) { say(s, reply_of(n, {1 << 30})); }),
@@ -112,7 +112,7 @@ TEST(GrpcHostileWorker, RepliesLargerThanTheResultCanBe) {
               HasSubstr("more than 17179869184 bytes"));
 }
 
-TEST(GrpcHostileWorker, ChunksThatDoNotFit) {
+TEST(GrpcHostileWorker, ChunksThatDoNotFitAreRefused) {
   const auto with_chunk = [](const wire::ServerMessage& message, size_t payload) {
     return what_the_master_sees<ProtocolError>([&](auto& s, uint64_t n) {
       say(s, reply_of(n, {4}));
@@ -129,7 +129,7 @@ TEST(GrpcHostileWorker, ChunksThatDoNotFit) {
               HasSubstr("not announced"));
 }
 
-TEST(GrpcHostileWorker, GarbageAndMessagesOutOfPlace) {
+TEST(GrpcHostileWorker, GarbageAndMessagesOutOfPlaceAreRefused) {
   const auto after = [](const grpc::ByteBuffer& frame) {
     return what_the_master_sees<ProtocolError>([&](auto& s, uint64_t) { s.send(frame, kLong); });
   };
@@ -140,7 +140,7 @@ TEST(GrpcHostileWorker, GarbageAndMessagesOutOfPlace) {
   EXPECT_THAT(after(answer_of(wire::Freed{4})), HasSubstr("shared memory"));
 }
 
-TEST(GrpcHostileWorker, LeavingInTheMiddle) {
+TEST(GrpcHostileWorker, AWorkerThatLeavesMidwayIsLost) {
   EXPECT_THAT(what_the_master_sees<WorkerLostError>([](auto& s, uint64_t) { say(s, wire::Goodbye{"tired"}); }),
               HasSubstr("the worker ended the session: tired"));
   EXPECT_THAT(what_the_master_sees<WorkerLostError>([](auto& s, uint64_t n) {
@@ -155,7 +155,7 @@ TEST(GrpcHostileWorker, LeavingInTheMiddle) {
               HasSubstr("the worker ended"));
 }
 
-TEST(GrpcHostileWorker, SilenceAndGarbageInsteadOfAGreeting) {
+TEST(GrpcHostileWorker, AWorkerWithoutAProperGreetingIsRefused) {
   constexpr GrpcOptions kImpatient = {.connect = milliseconds(300), .keepalive = kLong, .stall = kLong};
   {
     RawWorker silent([](GrpcStream& stream) { next_operation(stream); });
@@ -177,7 +177,7 @@ TEST(GrpcHostileWorker, SilenceAndGarbageInsteadOfAGreeting) {
   EXPECT_THROW(make_insecure_worker(garbage.host_port(), kPatient), ProtocolError);
 }
 
-TEST(GrpcHostileWorker, AWorkerThatReadsNothingIsGivenUp) {
+TEST(GrpcHostileWorker, AWorkerThatReadsNothingIsLost) {
   RawWorker stuck([](GrpcStream& stream) {
     greet(stream);
     std::this_thread::sleep_for(std::chrono::seconds(3));
@@ -189,7 +189,7 @@ TEST(GrpcHostileWorker, AWorkerThatReadsNothingIsGivenUp) {
   EXPECT_THAT(message_of<WorkerLostError>([&] { worker->put(1, large); }), HasSubstr("took nothing for 500 ms"));
 }
 
-TEST(GrpcHostileWorker, NobodyThereIsSaidSo) {
+TEST(GrpcHostileWorker, ConnectingToNobodyOrABadAddressFailsWithAReason) {
   constexpr GrpcOptions kImpatient = {.connect = milliseconds(300)};
   EXPECT_THAT(message_of<WorkerLostError>([&] { make_insecure_worker("127.0.0.1:1", kImpatient); }),
               HasSubstr("no worker answers within 300 ms"));

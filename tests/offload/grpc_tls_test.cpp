@@ -69,13 +69,13 @@ std::string text_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-TEST_F(GrpcTls, ServesMastersOfItsAuthority) {
+TEST_F(GrpcTls, AWorkerServesMastersOfItsAuthority) {
   EXPECT_THAT(server_->address(), HasSubstr("grpc://127.0.0.1:"));
   expect_served(host_port());
   expect_served("localhost" + port());
 }
 
-TEST_F(GrpcTls, RefusesMastersOfAnotherAuthority) {
+TEST_F(GrpcTls, MastersOfAnotherAuthorityAreRefused) {
   const TempFolder folder;
   seal::create_tls_certificates(folder / "other", {});
   EXPECT_THAT(refusal(folder / "other"),
@@ -103,7 +103,7 @@ void make_folder(const std::filesystem::path& folder, const std::string& name, i
   ASSERT_EQ(PEM_write_bio_X509(open(name + ".pem", "w").get(), certificate.get()), 1);
 }
 
-TEST_F(GrpcTls, OwnCertificatesThatCannotServeAreRefusedBeforeConnecting) {
+TEST_F(GrpcTls, UnusableOwnCertificatesAreRefusedBeforeConnecting) {
   const TempFolder folder;
   const auto refusal_at_start = [&](const std::string& which) {
     worker::ServerOptions options;
@@ -138,7 +138,7 @@ TEST_F(GrpcTls, OwnCertificatesThatCannotServeAreRefusedBeforeConnecting) {
   EXPECT_THAT(refusal_at_start("other"), HasSubstr("is signed by another authority than ca.pem's"));
 }
 
-TEST_F(GrpcTls, CertificatesThatExpireWithinAMonthAreWarnedOf) {
+TEST_F(GrpcTls, AWarningNamesCertificatesThatExpireWithinAMonth) {
   const TempFolder folder;
   EXPECT_EQ(grpc_expiry_warning(testing::tls_folder()), "");
   for (const char* name : {"master", "ca"}) {
@@ -188,7 +188,7 @@ class TlsServerOnce {
   std::thread thread_;
 };
 
-TEST_F(GrpcTls, TheMasterSaysWhyItDoesNotAcceptAWorkersCertificate) {
+TEST_F(GrpcTls, TheReasonForRefusingAWorkersCertificateIsExplained) {
   const TempFolder folder;
   make_folder(folder / "expired", "worker", -20, -10);
   make_folder(folder / "future", "worker", 10, 20);
@@ -203,7 +203,7 @@ TEST_F(GrpcTls, TheMasterSaysWhyItDoesNotAcceptAWorkersCertificate) {
   EXPECT_THAT(explain(folder / "good", folder / "future"), HasSubstr("is signed by another authority"));
 }
 
-TEST_F(GrpcTls, AWorkersCertificateDoesNotMakeAMaster) {
+TEST_F(GrpcTls, AWorkersCertificateIsRefusedAsAMasters) {
   const TempFolder folder;
   const std::filesystem::path real = testing::tls_folder();
   install(real / "ca.pem", folder / "ca.pem");
@@ -212,7 +212,7 @@ TEST_F(GrpcTls, AWorkersCertificateDoesNotMakeAMaster) {
   EXPECT_THAT(refusal(folder.path()), HasSubstr("the worker does not accept this side's master.pem"));
 }
 
-TEST_F(GrpcTls, AMastersCertificateDoesNotMakeAWorker) {
+TEST_F(GrpcTls, AMastersCertificateIsRefusedAsAWorkers) {
   const TempFolder folder;
   const std::filesystem::path real = testing::tls_folder();
   install(real / "ca.pem", folder / "ca.pem");
@@ -224,7 +224,7 @@ TEST_F(GrpcTls, AMastersCertificateDoesNotMakeAWorker) {
   EXPECT_THAT(refusal(real), HasSubstr("the worker's certificate is not accepted: "));
 }
 
-TEST_F(GrpcTls, AWorkerOfAnotherNameIsNotBelieved) {
+TEST_F(GrpcTls, AWorkerAtAHostThatItsCertificateDoesNotNameIsRefused) {
   EXPECT_THAT(
       message_of<WorkerLostError>([&] { make_grpc_worker("127.0.0.2" + port(), testing::tls_folder(), kImpatient); }),
       HasSubstr("no worker answers"));
@@ -236,7 +236,7 @@ TEST_F(GrpcTls, AWorkerOfAnotherNameIsNotBelieved) {
       HasSubstr("the worker's certificate is not for this host"));
 }
 
-TEST_F(GrpcTls, PlaintextMeetsTlsAndTheOtherWayRound) {
+TEST_F(GrpcTls, PlaintextAndTlsDoNotConnectToEachOther) {
   EXPECT_THROW(make_insecure_worker(host_port(), kImpatient), WorkerLostError);
   server_ = worker::serve_insecure("127.0.0.1:0", {});
   EXPECT_THROW(make_grpc_worker(host_port(), testing::tls_folder(), kImpatient), WorkerLostError);
@@ -266,12 +266,12 @@ std::string handshake(const std::string& port, int most) {
   return ERR_GET_REASON(ERR_get_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING ? "closed by the server" : "other";
 }
 
-TEST_F(GrpcTls, SpeaksTls13AndNothingBefore) {
+TEST_F(GrpcTls, OnlyTls13IsSpoken) {
   EXPECT_EQ(handshake(port(), TLS1_3_VERSION), "TLSv1.3");
   EXPECT_EQ(handshake(port(), TLS1_2_VERSION), "closed by the server");
 }
 
-TEST_F(GrpcTls, CertificatesThatAreMissingOrOpenAreSaidSo) {
+TEST_F(GrpcTls, MissingCertificatesAndReadableKeysAreReported) {
   const TempFolder folder;
   worker::ServerOptions options;
   EXPECT_THAT(message_of<InputError>([&] { worker::serve_grpc("127.0.0.1:0", options); }), HasSubstr("needs --tls"));
@@ -285,7 +285,7 @@ TEST_F(GrpcTls, CertificatesThatAreMissingOrOpenAreSaidSo) {
   EXPECT_THAT(message_of<InputError>([&] { make_grpc_worker(host_port(), folder / "tls"); }), HasSubstr("not a PEM"));
 }
 
-TEST_F(GrpcTls, APortInUseIsSaidSo) {
+TEST_F(GrpcTls, APortInUseIsReported) {
   worker::ServerOptions options;
   EXPECT_THAT(message_of<InputError>([&] { worker::serve_insecure(host_port(), options); }),
               HasSubstr("insecure: cannot listen at " + host_port() + ": Address already in use"));

@@ -22,7 +22,7 @@ struct Ask {
   uint32_t size = 0;
 };
 
-class Ahead : public ::testing::Test {
+class KeyAheadTest : public ::testing::Test {
  protected:
   void expect_keys(const std::vector<Ask>& asks, const Pass& pass) {
     for (const Ask& ask : asks) {
@@ -50,7 +50,7 @@ std::vector<Ask> some_layers() {
   return asks;
 }
 
-TEST_F(Ahead, KeysDerivedAheadEqualKeysDerivedInTurn) {
+TEST_F(KeyAheadTest, KeysDerivedAheadEqualKeysDerivedInTurn) {
   const std::vector<Ask> asks = some_layers();
   for (uint64_t step = 0; step < 5; ++step) {
     const Pass pass{Period::kStep, step, 0};
@@ -63,7 +63,7 @@ TEST_F(Ahead, KeysDerivedAheadEqualKeysDerivedInTurn) {
   }
 }
 
-TEST_F(Ahead, APassThatDiffersGetsItsOwn) {
+TEST_F(KeyAheadTest, APassThatDiffersFromTheLastGetsTheRightKeys) {
   std::vector<Ask> asks = some_layers();
   for (uint64_t step = 0; step < 6; ++step) {
     const Pass pass{Period::kStep, step, 0};
@@ -79,7 +79,7 @@ TEST_F(Ahead, APassThatDiffersGetsItsOwn) {
   }
 }
 
-TEST_F(Ahead, KeysOfOtherPeriodsComeBetween) {
+TEST_F(KeyAheadTest, KeysOfAnotherPeriodDoNotDisturbThePass) {
   for (uint64_t step = 0; step < 3; ++step) {
     const Pass pass{Period::kStep, step, 0};
     ahead_.begin_pass(pass);
@@ -89,7 +89,7 @@ TEST_F(Ahead, KeysOfOtherPeriodsComeBetween) {
   }
 }
 
-TEST_F(Ahead, EndsWithKeysThatNobodyAskedFor) {
+TEST_F(KeyAheadTest, DestructionWorksWhileForeseenKeysWait) {
   std::vector<Ask> large;
   for (uint64_t item = 0; item < 40; ++item) large.push_back({"large", item, KeyRole::kLeft, 300'000});  // 96 MB
   ahead_.begin_pass({Period::kStep, 0, 0});

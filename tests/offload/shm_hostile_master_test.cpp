@@ -31,9 +31,9 @@ using wire::ShmSide;
 using wire::UniqueDescriptor;
 
 /// A server in this process, and masters made of raw parts. After every attack an honest master must be served.
-class HostileMaster : public ::testing::Test {
+class ShmHostileMaster : public ::testing::Test {
  protected:
-  HostileMaster() {
+  ShmHostileMaster() {
     worker::ServerOptions options;
     options.segment_bytes = wire::kMinSegmentBytes;
     options.max_sessions = 2;
@@ -41,7 +41,7 @@ class HostileMaster : public ::testing::Test {
     server_ = worker::serve_shm(name_, options);
   }
 
-  ~HostileMaster() override {
+  ~ShmHostileMaster() override {
     if (server_ == nullptr) return;
     std::shared_ptr<Worker> worker;
     for (int tries = 0; worker == nullptr && tries < 2000; ++tries) {
@@ -125,7 +125,7 @@ wire::Put put_at(uint64_t offset, std::vector<int64_t> shape = {16}, OperandId i
   return {.operand = id, .spec = {.shape = std::move(shape)}, .offset = offset};
 }
 
-TEST_F(HostileMaster, MustGreetFirst) {
+TEST_F(ShmHostileMaster, AMasterThatDoesNotGreetFirstIsRefused) {
   Raw raw = connect();
   raw.say(wire::Free{{1}});
   EXPECT_THAT(raw.goodbye(), HasSubstr("not a hello"));
@@ -134,7 +134,7 @@ TEST_F(HostileMaster, MustGreetFirst) {
   EXPECT_THAT(old.goodbye(), HasSubstr("not a hello of protocol 2"));
 }
 
-TEST_F(HostileMaster, IsToldOfAndOneWhoLeavesIsNot) {
+TEST_F(ShmHostileMaster, TheMonitorIsToldHowEachSessionEnded) {
   Raw rude = connect();
   rude.say(wire::Free{{1}});
   rude.goodbye();
@@ -147,7 +147,7 @@ TEST_F(HostileMaster, IsToldOfAndOneWhoLeavesIsNot) {
   EXPECT_EQ(monitor_->wait_for_endings(3).at(2).how, worker::SessionEnd::kWorkerStopped);
 }
 
-TEST_F(HostileMaster, OfAnotherUserGetsNoSegment) {
+TEST_F(ShmHostileMaster, AMasterOfAnotherUserGetsNoSegment) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   constexpr uid_t kNobody = 65534;
   constexpr int kRefused = 7;
@@ -166,7 +166,7 @@ TEST_F(HostileMaster, OfAnotherUserGetsNoSegment) {
   EXPECT_EQ(WEXITSTATUS(status), kRefused);
 }
 
-TEST_F(HostileMaster, OperandsMustLieInTheOperandArea) {
+TEST_F(ShmHostileMaster, OperandsOutsideTheOperandAreaEndTheSession) {
   const wire::ShmRange area = wire::ShmLayout::of(wire::kMinSegmentBytes).operands();
   for (const uint64_t offset : {uint64_t{0}, area.begin - 64, area.begin + 4, area.end - 32, area.end, area.end + 64,
                                 UINT64_MAX, UINT64_MAX - 63, UINT64_MAX - 31})
@@ -174,14 +174,14 @@ TEST_F(HostileMaster, OperandsMustLieInTheOperandArea) {
   EXPECT_THAT(goodbye_after(put_at(area.begin, {int64_t{1} << 31})), HasSubstr("operand of 8589934592 bytes"));
 }
 
-TEST_F(HostileMaster, MessagesThatHaveNoPlaceHere) {
+TEST_F(ShmHostileMaster, MessagesOutOfPlaceEndTheSession) {
   EXPECT_THAT(goodbye_after(wire::Hello{}), HasSubstr("second hello"));
   EXPECT_THAT(goodbye_after(wire::Chunk{5}), HasSubstr("a chunk"));
   EXPECT_THAT(goodbye_after(wire::Release{0}), HasSubstr("where no reply lies"));
   EXPECT_THAT(goodbye_after(wire::Release{UINT64_MAX}), HasSubstr("where no reply lies"));
 }
 
-TEST_F(HostileMaster, ReleasesEachReplyOnce) {
+TEST_F(ShmHostileMaster, ReleasingAReplyTwiceEndsTheSession) {
   Raw raw = connect_and_greet();
   raw.say(put_at(raw.operands()));
   raw.say(wire::Submit{.number = 1, .operation = Fetch{1}});
@@ -193,7 +193,7 @@ TEST_F(HostileMaster, ReleasesEachReplyOnce) {
   EXPECT_THAT(raw.goodbye(), HasSubstr("where no reply lies"));
 }
 
-TEST_F(HostileMaster, OperandsThatOverlapHurtNobodyElse) {
+TEST_F(ShmHostileMaster, OverlappingOperandsDoNotHarmOtherMasters) {
   Raw raw = connect_and_greet();
   for (OperandId id = 1; id <= 10; ++id) raw.say(put_at(raw.operands() + 64 * (id / 2), {64}, id));
   raw.say(wire::Submit{.number = 1, .operation = Update{.w = 1, .velocity = 2, .dw = 3, .step = 1, .momentum = 0.5}});
@@ -202,7 +202,7 @@ TEST_F(HostileMaster, OperandsThatOverlapHurtNobodyElse) {
   EXPECT_TRUE(std::holds_alternative<wire::Reply>(answer));
 }
 
-TEST_F(HostileMaster, GarbageInTheRingEndsItsSessionAlone) {
+TEST_F(ShmHostileMaster, GarbageInTheRingEndsOnlyThatSession) {
   Raw honest = connect_and_greet();
   {
     Raw raw = connect_and_greet();
@@ -219,7 +219,7 @@ TEST_F(HostileMaster, GarbageInTheRingEndsItsSessionAlone) {
   EXPECT_TRUE(std::holds_alternative<wire::Reply>(honest.next()));
 }
 
-TEST_F(HostileMaster, AMessageOfImpossibleLengthEndsTheSession) {
+TEST_F(ShmHostileMaster, AMessageOfImpossibleLengthEndsTheSession) {
   for (const uint32_t length : {UINT32_MAX, 61U, wire::kShmRingBytes}) {
     Raw raw = connect_and_greet();
     const wire::RingMemory ring = ring_memory(raw.segment->bytes(), ShmRing::kToWorker);
@@ -231,7 +231,7 @@ TEST_F(HostileMaster, AMessageOfImpossibleLengthEndsTheSession) {
   }
 }
 
-TEST_F(HostileMaster, ChangingAnOperandUnderAProductHurtsNobodyElse) {
+TEST_F(ShmHostileMaster, ChangingAnOperandDuringAProductDoesNotHarmOtherMasters) {
   Raw raw = connect_and_greet();
   raw.say(put_at(raw.operands(), {512, 512}, 1));
   raw.say(put_at(raw.operands() + (1 << 20), {512, 512}, 2));
@@ -241,7 +241,7 @@ TEST_F(HostileMaster, ChangingAnOperandUnderAProductHurtsNobodyElse) {
   EXPECT_TRUE(std::holds_alternative<wire::Reply>(raw.next()));
 }
 
-TEST_F(HostileMaster, LeavingInTheMiddleFreesTheSession) {
+TEST_F(ShmHostileMaster, AMasterThatLeavesMidwayFreesItsSession) {
   for (int i = 0; i < 4; ++i) {
     Raw raw = connect_and_greet();
     raw.say(put_at(raw.operands(), {512, 512}, 1));
@@ -250,7 +250,7 @@ TEST_F(HostileMaster, LeavingInTheMiddleFreesTheSession) {
   }
 }
 
-TEST_F(HostileMaster, TheServerStopsThoughAMasterReadsNothing) {
+TEST_F(ShmHostileMaster, TheServerStopsWhileAMasterReadsNothing) {
   Raw raw = connect_and_greet();
   // Far more refusals than the ring to the master holds.
   for (uint64_t i = 1; i <= 60'000; ++i) {

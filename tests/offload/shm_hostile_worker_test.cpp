@@ -121,7 +121,7 @@ UniqueDescriptor memory_file(size_t bytes, int seals) {
   return file;
 }
 
-TEST(HostileWorker, BadSegmentsAreNotMapped) {
+TEST(ShmHostileWorker, BadSegmentsAreNotMapped) {
   const auto refusal_of = [](size_t bytes, int seals) {
     HostileWorker hostile([=](const UniqueDescriptor& socket) { send_shm_file(socket, memory_file(bytes, seals)); });
     return message_of<ProtocolError>([&] { make_shm_worker(hostile.name(), kPatient); });
@@ -131,7 +131,7 @@ TEST(HostileWorker, BadSegmentsAreNotMapped) {
   EXPECT_THAT(refusal_of(wire::kMinSegmentBytes, F_SEAL_GROW | F_SEAL_SHRINK), HasSubstr("no TEMPOSHM header"));
 }
 
-TEST(HostileWorker, SilenceAndGarbageInsteadOfAGreeting) {
+TEST(ShmHostileWorker, AWorkerWithoutAProperGreetingIsRefused) {
   ShmOptions impatient = kPatient;
   impatient.connect = milliseconds(100);
   {
@@ -165,7 +165,7 @@ TEST(HostileWorker, SilenceAndGarbageInsteadOfAGreeting) {
   }
 }
 
-TEST(HostileWorker, RepliesMustLieInTheReplyArea) {
+TEST(ShmHostileWorker, RepliesOutsideTheReplyAreaAreRefused) {
   const wire::ShmRange area = wire::ShmLayout::of(wire::kMinSegmentBytes).replies();
   for (const uint64_t offset : {uint64_t{0}, area.begin - 64, area.begin + 4, area.begin + 32, area.end - 32, area.end,
                                 area.end + 64, UINT64_MAX, UINT64_MAX - 63, UINT64_MAX - 31}) {
@@ -178,7 +178,7 @@ TEST(HostileWorker, RepliesMustLieInTheReplyArea) {
       HasSubstr("got a reply of 8589934592 bytes at"));
 }
 
-TEST(HostileWorker, RepliesMustNotOverlapWhatTheMasterHolds) {
+TEST(ShmHostileWorker, RepliesOverOnesThatTheMasterHoldsAreRefused) {
   const uint64_t begin = wire::ShmLayout::of(wire::kMinSegmentBytes).replies().begin;
   for (const uint64_t second : {begin + 64, begin + 128, begin + 192}) {
     SCOPED_TRACE(second - begin);
@@ -200,7 +200,7 @@ TEST(HostileWorker, RepliesMustNotOverlapWhatTheMasterHolds) {
   EXPECT_EQ(worker->submit(Fetch{2}).get().bytes(), 128U);
 }
 
-TEST(HostileWorker, NumbersAreAnsweredOnceAndOnlyIfAsked) {
+TEST(ShmHostileWorker, UnrequestedAndRepeatedAnswersAreRefused) {
   const uint64_t begin = wire::ShmLayout::of(wire::kMinSegmentBytes).replies().begin;
   EXPECT_THAT(what_the_master_sees([=](Stage& stage) { stage.reply(stage.next_operation() + 1, begin); }),
               HasSubstr("got an answer to operation 2, which is not under way"));
@@ -221,7 +221,7 @@ TEST(HostileWorker, NumbersAreAnsweredOnceAndOnlyIfAsked) {
   EXPECT_THAT(message_of<ProtocolError>([&] { second.get(); }), HasSubstr("operation 1, which is not under way"));
 }
 
-TEST(HostileWorker, MessagesThatHaveNoPlaceHere) {
+TEST(ShmHostileWorker, MessagesOutOfPlaceAreRefused) {
   const auto after_operation = [](const wire::ServerMessage& message) {
     return what_the_master_sees([=](Stage& stage) {
       stage.next_operation();
@@ -234,7 +234,7 @@ TEST(HostileWorker, MessagesThatHaveNoPlaceHere) {
   EXPECT_THAT(after_operation(wire::Freed{UINT64_MAX}), HasSubstr("freed operand memory"));
 }
 
-TEST(HostileWorker, FreesEachOperandOnce) {
+TEST(ShmHostileWorker, FreeingAnOperandTwiceIsRefused) {
   HostileWorker hostile(greet_then([](Stage& stage) {
     const uint64_t begin = stage.segment.layout().operands().begin;
     stage.next_operation();
@@ -247,7 +247,7 @@ TEST(HostileWorker, FreesEachOperandOnce) {
   EXPECT_THAT(message_of<ProtocolError>([&] { worker->submit(Fetch{1}).get(); }), HasSubstr("does not hold"));
 }
 
-TEST(HostileWorker, RingWordsAreNotBelieved) {
+TEST(ShmHostileWorker, FalseRingPositionsAndLengthsAreRefused) {
   const auto scribble = [](uint32_t claimed) {
     return what_the_master_sees([=](Stage& stage) {
       stage.next_operation();
@@ -269,7 +269,7 @@ TEST(HostileWorker, RingWordsAreNotBelieved) {
               HasSubstr("got a message of 4294967295 bytes"));
 }
 
-TEST(HostileWorker, AReaderThatClaimsTooMuchIsFound) {
+TEST(ShmHostileWorker, AWorkerThatClaimsToHaveReadTooMuchIsLost) {
   HostileWorker hostile(greet_then([](Stage& stage) {
     stage.next_operation();
     *ring_memory(stage.segment.bytes(), ShmRing::kToWorker).read = 0x70000000U;
@@ -281,7 +281,7 @@ TEST(HostileWorker, AReaderThatClaimsTooMuchIsFound) {
   EXPECT_THROW(worker->submit(Fetch{1}), WorkerLostError);
 }
 
-TEST(HostileWorker, OneThatStopsReadingIsGivenUp) {
+TEST(ShmHostileWorker, AWorkerThatStopsReadingIsLost) {
   std::promise<void> done;
   HostileWorker hostile(greet_then([&](Stage&) { done.get_future().wait(); }));
   ShmOptions impatient = kPatient;
@@ -297,7 +297,7 @@ TEST(HostileWorker, OneThatStopsReadingIsGivenUp) {
   done.set_value();
 }
 
-TEST(HostileWorker, AGoodbyeTellsWhy) {
+TEST(ShmHostileWorker, TheReasonOfAGoodbyeIsReported) {
   HostileWorker hostile(greet_then([](Stage& stage) {
     stage.next_operation();
     say_to_master(stage.channel, wire::Goodbye{"out of luck"});

@@ -26,7 +26,7 @@ using testing::Process;
 
 constexpr uint64_t kSeed = 7;
 
-class ShmTest : public ::testing::Test {
+class ShmTransport : public ::testing::Test {
  protected:
   void start(int segment_mib = 64, int max_sessions = 4) {
     process_ = std::make_unique<Process>(std::vector<std::string>{
@@ -88,7 +88,7 @@ std::vector<std::vector<std::byte>> train_once(Worker& worker, const Product& pr
   return bytes;
 }
 
-TEST_F(ShmTest, AgreesWithTheEmbeddedWorkerBitForBit) {
+TEST_F(ShmTransport, ResultsEqualTheEmbeddedWorkersBitForBit) {
   start();
   const auto embedded = make_inprocess_worker("cpu", 1);
   const Product linear, conv = {.kind = ProductKind::kConv2d, .stride_h = 2, .stride_w = 2},
@@ -101,7 +101,7 @@ TEST_F(ShmTest, AgreesWithTheEmbeddedWorkerBitForBit) {
             train_once(*embedded, matmul, {4, 16, 8}, {4, 8, 12}, {4, 16, 12}));
 }
 
-TEST_F(ShmTest, DescribesTheWorker) {
+TEST_F(ShmTransport, TheDescriptionIsTheWorkers) {
   start();
   const WorkerDescription description = worker_->describe();
   EXPECT_EQ(description.name, "shm://" + name_);
@@ -110,7 +110,7 @@ TEST_F(ShmTest, DescribesTheWorker) {
   EXPECT_GT(description.memory_bytes, 0U);
 }
 
-TEST_F(ShmTest, MemoryIsSharedAndAligned) {
+TEST_F(ShmTransport, MemoryIsSharedAndAligned) {
   start();
   const Buffer operand = filled({3, 5}, 2);
   EXPECT_TRUE(operand.is_shared());
@@ -121,7 +121,7 @@ TEST_F(ShmTest, MemoryIsSharedAndAligned) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(reply.data()) % 64, 0U);
 }
 
-TEST_F(ShmTest, TakesOperandsFromElsewhere) {
+TEST_F(ShmTransport, OperandsInOrdinaryMemoryAreCopied) {
   start();
   Buffer ordinary = Buffer::allocate({.shape = {100}});
   std::memset(ordinary.data(), 0, ordinary.bytes());
@@ -133,7 +133,7 @@ TEST_F(ShmTest, TakesOperandsFromElsewhere) {
   EXPECT_EQ(first(fetch(3)), 5);
 }
 
-TEST_F(ShmTest, ManyOperationsInFlightKeepTheirOrder) {
+TEST_F(ShmTransport, ManyOperationsInFlightKeepTheirOrder) {
   start();
   constexpr int kCount = 3000;  // more than are let through at a time
   for (int i = 1; i <= kCount; ++i) worker_->put(i, filled({1}, static_cast<float>(i)));
@@ -142,7 +142,7 @@ TEST_F(ShmTest, ManyOperationsInFlightKeepTheirOrder) {
   for (int i = 1; i <= kCount; ++i) EXPECT_EQ(first(replies[i - 1].get()), static_cast<float>(i));
 }
 
-TEST_F(ShmTest, MemoryIsUsedAgainOverThousandsOfOperations) {
+TEST_F(ShmTransport, FreedMemoryIsReusedOverThousandsOfOperations) {
   start(16);  // 6 MiB for operands: room for about a hundred of these
   for (OperandId i = 1; i <= 10'000; ++i) {
     worker_->put(i, filled({64, 256}, static_cast<float>(i)));
@@ -152,7 +152,7 @@ TEST_F(ShmTest, MemoryIsUsedAgainOverThousandsOfOperations) {
   }
 }
 
-TEST_F(ShmTest, ABufferPutTwiceStaysUntilBothAreFreed) {
+TEST_F(ShmTransport, ABufferPutTwiceStaysUntilBothAreFreed) {
   options_.memory = milliseconds(100);
   start(16);
   {
@@ -167,7 +167,7 @@ TEST_F(ShmTest, ABufferPutTwiceStaysUntilBothAreFreed) {
   EXPECT_NO_THROW(worker_->allocate({.shape = {4 << 20 >> 2}}));
 }
 
-TEST_F(ShmTest, ARefusalDoesNotEndTheSession) {
+TEST_F(ShmTransport, ARefusalDoesNotEndTheSession) {
   start();
   worker_->put(1, filled({2, 3}, 1));
   worker_->put(2, filled({2, 4}, 1));
@@ -179,7 +179,7 @@ TEST_F(ShmTest, ARefusalDoesNotEndTheSession) {
   EXPECT_EQ(first(fine.get()), 1);
 }
 
-TEST_F(ShmTest, LargeAndEmptyTensors) {
+TEST_F(ShmTransport, LargeAndEmptyTensorsArrive) {
   start(512);
   worker_->put(1, filled({64 << 20 >> 2}, 6));
   worker_->put(2, filled({0, 7}, 0));
@@ -190,7 +190,7 @@ TEST_F(ShmTest, LargeAndEmptyTensors) {
   EXPECT_EQ(fetch(2).spec().shape, (std::vector<int64_t>{0, 7}));
 }
 
-TEST_F(ShmTest, AFullAreaIsSaidSo) {
+TEST_F(ShmTransport, AFullAreaIsReported) {
   options_.memory = milliseconds(50);
   start(16);
   EXPECT_THAT(message_of<RunError>([&] { worker_->allocate({.shape = {16 << 20 >> 2}}); }),
@@ -205,7 +205,7 @@ TEST_F(ShmTest, AFullAreaIsSaidSo) {
   EXPECT_EQ(first(fetch(2)), 4);
 }
 
-TEST_F(ShmTest, AWorkerThatDiesIsLostWithoutHanging) {
+TEST_F(ShmTransport, AWorkerThatDiesIsLostWithoutHanging) {
   start(512);
   worker_->put(1, filled({2048, 2048}, 1));
   const Buffer reply = fetch(1);
@@ -230,7 +230,7 @@ TEST_F(ShmTest, AWorkerThatDiesIsLostWithoutHanging) {
   EXPECT_EQ(first(reply), 1) << "what came before it died stays readable";
 }
 
-TEST_F(ShmTest, AllocationStopsWaitingWhenTheWorkerDies) {
+TEST_F(ShmTransport, AllocationStopsWaitingWhenTheWorkerDies) {
   start(16);
   const Buffer held = filled({6 << 20 >> 2}, 1);
   std::thread killing([this] {
@@ -241,7 +241,7 @@ TEST_F(ShmTest, AllocationStopsWaitingWhenTheWorkerDies) {
   killing.join();
 }
 
-TEST_F(ShmTest, BuffersOutliveTheWorkersHandle) {
+TEST_F(ShmTransport, BuffersOutliveTheWorkersHandle) {
   start();
   const Buffer operand = filled({10}, 9);
   worker_->put(1, operand);
@@ -253,7 +253,7 @@ TEST_F(ShmTest, BuffersOutliveTheWorkersHandle) {
   ASSERT_EQ(pending.wait_for(kLong), std::future_status::ready);
 }
 
-TEST_F(ShmTest, MastersDoNotSeeEachOther) {
+TEST_F(ShmTransport, AMasterCannotFetchOperandsOfAnother) {
   start(16, 2);
   const auto other = make_shm_worker(name_, options_);
   worker_->put(1, filled({4}, 1));
@@ -261,7 +261,7 @@ TEST_F(ShmTest, MastersDoNotSeeEachOther) {
   EXPECT_EQ(first(fetch(1)), 1);
 }
 
-TEST_F(ShmTest, SessionsAreCountedAndComeBack) {
+TEST_F(ShmTransport, SessionsBeyondTheLimitAreRefusedUntilOneEnds) {
   start(16, 1);
   EXPECT_THAT(message_of<WorkerLostError>([&] { make_shm_worker(name_, options_); }),
               HasSubstr("it serves 1 masters already"));
@@ -279,7 +279,7 @@ TEST_F(ShmTest, SessionsAreCountedAndComeBack) {
   }
 }
 
-TEST_F(ShmTest, NobodyThereIsSaidSo) {
+TEST_F(ShmTransport, ConnectingToNobodyOrABadNameFailsWithAReason) {
   options_.connect = milliseconds(50);
   EXPECT_THAT(message_of<WorkerLostError>([&] { make_shm_worker(name_, options_); }), HasSubstr("no worker listens"));
   EXPECT_THROW(make_shm_worker("not/a name", options_), InputError);

@@ -25,7 +25,7 @@ using testing::message_of;
 constexpr uint64_t kSeed = 11;
 constexpr std::chrono::seconds kLong{60};
 
-class Conformance : public ::testing::TestWithParam<testing::Transport> {
+class TransportConformance : public ::testing::TestWithParam<testing::Transport> {
  protected:
   /// One worker serves all tests of a transport but those that end it: their sessions share nothing else.
   void SetUp() override {
@@ -105,7 +105,7 @@ class Conformance : public ::testing::TestWithParam<testing::Transport> {
   std::shared_ptr<Worker> worker_;
 };
 
-TEST_P(Conformance, AgreesWithTheEmbeddedWorkerBitForBit) {
+TEST_P(TransportConformance, ResultsEqualTheEmbeddedWorkersBitForBit) {
   const auto embedded = make_worker("inprocess:cpu");
   const auto expect_same = [&](const Product& product, const std::vector<int64_t>& x, const std::vector<int64_t>& w,
                                const std::vector<int64_t>& y) {
@@ -122,7 +122,7 @@ TEST_P(Conformance, AgreesWithTheEmbeddedWorkerBitForBit) {
 }
 
 /// Slices of one operand, put one by one out of its memory, are operands of their own.
-TEST_P(Conformance, RowsOfOneBufferCanBePutApart) {
+TEST_P(TransportConformance, RowsOfOneBufferCanBePutAsOperandsOfTheirOwn) {
   const Buffer whole = random_operand(*worker_, {512, 16});
   const Buffer w = random_operand(*worker_, {8, 16}), dy = random_operand(*worker_, {512, 8});
   const auto rows_of = [](const Buffer& buffer, int64_t begin, int64_t end) {
@@ -161,7 +161,7 @@ TEST_P(Conformance, RowsOfOneBufferCanBePutApart) {
 }
 
 /// Of rows of any width, which begin anywhere in their memory.
-TEST_P(Conformance, OddRowsOfOneBufferCanBePutApart) {
+TEST_P(TransportConformance, UnalignedRowsOfOneBufferCanBePutAsOperandsOfTheirOwn) {
   const Buffer whole = filled({7, 5}, 2);
   const Buffer x = worker_->allocate(whole.spec()), w = filled({3, 5}, 1);
   std::memcpy(x.data(), whole.data(), whole.bytes());
@@ -177,7 +177,7 @@ TEST_P(Conformance, OddRowsOfOneBufferCanBePutApart) {
   worker_->free({1, 2, 3});
 }
 
-TEST_P(Conformance, DescribesTheWorker) {
+TEST_P(TransportConformance, TheDescriptionIsTheWorkers) {
   const WorkerDescription description = worker_->describe();
   EXPECT_THAT(server_->uri(), HasSubstr(description.name));
   EXPECT_EQ(description.device, "cpu");
@@ -185,7 +185,7 @@ TEST_P(Conformance, DescribesTheWorker) {
   EXPECT_GT(description.memory_bytes, 0U);
 }
 
-TEST_P(Conformance, ManyOperationsInFlightKeepTheirOrder) {
+TEST_P(TransportConformance, ManyOperationsInFlightKeepTheirOrder) {
   constexpr OperandId kCount = 3000;
   for (OperandId i = 1; i <= kCount; ++i) worker_->put(i, filled({1}, static_cast<float>(i)));
   std::vector<std::future<Buffer>> replies;
@@ -193,7 +193,7 @@ TEST_P(Conformance, ManyOperationsInFlightKeepTheirOrder) {
   for (OperandId i = 1; i <= kCount; ++i) ASSERT_EQ(first(replies[i - 1].get()), static_cast<float>(i));
 }
 
-TEST_P(Conformance, AFetchSeesWhatCameBeforeAndNotAfter) {
+TEST_P(TransportConformance, AFetchSeesUpdatesBeforeItAndNoneAfterIt) {
   constexpr int kUpdates = 50;
   worker_->put(1, filled({1 << 16}, 1000));
   worker_->put(2, filled({1 << 16}, 0));
@@ -210,7 +210,7 @@ TEST_P(Conformance, AFetchSeesWhatCameBeforeAndNotAfter) {
   }
 }
 
-TEST_P(Conformance, FreesAndReplaces) {
+TEST_P(TransportConformance, OperandsCanBeReplacedAndFreed) {
   worker_->put(1, filled({4}, 1));
   worker_->put(1, filled({8}, 2));
   EXPECT_EQ(fetch(1).spec().shape, (std::vector<int64_t>{8}));
@@ -218,7 +218,7 @@ TEST_P(Conformance, FreesAndReplaces) {
   EXPECT_THAT(message_of<ProtocolError>([&] { fetch(1); }), HasSubstr("operand 1 is not stored"));
 }
 
-TEST_P(Conformance, ARefusalDoesNotEndTheSession) {
+TEST_P(TransportConformance, ARefusalDoesNotEndTheSession) {
   worker_->put(1, filled({2, 3}, 1));
   worker_->put(2, filled({2, 4}, 1));
   auto unknown = worker_->submit(Fetch{77});
@@ -231,7 +231,7 @@ TEST_P(Conformance, ARefusalDoesNotEndTheSession) {
   EXPECT_EQ(first(fine.get()), 1);
 }
 
-TEST_P(Conformance, LargeAndEmptyTensors) {
+TEST_P(TransportConformance, LargeAndEmptyTensorsArrive) {
   const Buffer large = random_operand(*worker_, {(64 << 20) / 4 + 3});
   worker_->put(1, large);
   worker_->put(2, filled({0, 7}, 0));
@@ -241,7 +241,7 @@ TEST_P(Conformance, LargeAndEmptyTensors) {
   EXPECT_EQ(fetch(2).spec().shape, (std::vector<int64_t>{0, 7}));
 }
 
-TEST_P(Conformance, EndsWithWorkUnderWay) {
+TEST_P(TransportConformance, AMasterCanLeaveWithOperationsUnderWay) {
   worker_->put(1, filled({512, 512}, 1));
   std::vector<std::future<Buffer>> pending;
   for (int i = 0; i < 100; ++i) pending.push_back(worker_->submit(Forward{.product = {}, .x = 1, .w = 1}));
@@ -249,7 +249,7 @@ TEST_P(Conformance, EndsWithWorkUnderWay) {
   for (auto& future : pending) ASSERT_EQ(future.wait_for(kLong), std::future_status::ready);
 }
 
-TEST_P(Conformance, AWorkerThatDiesIsLostWithoutHanging) {
+TEST_P(TransportConformance, AWorkerThatDiesIsLostWithoutHanging) {
   if (!server_->is_a_process()) GTEST_SKIP() << "dies with this process";
   connect_to_own();
   worker_->put(1, filled({1536, 1536}, 1));
@@ -274,7 +274,7 @@ TEST_P(Conformance, AWorkerThatDiesIsLostWithoutHanging) {
   EXPECT_EQ(first(reply), 1) << "what came before it died stays readable";
 }
 
-TEST_P(Conformance, AWorkerThatIsStoppedFinishesWhatRunsAndSaysSo) {
+TEST_P(TransportConformance, AStoppedWorkerFinishesTheRunningOperationAndReportsItsEnd) {
   if (!server_->is_a_process()) GTEST_SKIP() << "stops with this process";
   connect_to_own();
   worker_->put(1, filled({1024, 1024}, 1));
@@ -304,7 +304,7 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-TEST_P(Conformance, TheMemoryOfAMasterThatLeftIsGivenBack) {
+TEST_P(TransportConformance, AWorkerReturnsTheMemoryOfAMasterThatLeft) {
   connect_to_own();
   if (!own_->is_a_process()) GTEST_SKIP() << "its memory is this process's";
   constexpr int64_t kCount = 16, kMebibytes = 8;
@@ -317,7 +317,7 @@ TEST_P(Conformance, TheMemoryOfAMasterThatLeftIsGivenBack) {
       << own_->resident_mib() << " MiB, with what the master had stored " << held;
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, Conformance, ::testing::ValuesIn(testing::kTransports),
+INSTANTIATE_TEST_SUITE_P(Transports, TransportConformance, ::testing::ValuesIn(testing::kTransports),
                          [](const auto& which) { return std::string(which.param.name); });
 
 }  // namespace

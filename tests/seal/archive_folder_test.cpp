@@ -85,7 +85,7 @@ class ArchiveFolder : public ::testing::Test {
   const SecretKey key_ = key_from_seed_insecure(1);
 };
 
-TEST_F(ArchiveFolder, ATreeComesBackAsItWas) {
+TEST_F(ArchiveFolder, ASealedTreeUnsealsToTheSameTree) {
   const SealReport sealed = seal();
   EXPECT_EQ(sealed.files, 5U);
   EXPECT_EQ(sealed.bytes, 42 * kChunk + 17 + 3 - 1);
@@ -105,19 +105,19 @@ TEST_F(ArchiveFolder, ATreeComesBackAsItWas) {
   EXPECT_EQ(status.st_mode & 0777U, 0700U);
 }
 
-TEST_F(ArchiveFolder, OneFileKeepsItsName) {
+TEST_F(ArchiveFolder, ASingleSealedFileKeepsItsName) {
   seal_path(in_ / "sub/small", sealed_, key_);
   unseal_archive(sealed_, fs::path(out_.string() + "/"), key_);
   EXPECT_EQ(tree(out_), (Tree{{"small", read_file(in_ / "sub/small", 10)}}));
 }
 
-TEST_F(ArchiveFolder, AnEmptyFolderIsAnArchive) {
+TEST_F(ArchiveFolder, AnEmptyFolderCanBeSealed) {
   seal_path(in_ / "sub/empty folder", sealed_, key_);
   EXPECT_EQ(unseal().files, 0U);
   EXPECT_EQ(tree(out_), Tree());
 }
 
-TEST_F(ArchiveFolder, SealingGoesOnAfterAnInterruptionAnywhere) {
+TEST_F(ArchiveFolder, SealingContinuesAfterAnInterruptionAnywhere) {
   const uint64_t total = 42 * kChunk + 19;
   for (const uint64_t bytes : {uint64_t{1}, 16 * kChunk, 20 * kChunk + 17, 33 * kChunk, total}) {
     SCOPED_TRACE(bytes);
@@ -136,7 +136,7 @@ TEST_F(ArchiveFolder, SealingGoesOnAfterAnInterruptionAnywhere) {
   }
 }
 
-TEST_F(ArchiveFolder, AFileThatIsWholeButForItsNameIsTakenOver) {
+TEST_F(ArchiveFolder, ACompletePartialFileIsOnlyRenamed) {
   const SealReport first = seal();
   fs::rename(sealed_, partial_);
   const SealReport again = seal();
@@ -164,7 +164,7 @@ TEST_F(ArchiveFolder, TornAndAlteredChunksAreSealedAgain) {
   EXPECT_EQ(tree(out_), tree(in_));
 }
 
-TEST_F(ArchiveFolder, AChangedSourceBeginsAnewUnderAnotherId) {
+TEST_F(ArchiveFolder, AChangedSourceIsSealedAnewUnderAnotherId) {
   seal_until(33 * kChunk);
   const Bytes before = read_file(partial_, kArchiveHeaderBytes + kLimit);
   // The same size, the same contents, the same time of modification: the time of change still tells.
@@ -192,7 +192,7 @@ TEST_F(ArchiveFolder, AFileThatChangesWhileItIsSealedIsNoticed) {
   EXPECT_EQ(tree(out_), tree(in_));
 }
 
-TEST_F(ArchiveFolder, WhatIsLeftUnderAnotherKeyOrIsNoArchiveIsKept) {
+TEST_F(ArchiveFolder, LeftoversOfAnotherKeyAndForeignFilesAreKept) {
   seal_until(33 * kChunk);
   const Bytes before = read_file(partial_, kLimit);
   EXPECT_THAT(message_of<InputError>([&] { seal_path(in_, sealed_, key_from_seed_insecure(2)); }),
@@ -207,7 +207,7 @@ TEST_F(ArchiveFolder, WhatIsLeftUnderAnotherKeyOrIsNoArchiveIsKept) {
   EXPECT_EQ(tree(out_), tree(in_));
 }
 
-TEST_F(ArchiveFolder, AForgedHeaderIsNotGoneOnWith) {
+TEST_F(ArchiveFolder, SealingDoesNotContinueUnderAForgedHeader) {
   seal_until(33 * kChunk);
   Bytes bytes = read_file(partial_, kLimit);
   bytes[24] ^= std::byte{1};  // the archive's id: whoever could choose it could mix chunks of two archives
@@ -217,7 +217,7 @@ TEST_F(ArchiveFolder, AForgedHeaderIsNotGoneOnWith) {
   EXPECT_FALSE(std::equal(after.begin() + 24, after.begin() + 40, bytes.begin() + 24));
 }
 
-TEST_F(ArchiveFolder, RefusesWhatIsNeitherFileNorFolder) {
+TEST_F(ArchiveFolder, SourcesThatAreNeitherFileNorFolderAreRefused) {
   fs::create_symlink("a.bin", in_ / "sub/link");
   EXPECT_THAT(message_of<InputError>([&] { seal(); }), HasSubstr("sub/link\": is a symbolic link, expected files and"));
   fs::remove(in_ / "sub/link");
@@ -245,7 +245,7 @@ TEST_F(ArchiveFolder, ALinkThatTheUserNamedIsFollowed) {
   EXPECT_EQ(tree(out_), tree(in_));
 }
 
-TEST_F(ArchiveFolder, UnsealingGoesOnAfterAnInterruptionAnywhere) {
+TEST_F(ArchiveFolder, UnsealingContinuesAfterAnInterruptionAnywhere) {
   seal();
   for (const uint64_t bytes : {uint64_t{1}, 20 * kChunk + 17, 30 * kChunk, 42 * kChunk + 19}) {
     SCOPED_TRACE(bytes);
@@ -259,7 +259,7 @@ TEST_F(ArchiveFolder, UnsealingGoesOnAfterAnInterruptionAnywhere) {
   }
 }
 
-TEST_F(ArchiveFolder, UnsealingMendsWhatWasAltered) {
+TEST_F(ArchiveFolder, UnsealingRepairsAlteredPartialFiles) {
   seal();
   unseal_until(30 * kChunk);
   write_text(out_partial_ / "a.bin", std::string(30 * kChunk, 'x'));  // other bytes, and too many
@@ -267,7 +267,7 @@ TEST_F(ArchiveFolder, UnsealingMendsWhatWasAltered) {
   EXPECT_EQ(tree(out_), tree(in_));
 }
 
-TEST_F(ArchiveFolder, UnsealingRefusesStrangers) {
+TEST_F(ArchiveFolder, UnsealingRefusesFoldersWithForeignFiles) {
   seal();
   const auto refusal = [&] { return message_of<InputError>([&] { unseal(); }); };
   fs::create_directory(out_);

@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 
 using Bytes = std::vector<std::byte>;
 
-TEST(ArchiveTable, RefusesPathsThatLeaveTheTree) {
+TEST(ArchiveTable, PathsThatLeaveTheTreeAreRefused) {
   const auto refusal = [](std::vector<ArchiveEntry> entries) {
     return message_of<InputError>([&] { make_table(std::move(entries)); });
   };
@@ -34,7 +34,7 @@ TEST(ArchiveTable, RefusesPathsThatLeaveTheTree) {
 }
 
 /// What a hostile holder of the key could write.
-class TableParser : public ::testing::Test {
+class ArchiveTableParser : public ::testing::Test {
  protected:
   static std::string refusal(const Bytes& bytes) {
     return message_of<InputError>([&] { parse_table(bytes, "x"); });
@@ -47,7 +47,7 @@ class TableParser : public ::testing::Test {
   }
 };
 
-TEST_F(TableParser, RoundTrips) {
+TEST_F(ArchiveTableParser, ATableRoundTrips) {
   const ArchiveTable table = make_table({{.path = "d/e", .bytes = 5}, {.path = "f", .bytes = 7}});
   const ArchiveTable got = parse_table(encode_table(table), "x");
   ASSERT_EQ(got.entries.size(), 3U);
@@ -57,7 +57,7 @@ TEST_F(TableParser, RoundTrips) {
   EXPECT_EQ(got.content_bytes, 12U);
 }
 
-TEST_F(TableParser, RefusesWhatAWriterWouldNotMake) {
+TEST_F(ArchiveTableParser, TablesThatAWriterWouldNotMakeAreRefused) {
   EXPECT_THAT(refusal(encoded({{.path = "../x"}})), HasSubstr("x: path \"../x\" has . or .. in it"));
   EXPECT_THAT(refusal(encoded({{.path = "/x"}})), HasSubstr("is absolute"));
   EXPECT_THAT(refusal(encoded({{.path = "b"}, {.path = "a"}})), HasSubstr("path \"a\" comes out of order"));
@@ -75,7 +75,7 @@ TEST_F(TableParser, RefusesWhatAWriterWouldNotMake) {
   EXPECT_EQ(refusal(count), "x: 4278190081 files and folders in a table of 58 bytes, expected fewer");
 }
 
-TEST_F(TableParser, EveryTruncationIsNoticed) {
+TEST_F(ArchiveTableParser, EveryTruncatedOrLongerTableIsRefused) {
   const Bytes good = encoded({{.path = "a", .is_folder = true}, {.path = "a/b", .bytes = 5}});
   for (size_t size = 0; size < good.size(); ++size) {
     Bytes bad(good.begin(), good.begin() + static_cast<ptrdiff_t>(size));

@@ -29,7 +29,7 @@ std::filesystem::path key_file_with(const TempFolder& folder, const std::string&
   return path;
 }
 
-TEST(KeyFile, RoundTripIsPrivateAndOneLine) {
+TEST(KeyFile, ACreatedKeyFileIsPrivateAndOneLine) {
   const TempFolder folder;
   const auto path = folder / "new" / "folders" / "a.key";
   create_key(path);
@@ -43,14 +43,14 @@ TEST(KeyFile, RoundTripIsPrivateAndOneLine) {
   EXPECT_TRUE(load_key(path).equals(load_key(path)));
 }
 
-TEST(KeyFile, TwoKeysDiffer) {
+TEST(KeyFile, TwoCreatedKeysDiffer) {
   const TempFolder folder;
   create_key(folder / "a");
   create_key(folder / "b");
   EXPECT_FALSE(load_key(folder / "a").equals(load_key(folder / "b")));
 }
 
-TEST(KeyFile, ReadsKnownDigitsWithAndWithoutNewline) {
+TEST(KeyFile, KnownDigitsAreReadWithAndWithoutNewline) {
   const TempFolder folder;
   for (const char* end : {"", "\n"}) {
     const SecretKey key = load_key(key_file_with(folder, "tempo-key-v1 " + kDigits + end));
@@ -58,14 +58,14 @@ TEST(KeyFile, ReadsKnownDigitsWithAndWithoutNewline) {
   }
 }
 
-TEST(KeyFile, NeverOverwrites) {
+TEST(KeyFile, AnExistingFileIsNeverOverwritten) {
   const TempFolder folder;
   const auto path = key_file_with(folder, "precious");
   EXPECT_THAT(message_of<InputError>([&] { create_key(path); }), HasSubstr("a key is never overwritten"));
   EXPECT_EQ(read_text_file(path, 100), "precious");
 }
 
-TEST(KeyFile, LoadOrCreateTellsWhich) {
+TEST(KeyFile, LoadOrCreateReportsWhetherItCreatedTheKey) {
   const TempFolder folder;
   bool created = false;
   const SecretKey first = load_or_create_key(folder / "k", &created);
@@ -76,7 +76,7 @@ TEST(KeyFile, LoadOrCreateTellsWhich) {
   EXPECT_TRUE(load_or_create_key(folder / "k", nullptr).equals(first));
 }
 
-TEST(KeyFile, RefusesFilesOpenToOthers) {
+TEST(KeyFile, FilesOpenToOthersAreRefused) {
   const TempFolder folder;
   for (const mode_t mode : {0640U, 0604U, 0620U, 0601U}) {
     const auto path = key_file_with(folder, "tempo-key-v1 " + kDigits + "\n", mode);
@@ -84,7 +84,7 @@ TEST(KeyFile, RefusesFilesOpenToOthers) {
   }
 }
 
-TEST(KeyFile, RefusesWhatIsNotAKeyFile) {
+TEST(KeyFile, FilesOfAnotherFormatAreRefused) {
   const TempFolder folder;
   const std::string good = "tempo-key-v1 " + kDigits + "\n";
   std::string bad_digit = good;
@@ -100,7 +100,7 @@ TEST(KeyFile, RefusesWhatIsNotAKeyFile) {
   }
 }
 
-TEST(KeyFile, RefusesMissingFilesAndFolders) {
+TEST(KeyFile, MissingFilesAndFoldersAreRefused) {
   const TempFolder folder;
   EXPECT_THAT(message_of<InputError>([&] { load_key(folder / "none"); }), HasSubstr("cannot be opened: No such file"));
   EXPECT_THAT(message_of<InputError>([&] { load_key(folder.path()); }), HasSubstr("expected a key file"));
@@ -137,7 +137,7 @@ TEST(KeyFile, DefaultPathFollowsXdg) {
   }
 }
 
-TEST(KeyFile, IdNamesTheKeyWithoutShowingIt) {
+TEST(KeyFile, TheIdIdentifiesAKeyWithoutRevealingIt) {
   const SecretKey key = key_from_seed_insecure(1);
   EXPECT_THAT(key_id(key), MatchesRegex("[0-9a-f]{16}"));
   EXPECT_EQ(key_id(key), key_id(key.duplicate()));

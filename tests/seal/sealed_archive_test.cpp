@@ -40,7 +40,7 @@ std::string as_text(const SecretBytes& bytes) {
   return {reinterpret_cast<const char*>(bytes.bytes().data()), bytes.size()};
 }
 
-class Archive : public ::testing::Test {
+class SealedArchiveTest : public ::testing::Test {
  protected:
   /// An archive of one file, and the bytes of the archive.
   Bytes sealed(const Bytes& plain) const {
@@ -76,7 +76,7 @@ class Archive : public ::testing::Test {
   const size_t table_ = make_table({{.path = "data"}}).table_bytes;
 };
 
-TEST_F(Archive, RoundTripsEverySize) {
+TEST_F(SealedArchiveTest, EverySizeRoundTrips) {
   for (const size_t size : {size_t{0}, size_t{1}, kChunk - table_ - 1, kChunk - table_, kChunk - table_ + 1, kChunk - 1,
                             kChunk, kChunk + 1, 16 * kChunk - table_, 16 * kChunk, 40 * kChunk + 123}) {
     SCOPED_TRACE(size);
@@ -88,7 +88,7 @@ TEST_F(Archive, RoundTripsEverySize) {
   EXPECT_THAT(folder_.names(), ElementsAre("a.sealed"));
 }
 
-TEST_F(Archive, HoldsATree) {
+TEST_F(SealedArchiveTest, AnArchiveHoldsATree) {
   SealedArchiveWriter writer(path_, key_,
                              {{.path = "b/c/deep", .bytes = 4},
                               {.path = "empty folder", .is_folder = true},
@@ -116,7 +116,7 @@ TEST_F(Archive, HoldsATree) {
               HasSubstr("\"b-side\" is 3 bytes, expected a file of at most 2 bytes"));
 }
 
-TEST_F(Archive, ShowsNothingAndNeverRepeats) {
+TEST_F(SealedArchiveTest, AnArchiveRevealsNoPlaintextAndNeverRepeats) {
   const Bytes plain = to_bytes(std::string(1000, 'A'));
   const Bytes first = sealed(plain), second = sealed(plain);
   for (const std::string& marker : {std::string("AAAAAAAA"), std::string("data")}) {
@@ -128,7 +128,7 @@ TEST_F(Archive, ShowsNothingAndNeverRepeats) {
   EXPECT_FALSE(std::equal(first.begin() + chunk_at(0), first.end(), second.begin() + chunk_at(0)));
 }
 
-TEST_F(Archive, RandomAccessIsSequentialAccess) {
+TEST_F(SealedArchiveTest, RandomAccessReadsTheSameBytesAsSequentialAccess) {
   const Bytes plain = random_bytes(7 * kChunk + 1000, 5);
   sealed(plain);
   const SealedArchive archive(path_, key_);
@@ -150,7 +150,7 @@ TEST_F(Archive, RandomAccessIsSequentialAccess) {
   EXPECT_THROW(archive.read(file, UINT64_MAX, got), InputError);
 }
 
-TEST_F(Archive, SeveralThreadsReadAtOnce) {
+TEST_F(SealedArchiveTest, SeveralThreadsCanReadAtOnce) {
   const Bytes plain = random_bytes(9 * kChunk, 6);
   sealed(plain);
   const SealedArchive archive(path_, key_);
@@ -170,7 +170,7 @@ TEST_F(Archive, SeveralThreadsReadAtOnce) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_F(Archive, EveryAlteredBitOfTheHeaderIsNoticed) {
+TEST_F(SealedArchiveTest, EveryAlteredBitOfTheHeaderIsRefused) {
   const Bytes good = sealed(random_bytes(50, 4));
   for (size_t i = 0; i < kArchiveHeaderBytes + 100; ++i)
     for (int bit = 0; bit < 8; ++bit) {
@@ -181,7 +181,7 @@ TEST_F(Archive, EveryAlteredBitOfTheHeaderIsNoticed) {
     }
 }
 
-TEST_F(Archive, HeaderChecksEachHaveTheirMessage) {
+TEST_F(SealedArchiveTest, HeaderChecksEachHaveTheirMessage) {
   const Bytes good = sealed(random_bytes(50, 5));
   const auto altered = [&](size_t offset, uint8_t value) {
     Bytes bad = good;
@@ -198,7 +198,7 @@ TEST_F(Archive, HeaderChecksEachHaveTheirMessage) {
   EXPECT_EQ(altered(47, 1), "72057594037927937 chunks, expected 1 to 1099511628801");
 }
 
-TEST_F(Archive, RefusesAnotherKeyByName) {
+TEST_F(SealedArchiveTest, AnotherKeyIsRefusedAndNamed) {
   const SecretKey other = key_from_seed_insecure(2);
   Bytes bytes = sealed(random_bytes(10, 7));
   EXPECT_EQ(message_of<InputError>([&] { SealedArchive(path_, other); }),
@@ -209,7 +209,7 @@ TEST_F(Archive, RefusesAnotherKeyByName) {
   EXPECT_EQ(message_of<InputError>([&] { SealedArchive(bytes, "forged", other); }), "forged: " + refused_chunk(1, 1));
 }
 
-TEST_F(Archive, AlteredChunksAreNamed) {
+TEST_F(SealedArchiveTest, AlteredChunksAreRefusedAndNamed) {
   const Bytes good = sealed(random_bytes(5 * kChunk, 8));
   for (const size_t chunk : {0, 1, 4, 5})
     for (const size_t place : {size_t{0}, size_t{23}, size_t{24}, size_t{5000}, kSealedChunkBytes - 1}) {
@@ -219,7 +219,7 @@ TEST_F(Archive, AlteredChunksAreNamed) {
     }
 }
 
-TEST_F(Archive, AReadThatDoesNotTouchTheAlteredChunkSucceeds) {
+TEST_F(SealedArchiveTest, AReadThatDoesNotTouchTheAlteredChunkSucceeds) {
   const Bytes plain = random_bytes(5 * kChunk, 8);
   Bytes bad = sealed(plain);
   bad[static_cast<size_t>(chunk_at(3))] ^= std::byte{1};
@@ -236,7 +236,7 @@ TEST_F(Archive, AReadThatDoesNotTouchTheAlteredChunkSucceeds) {
             "x: " + refused_chunk(4, 6));
 }
 
-TEST_F(Archive, TruncationAndExtensionAreNoticed) {
+TEST_F(SealedArchiveTest, TruncatedAndExtendedArchivesAreRefused) {
   const Bytes good = sealed(random_bytes(3 * kChunk, 9));
   const auto cut_at = [&](ptrdiff_t size) { return refusal(Bytes(good.begin(), good.begin() + size)); };
   for (const size_t chunk : {0, 1, 2, 3}) {
@@ -258,7 +258,7 @@ TEST_F(Archive, TruncationAndExtensionAreNoticed) {
   EXPECT_EQ(refusal(longer), refused_chunk(1, 5));
 }
 
-TEST_F(Archive, ChunksCannotBeSwappedOrRepeated) {
+TEST_F(SealedArchiveTest, ChunksCannotBeSwappedOrRepeated) {
   const Bytes good = sealed(random_bytes(4 * kChunk, 10));
   Bytes swapped = good;
   std::swap_ranges(swapped.begin() + chunk_at(1), swapped.begin() + chunk_at(2), swapped.begin() + chunk_at(2));
@@ -271,7 +271,7 @@ TEST_F(Archive, ChunksCannotBeSwappedOrRepeated) {
   EXPECT_EQ(refusal(last), refused_chunk(5, 5));
 }
 
-TEST_F(Archive, ChunksOfAnotherArchiveDoNotFit) {
+TEST_F(SealedArchiveTest, ChunksOfAnotherArchiveAreRefused) {
   const Bytes plain = random_bytes(4 * kChunk, 11);
   const Bytes one = sealed(plain), other = sealed(plain);  // same key, same files
   for (const size_t chunk : {0, 2, 4}) {
@@ -281,7 +281,7 @@ TEST_F(Archive, ChunksOfAnotherArchiveDoNotFit) {
   }
 }
 
-TEST_F(Archive, FilesThatCannotBeOpened) {
+TEST_F(SealedArchiveTest, FilesThatCannotBeOpenedAreReported) {
   EXPECT_THAT(message_of<InputError>([&] { SealedArchive(folder_ / "absent", key_); }), HasSubstr("cannot be read"));
   EXPECT_THAT(message_of<InputError>([&] { SealedArchive(folder_.path(), key_); }), HasSubstr("not a file"));
   EXPECT_FALSE(looks_like_archive(folder_ / "absent"));
@@ -290,7 +290,7 @@ TEST_F(Archive, FilesThatCannotBeOpened) {
   EXPECT_TRUE(looks_like_archive(path_));
 }
 
-TEST_F(Archive, AFileThatIsCutAfterOpeningIsNoticed) {
+TEST_F(SealedArchiveTest, AFileTruncatedAfterOpeningIsRefused) {
   sealed(random_bytes(4 * kChunk, 12));
   const SealedArchive archive(path_, key_);
   std::filesystem::resize_file(path_, static_cast<uintmax_t>(chunk_at(2)));
@@ -298,7 +298,7 @@ TEST_F(Archive, AFileThatIsCutAfterOpeningIsNoticed) {
             path_.string() + ": " + refused_chunk(3, 5));
 }
 
-TEST_F(Archive, AWriterHoldsToWhatItAnnounced) {
+TEST_F(SealedArchiveTest, AWriterRefusesContentsOfAnotherSizeThanAnnounced) {
   {
     SealedArchiveWriter writer(path_, key_, {{.path = "a", .bytes = 3}});
     EXPECT_THAT(message_of<RunError>([&] { writer.write(to_bytes("four")); }), HasSubstr("more than the 3 bytes"));
@@ -308,7 +308,7 @@ TEST_F(Archive, AWriterHoldsToWhatItAnnounced) {
   EXPECT_THAT(folder_.names(), ElementsAre());
 }
 
-TEST_F(Archive, AnInterruptedWriterWithoutResumeLeavesTheOldFile) {
+TEST_F(SealedArchiveTest, AnInterruptedWriterWithoutResumeLeavesTheOldFile) {
   const Bytes old = random_bytes(100, 20);
   sealed(old);
   {

@@ -60,7 +60,7 @@ class SealedFile : public ::testing::Test {
   const SecretKey key_ = key_from_seed_insecure(1);
 };
 
-TEST_F(SealedFile, RoundTripsEverySize) {
+TEST_F(SealedFile, EverySizeRoundTrips) {
   for (const size_t size : {0, 1, 65535, 65536, 65537, 131072, 200000}) {
     SCOPED_TRACE(size);
     const Bytes plain = random_bytes(size, size);
@@ -71,7 +71,7 @@ TEST_F(SealedFile, RoundTripsEverySize) {
   }
 }
 
-TEST_F(SealedFile, DoesNotDependOnHowTheBytesWereWritten) {
+TEST_F(SealedFile, TheContentDoesNotDependOnTheSizesOfWrites) {
   const Bytes plain = random_bytes(200000, 3);
   SealedWriter writer(path_, key_, kKind);
   size_t done = 0;
@@ -85,7 +85,7 @@ TEST_F(SealedFile, DoesNotDependOnHowTheBytesWereWritten) {
   EXPECT_EQ(open(), plain);
 }
 
-TEST_F(SealedFile, ShowsNothingOfThePlaintextAndNeverRepeats) {
+TEST_F(SealedFile, AFileRevealsNoPlaintextAndNeverRepeats) {
   const Bytes plain = to_bytes(std::string(100, 'A'));
   const Bytes first = sealed(plain);
   const Bytes second = sealed(plain);
@@ -94,7 +94,7 @@ TEST_F(SealedFile, ShowsNothingOfThePlaintextAndNeverRepeats) {
   EXPECT_FALSE(std::equal(first.begin() + kHeaderBytes, first.end(), second.begin() + kHeaderBytes));
 }
 
-TEST_F(SealedFile, EveryAlteredByteIsNoticed) {
+TEST_F(SealedFile, EveryAlteredByteIsRefused) {
   const Bytes good = sealed(random_bytes(50, 4));
   for (size_t i = 0; i < good.size(); ++i) {
     SCOPED_TRACE(fmt::format("byte {}", i));
@@ -125,7 +125,7 @@ TEST_F(SealedFile, HeaderChecksEachHaveTheirMessage) {
             "chunk 1 was altered: it does not authenticate");
 }
 
-TEST_F(SealedFile, RefusesAnotherKind) {
+TEST_F(SealedFile, AnotherKindIsRefused) {
   seal(random_bytes(10, 6), "dataset");
   EXPECT_EQ(message_of<InputError>([&] { open(); }),
             path_.string() + ": sealed as \"dataset\", expected \"checkpoint\"");
@@ -133,7 +133,7 @@ TEST_F(SealedFile, RefusesAnotherKind) {
     EXPECT_THAT(message_of<InputError>([&] { SealedWriter(path_, key_, kind); }), HasSubstr("expected 1 to 64"));
 }
 
-TEST_F(SealedFile, RefusesAnotherKeyByName) {
+TEST_F(SealedFile, AnotherKeyIsRefusedAndNamed) {
   const SecretKey other = key_from_seed_insecure(2);
   Bytes bytes = sealed(random_bytes(10, 7));
   EXPECT_EQ(message_of<InputError>([&] { unseal_file(path_, other, kKind, kLimit); }),
@@ -146,7 +146,7 @@ TEST_F(SealedFile, RefusesAnotherKeyByName) {
               "forged: chunk 1 was altered: it does not authenticate");
 }
 
-TEST_F(SealedFile, AlteredChunksAreNamed) {
+TEST_F(SealedFile, AlteredChunksAreRefusedAndNamed) {
   const Bytes good = sealed(random_bytes(200000, 8));
   for (const size_t chunk : {0, 1, 2, 3}) {
     Bytes bad = good;
@@ -161,7 +161,7 @@ TEST_F(SealedFile, AlteredChunksAreNamed) {
   EXPECT_EQ(refusal(bad), "chunk 2 was altered: its length is 16, expected 17 to 65553");
 }
 
-TEST_F(SealedFile, TruncationAnywhereIsNoticed) {
+TEST_F(SealedFile, TruncationAnywhereIsRefused) {
   const Bytes good = sealed(random_bytes(200000, 9));
   const auto cut_at = [&](size_t size) { return refusal(Bytes(good.begin(), good.begin() + static_cast<long>(size))); };
   for (const size_t chunks : {0, 1, 2, 3}) {
@@ -199,7 +199,7 @@ TEST_F(SealedFile, ChunksCannotBeSwappedDroppedOrRepeated) {
   EXPECT_EQ(refusal(moved_end), "chunk 3 was altered: it does not authenticate");
 }
 
-TEST_F(SealedFile, ChunksOfAnotherFileDoNotFit) {
+TEST_F(SealedFile, ChunksOfAnotherFileAreRefused) {
   const Bytes one = sealed(random_bytes(200000, 11));
   const Bytes other = sealed(random_bytes(200000, 11));  // same key, same kind, same plaintext
   for (const size_t number : {0, 1, 3}) {
@@ -220,7 +220,7 @@ TEST_F(SealedFile, BytesAfterTheFinalChunkAreRefused) {
   }
 }
 
-TEST_F(SealedFile, LargerThanAllowedIsRefused) {
+TEST_F(SealedFile, AFileLargerThanAllowedIsRefused) {
   const Bytes plain = random_bytes(70000, 13);
   const Bytes bytes = sealed(plain);
   EXPECT_EQ(unseal(bytes, "memory", key_, kKind, 70000), plain);
@@ -245,7 +245,7 @@ TEST_F(SealedFile, InterruptedWriteLeavesTheOldFileAndNothingElse) {
   EXPECT_THAT(folder_.names(), ElementsAre("a.sealed"));
 }
 
-TEST_F(SealedFile, FilesThatCannotBeOpened) {
+TEST_F(SealedFile, FilesThatCannotBeOpenedAreReported) {
   EXPECT_THAT(message_of<InputError>([&] { open(); }), HasSubstr("cannot be read: No such file"));
   EXPECT_THAT(message_of<InputError>([&] { SealedWriter(folder_ / "no" / "folder", key_, kKind); }),
               HasSubstr("cannot be created"));

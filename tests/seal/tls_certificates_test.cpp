@@ -44,14 +44,14 @@ class TlsCertificates : public ::testing::Test {
   std::filesystem::path tls_ = folder_ / "tls";
 };
 
-TEST_F(TlsCertificates, EachIsGoodForItsPurposeAlone) {
+TEST_F(TlsCertificates, EachCertificateServesOnlyItsPurpose) {
   EXPECT_TRUE(is_accepted("worker.pem", X509_PURPOSE_SSL_SERVER));
   EXPECT_FALSE(is_accepted("worker.pem", X509_PURPOSE_SSL_CLIENT));
   EXPECT_TRUE(is_accepted("master.pem", X509_PURPOSE_SSL_CLIENT));
   EXPECT_FALSE(is_accepted("master.pem", X509_PURPOSE_SSL_SERVER));
 }
 
-TEST_F(TlsCertificates, NameTheHosts) {
+TEST_F(TlsCertificates, TheWorkersCertificateNamesTheHosts) {
   const auto worker = load(tls_ / "worker.pem");
   for (const char* name : {"localhost", "worker.example", "gpu_worker_1"})
     EXPECT_EQ(X509_check_host(worker.get(), name, 0, 0, nullptr), 1) << name;
@@ -61,13 +61,13 @@ TEST_F(TlsCertificates, NameTheHosts) {
   EXPECT_EQ(X509_check_ip_asc(worker.get(), "10.0.0.8", 0), 0);
 }
 
-TEST_F(TlsCertificates, KeysAreForTheirOwnerAlone) {
+TEST_F(TlsCertificates, KeysAreReadableByTheirOwnerOnly) {
   using std::filesystem::perms;
   for (const char* name : {"ca.key", "worker.key", "master.key"})
     EXPECT_EQ(std::filesystem::status(tls_ / name).permissions(), perms::owner_read | perms::owner_write) << name;
 }
 
-TEST_F(TlsCertificates, AreNeverOverwritten) {
+TEST_F(TlsCertificates, ExistingCertificatesAreNeverOverwritten) {
   const std::string before = read_text_file(tls_ / "ca.key", 4096);
   EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(tls_, {}); }), HasSubstr("never overwritten"));
   std::filesystem::remove(tls_ / "ca.pem");
@@ -76,7 +76,7 @@ TEST_F(TlsCertificates, AreNeverOverwritten) {
   EXPECT_EQ(read_text_file(tls_ / "ca.key", 4096), before);
 }
 
-TEST_F(TlsCertificates, AreValidForTheDaysAskedFor) {
+TEST_F(TlsCertificates, CertificatesAreValidForTheDaysAskedFor) {
   const auto days_of = [](const std::filesystem::path& path) {
     int days = 0, seconds = 0;
     const auto certificate = load(path);
@@ -94,7 +94,7 @@ TEST_F(TlsCertificates, AreValidForTheDaysAskedFor) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
 }
 
-TEST_F(TlsCertificates, RefuseHostsThatAreNone) {
+TEST_F(TlsCertificates, BadHostNamesAreRefused) {
   for (const char* host : {"", "a b", "a,DNS:b", "a:b", "-a", "*.example", "a_b c", "caf\xc3\xa9"})
     EXPECT_THAT(message_of<InputError>([&] { create_tls_certificates(folder_ / "other", {host}); }),
                 HasSubstr("--host"));

@@ -95,7 +95,7 @@ TEST(Attestation, EvidenceRelayedToAnotherTlsEndpointIsRefused) {
   EXPECT_TRUE(relay.has_other_exporter());
 }
 
-TEST(Attestation, OtherCodesMeasurementIsRefused) {
+TEST(Attestation, TheMeasurementOfOtherCodeIsRefused) {
   const Service service;
   const Owner owner;
   ClientOptions options = owner.options(service.server->port());
@@ -103,7 +103,7 @@ TEST(Attestation, OtherCodesMeasurementIsRefused) {
   EXPECT_THAT(refused_with(owner, options), HasSubstr("measurement"));
 }
 
-TEST(Attestation, APolicyThatNamesNoSimulationRefusesIt) {
+TEST(Attestation, SimulatedEvidenceIsRefusedUnlessThePolicyNamesIt) {
   const Service service;
   const Owner owner;
   ClientOptions options = owner.options(service.server->port());
@@ -112,7 +112,7 @@ TEST(Attestation, APolicyThatNamesNoSimulationRefusesIt) {
   EXPECT_NE(refused_with(owner, options), "nothing");
 }
 
-TEST(Attestation, AnotherConfigurationIsRefusedWhereThePolicyPinsOne) {
+TEST(Attestation, AnotherConfigurationIsRefusedIfThePolicyPinsOne) {
   const Service service;
   const Owner owner;
   ClientOptions options = owner.options(service.server->port());
@@ -158,7 +158,7 @@ v1::JobRequest challenge_of(const std::string& nonce) {
   return request;
 }
 
-TEST(Attestation, NothingIsAnsweredBeforeAChallenge) {
+TEST(Attestation, NoRequestIsAnsweredBeforeAChallenge) {
   const Service service;
   const Owner owner;
   Careless caller(service, owner.identity);

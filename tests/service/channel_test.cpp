@@ -25,7 +25,7 @@ using testing::TempFolder;
 constexpr milliseconds kPatience{5'000};
 
 /// A listener that notes what each connection is bound to, and echoes.
-class Bound : public ::testing::Test {
+class TlsChannelTest : public ::testing::Test {
  protected:
   struct Echo : Served {
     explicit Echo(wire::UniqueDescriptor socket) : end(std::move(socket)) {
@@ -85,7 +85,7 @@ class Bound : public ::testing::Test {
   std::unique_ptr<Listener> listener_;
 };
 
-TEST_F(Bound, BothEndsSeeTheSame) {
+TEST_F(TlsChannelTest, BothEndsSeeTheSameBinding) {
   const auto channel = connect(client_);
   const ChannelBinding there = binding(0);
   EXPECT_EQ(channel->binding().exporter, there.exporter);
@@ -94,13 +94,13 @@ TEST_F(Bound, BothEndsSeeTheSame) {
   EXPECT_EQ(there.client, sha256(client_.spki()));
 }
 
-TEST_F(Bound, EveryConnectionHasItsOwnExporter) {
+TEST_F(TlsChannelTest, EveryConnectionHasItsOwnExporter) {
   const auto one = connect(client_), two = connect(client_);
   EXPECT_NE(one->binding().exporter, two->binding().exporter);
   EXPECT_NE(one->binding().exporter, attest::Digest32{});
 }
 
-TEST_F(Bound, BytesGoBothWaysWhateverTheirNumber) {
+TEST_F(TlsChannelTest, PumpCarriesAnyNumberOfBytesInBothDirections) {
   const auto channel = connect(client_);
   SocketPair pair;
   std::atomic<bool> stop = false;
@@ -124,7 +124,7 @@ TEST_F(Bound, BytesGoBothWaysWhateverTheirNumber) {
   pair.grpcs.reset();
 }
 
-TEST_F(Bound, WhoShowsNoCertificateIsRefusedAndLogged) {
+TEST_F(TlsChannelTest, AClientWithoutACertificateIsRefusedAndLogged) {
   const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), SSL_free);
   const unsigned char alpn[] = {7, 't', 'e', 'm', 'p', 'o', '/', '1'};
@@ -141,7 +141,7 @@ TEST_F(Bound, WhoShowsNoCertificateIsRefusedAndLogged) {
   EXPECT_THAT(read_text_file(folder_ / "log", 1 << 20), HasSubstr("connection_refused"));
 }
 
-TEST_F(Bound, Tls12IsRefused) {
+TEST_F(TlsChannelTest, Tls12IsRefused) {
   const unsigned char alpn[] = {7, 't', 'e', 'm', 'p', 'o', '/', '1'};
   for (const int newest : {TLS1_3_VERSION, TLS1_2_VERSION}) {  // the same client twice, but for the version
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
@@ -159,7 +159,7 @@ TEST_F(Bound, Tls12IsRefused) {
   }
 }
 
-TEST_F(Bound, WhoSaysNothingIsGivenUp) {
+TEST_F(TlsChannelTest, AConnectionThatSendsNothingIsClosed) {
   ListenerLimits limits;
   limits.handshake = milliseconds(200);
   start(limits);
@@ -170,7 +170,7 @@ TEST_F(Bound, WhoSaysNothingIsGivenUp) {
   EXPECT_LE(::recv(silent.get(), &byte, 1, 0), 0);
 }
 
-TEST_F(Bound, AnIdleConnectionIsEnded) {
+TEST_F(TlsChannelTest, AnIdleConnectionIsClosed) {
   ListenerLimits limits;
   limits.idle = milliseconds(300);
   start(limits);
@@ -182,7 +182,7 @@ TEST_F(Bound, AnIdleConnectionIsEnded) {
   EXPECT_LT(std::chrono::steady_clock::now() - before, milliseconds(5'000));
 }
 
-TEST_F(Bound, ConnectionsBeyondTheLimitAreClosed) {
+TEST_F(TlsChannelTest, ConnectionsBeyondTheLimitAreClosed) {
   ListenerLimits limits;
   limits.connections = 2;
   start(limits);
@@ -191,7 +191,7 @@ TEST_F(Bound, ConnectionsBeyondTheLimitAreClosed) {
   EXPECT_THROW(connect(client_), ProtocolError);
 }
 
-TEST(TlsIdentity, IsMadeOnceAndReadBack) {
+TEST(TlsIdentity, AnIdentityIsMadeOnceAndReadBack) {
   const TempFolder folder;
   bool created = false;
   const auto path = folder / "keys/client.pem";
@@ -205,7 +205,7 @@ TEST(TlsIdentity, IsMadeOnceAndReadBack) {
               HasSubstr("group or others"));
 }
 
-TEST(TlsIdentity, WhatIsNoKeyOnP256IsRefused) {
+TEST(TlsIdentity, AFileWithoutAKeyOnP256IsRefused) {
   const TempFolder folder;
   std::ofstream(folder / "bad") << "-----BEGIN PRIVATE KEY-----\nnonsense\n-----END PRIVATE KEY-----\n";
   std::filesystem::permissions(folder / "bad", std::filesystem::perms(0600));

@@ -145,7 +145,7 @@ class HostileEvidence : public ::testing::TestWithParam<Kind> {
   const Owner owner_;
 };
 
-TEST_P(HostileEvidence, OfADebuggableGuestIsRefused) {
+TEST_P(HostileEvidence, EvidenceOfADebuggableGuestIsRefused) {
   EXPECT_EQ(attested(owner_, kInTime, 17), "");
   machine_->is_debuggable = true;
   EXPECT_THAT(attested(owner_, kInTime, 17), HasSubstr(GetParam().debug));
@@ -153,12 +153,12 @@ TEST_P(HostileEvidence, OfADebuggableGuestIsRefused) {
   EXPECT_EQ(attested(owner_, kInTime, 17), "");
 }
 
-TEST_P(HostileEvidence, WithExpiredCollateralIsRefused) {
+TEST_P(HostileEvidence, EvidenceWithExpiredCollateralIsRefused) {
   EXPECT_EQ(attested(owner_, kInTime, 17), "");
   EXPECT_THAT(attested(owner_, kTooLate, 17), HasSubstr(GetParam().over));
 }
 
-TEST_P(HostileEvidence, WithOlderCollateralThanSeenIsRefused) {
+TEST_P(HostileEvidence, EvidenceWithOlderCollateralThanSeenIsRefused) {
   EXPECT_EQ(attested(owner_, kInTime, 17), "");
   EXPECT_EQ(attested(owner_, kInTime, 18), "");
   EXPECT_THAT(attested(owner_, kInTime, 17), HasSubstr(GetParam().older));
@@ -167,7 +167,7 @@ TEST_P(HostileEvidence, WithOlderCollateralThanSeenIsRefused) {
   EXPECT_EQ(attested(who_has_seen_nothing, kInTime, 17), "");
 }
 
-TEST_P(HostileEvidence, UnderAnotherRootThanTheVendorsIsRefused) {
+TEST_P(HostileEvidence, EvidenceUnderAnotherRootThanTheVendorsIsRefused) {
   ClientOptions options = owner_.options(service_.server->port());
   options.policy = machine_->policy();
   options.collateral = machine_->collateral(17);
@@ -211,7 +211,7 @@ class RealHostileEvidence : public VectorTest {
   }
 };
 
-TEST_F(RealHostileEvidence, OfADebuggableGuestIsRefused) {
+TEST_F(RealHostileEvidence, EvidenceOfADebuggableGuestIsRefused) {
   const attest::Collateral tdx = collateral({"tdx/v4_uptodate.collateral.json"});
   const attest::Evidence good = evidence("tdx/v4_uptodate.quote.bin");
   const attest::Policy policy = attest::policy_from(good, tdx, at(kInTime));
@@ -226,7 +226,7 @@ TEST_F(RealHostileEvidence, OfADebuggableGuestIsRefused) {
   EXPECT_THAT(refusal_of(enclave, sgx_policy, sgx), HasSubstr("sgx: report_data is not what was asked for"));
 }
 
-TEST_F(RealHostileEvidence, WithExpiredCertificatesIsRefused) {
+TEST_F(RealHostileEvidence, EvidenceWithExpiredCertificatesIsRefused) {
   const attest::Collateral vcek = collateral({"snp/milan_v3_azure_aci.vcek.pem"});
   const attest::Evidence guest = evidence("snp/milan_v3_azure_aci.report.bin");
   const attest::Policy policy = attest::policy_from(guest, vcek, at("2026-06-01"));

@@ -31,7 +31,7 @@ JobState example() {
   return state;
 }
 
-TEST(JobState, SurvivesWritingAndReading) {
+TEST(JobState, AStateRoundTrips) {
   const JobState state = example();
   const JobState again = parse_job_state(encode(state).bytes(), "state");
   EXPECT_EQ(again.job, state.job);
@@ -49,7 +49,7 @@ TEST(JobState, SurvivesWritingAndReading) {
   EXPECT_EQ(again.lines, state.lines);
 }
 
-TEST(JobState, EveryTruncationIsRefused) {
+TEST(JobState, EveryTruncatedOrLongerStateIsRefused) {
   const SecretBytes whole = encode(example());
   for (size_t size = 0; size < whole.size(); ++size)
     EXPECT_THROW(parse_job_state(whole.bytes().first(size), "state"), InputError) << size;
@@ -58,7 +58,7 @@ TEST(JobState, EveryTruncationIsRefused) {
   EXPECT_THAT(message_of<InputError>([&] { parse_job_state(longer, "state"); }), HasSubstr("1 bytes too many"));
 }
 
-TEST(JobState, IsUnreadableOnDiskWithoutItsKey) {
+TEST(JobState, AStateOnDiskCannotBeReadWithoutTheKeyOfTheJob) {
   const TempFolder folder;
   const SecretKey data_key = SecretKey::random();
   const JobState state = example();
@@ -74,7 +74,7 @@ TEST(JobState, IsUnreadableOnDiskWithoutItsKey) {
   EXPECT_EQ(text.find("step"), std::string::npos);
 }
 
-TEST(JobRecord, IsReadExactly) {
+TEST(JobRecord, TruncatedAndForeignRecordsAreRefused) {
   const JobRecord record{.job = random_job_id(), .owner = {std::byte{1}}, .archive_bytes = 99};
   const attest::Bytes bytes = encode(record);
   EXPECT_EQ(parse_job_record(bytes, "job"), record);
@@ -85,7 +85,7 @@ TEST(JobRecord, IsReadExactly) {
   EXPECT_THAT(message_of<InputError>([&] { parse_job_record(other, "job"); }), HasSubstr("TEMPOJOB"));
 }
 
-TEST(JobKey, DiffersByJobAndByData) {
+TEST(JobKey, KeysDifferByJobAndByDataKey) {
   const SecretKey a = SecretKey::random(), b = SecretKey::random();
   const JobId one = random_job_id(), two = random_job_id();
   EXPECT_NE(one, two);

@@ -47,7 +47,7 @@ class Jobs : public ::testing::Test {
   Owner owner;
 };
 
-TEST_F(Jobs, RunsToItsEndAndIsFetched) {
+TEST_F(Jobs, AJobRunsToItsEndAndIsFetched) {
   const auto client = owner.connect(service);
   const JobId id = owner.submit(*client);
   const JobView view = Owner::wait_for(*client, id, Phase::kDone);
@@ -64,7 +64,7 @@ TEST_F(Jobs, RunsToItsEndAndIsFetched) {
   EXPECT_THAT(service.folder.names(), ::testing::UnorderedElementsAre("log", "state"));
 }
 
-TEST_F(Jobs, ARestartWaitsForTheKeyAndGoesOn) {
+TEST_F(Jobs, AfterARestartAJobWaitsForTheKeyAndGoesOn) {
   const JobId id = interrupted();
   service.restart();
   const auto client = owner.connect(service);
@@ -79,7 +79,7 @@ TEST_F(Jobs, ARestartWaitsForTheKeyAndGoesOn) {
   EXPECT_EQ(client->logs(id, 0).lines.size(), 20U);
 }
 
-TEST_F(Jobs, AStateThatWasPutBackIsRefusedAndLogged) {
+TEST_F(Jobs, AnOlderStatePutBackOnDiskIsRefusedAndLogged) {
   const JobId id = interrupted();
   service.server.reset();
   service.start();
@@ -107,7 +107,7 @@ TEST_F(Jobs, AStateThatWasPutBackIsRefusedAndLogged) {
   EXPECT_THROW(client->fetch(id, owner.key), AttestationError) << "nor does the client take it as a result";
 }
 
-TEST_F(Jobs, AStateThatIsGoneIsRefused) {
+TEST_F(Jobs, AJobWhoseStateIsGoneIsRefused) {
   const JobId id = interrupted();
   service.server.reset();
   std::filesystem::remove(folder_of(id) / "state.sealed");
@@ -143,7 +143,7 @@ TEST_F(Jobs, AnOlderCheckpointUnderTheNewStateIsRefused) {
   EXPECT_THAT(view.note, HasSubstr("sealed under key"));
 }
 
-TEST_F(Jobs, AServiceThatSaysLessThanBeforeIsRefused) {
+TEST_F(Jobs, AServiceThatReportsALowerCounterThanBeforeIsRefused) {
   const auto client = owner.connect(service);
   const JobId id = owner.submit(*client);
   Owner::wait_for(*client, id, Phase::kDone);
@@ -154,7 +154,7 @@ TEST_F(Jobs, AServiceThatSaysLessThanBeforeIsRefused) {
   EXPECT_THROW(client->fetch(id, owner.key), AttestationError);
 }
 
-TEST_F(Jobs, CancelSavesAndStops) {
+TEST_F(Jobs, CancellingSavesAndStopsAJob) {
   const JobId id = interrupted();
   const auto client = owner.connect(service);
   client->cancel(id, false);
@@ -168,7 +168,7 @@ TEST_F(Jobs, CancelSavesAndStops) {
   EXPECT_FALSE(std::filesystem::exists(folder_of(id)));
 }
 
-TEST_F(Jobs, AnUploadIsTakenInOrderAndGoesOnAfterARestart) {
+TEST_F(Jobs, AnUploadMustComeInOrderAndContinuesAfterARestart) {
   const std::string archive(3'000'000, 'a');
   std::ofstream(owner.folder / "archive") << archive;
   JobId id{};

@@ -13,14 +13,14 @@ using namespace testing_peers;  // NOLINT: the cast of every test here
 using ::testing::HasSubstr;
 using testing::message_of;
 
-class Clients : public ::testing::Test {
+class JobsOfClients : public ::testing::Test {
  protected:
   void TearDown() override { FakeTraining::pause_at = -1; }
   Service service;
   Owner alice, bob;
 };
 
-TEST_F(Clients, AnotherClientsJobIsAsIfItWereNot) {
+TEST_F(JobsOfClients, AJobOfAnotherClientLooksLikeNoJob) {
   const auto a = alice.connect(service), b = bob.connect(service);
   const JobId id = alice.submit(*a);
   Owner::wait_for(*a, id, Phase::kDone);
@@ -46,7 +46,7 @@ TEST_F(Clients, AnotherClientsJobIsAsIfItWereNot) {
   EXPECT_THAT(service.logged(), HasSubstr("permission denied"));
 }
 
-TEST_F(Clients, AForgedOwnerOnDiskGetsNothingButCiphertext) {
+TEST_F(JobsOfClients, AForgedOwnerOnDiskGetsOnlyCiphertext) {
   JobId id{};
   {
     const auto a = alice.connect(service);
@@ -74,7 +74,7 @@ TEST_F(Clients, AForgedOwnerOnDiskGetsNothingButCiphertext) {
   EXPECT_THROW(b->release(release), AttestationError) << "the owner is sealed in the state, too";
 }
 
-TEST_F(Clients, JobsQueueAndRunInOrder) {
+TEST_F(JobsOfClients, JobsQueueAndRunInOrder) {
   FakeTraining::pause_at = 3;
   const auto a = alice.connect(service), b = bob.connect(service);
   const JobId first = alice.submit(*a);
@@ -91,7 +91,7 @@ TEST_F(Clients, JobsQueueAndRunInOrder) {
   EXPECT_EQ(a->status(third).front().phase, Phase::kCancelled);
 }
 
-TEST_F(Clients, NobodyFillsTheServiceAlone) {
+TEST_F(JobsOfClients, OneClientCannotTakeAllJobsAndSpace) {
   service.server.reset();
   service.start({.jobs_per_client = 2, .jobs = 3, .archive_bytes = 1000});
   const auto a = alice.connect(service), b = bob.connect(service);
@@ -103,7 +103,7 @@ TEST_F(Clients, NobodyFillsTheServiceAlone) {
   EXPECT_THAT(message_of<InputError>([&] { b->create(10); }), HasSubstr("as many jobs as it may"));
 }
 
-TEST_F(Clients, AJobThatIsRefusedIsRemoved) {
+TEST_F(JobsOfClients, ARefusedJobIsRemoved) {
   service.server.reset();
   service.start({.jobs_per_client = 1, .jobs = 1, .archive_bytes = 1000});
   const auto a = alice.connect(service);
@@ -121,7 +121,7 @@ TEST_F(Clients, AJobThatIsRefusedIsRemoved) {
   EXPECT_EQ(a->status({}).size(), 1U);
 }
 
-TEST_F(Clients, WhatIsTheServicesIsNotForAClientToSay) {
+TEST_F(JobsOfClients, AClientCannotSetWhatBelongsToTheService) {
   for (const char* key :
        {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "tee-threads"}) {
     const std::string value = std::string(key) == "tee-threads" ? " = 3\n" : " = '/etc/passwd'\n";

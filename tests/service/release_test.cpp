@@ -30,7 +30,7 @@ class ReleaseBox : public ::testing::Test {
   attest::Digest32 transcript{};
 };
 
-TEST_F(ReleaseBox, OpensWithItsKeyOnItsTranscript) {
+TEST_F(ReleaseBox, ABoxOpensWithTheServicesKeyAndItsTranscript) {
   const Release opened = open_release(sealed(), key, transcript);
   EXPECT_EQ(opened.job, release.job);
   EXPECT_TRUE(opened.data_key.equals(release.data_key));
@@ -39,13 +39,13 @@ TEST_F(ReleaseBox, OpensWithItsKeyOnItsTranscript) {
   EXPECT_EQ(opened.config, release.config);
 }
 
-TEST_F(ReleaseBox, AnotherServiceCannotOpenIt) {
+TEST_F(ReleaseBox, AnotherServiceCannotOpenABox) {
   const ReleaseKey other;
   EXPECT_THAT(message_of<InputError>([&] { open_release(sealed(), other, transcript); }),
               HasSubstr("not sealed to this service's key"));
 }
 
-TEST_F(ReleaseBox, DoesNotServeAnotherConnection) {
+TEST_F(ReleaseBox, ABoxMadeForAnotherConnectionIsRefused) {
   attest::Digest32 other = transcript;
   other[31] ^= std::byte{1};
   EXPECT_THAT(message_of<InputError>([&] { open_release(sealed(), key, other); }),
@@ -63,7 +63,7 @@ TEST_F(ReleaseBox, EveryAlteredOrMissingByteIsRefused) {
     EXPECT_THROW(open_release(std::span(good).first(size), key, transcript), InputError) << "size " << size;
 }
 
-TEST_F(ReleaseBox, ThePlainFormIsReadExactly) {
+TEST_F(ReleaseBox, LongerAndInconsistentPlainFormsAreRefused) {
   const SecretBytes plain = encode_release(release, transcript);
   EXPECT_EQ(parse_release(plain.bytes(), transcript).config, release.config);
   attest::Bytes longer(plain.bytes().begin(), plain.bytes().end());

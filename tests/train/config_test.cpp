@@ -16,7 +16,7 @@ using testing::message_of;
 using testing::TempFolder;
 using testing::write_text;
 
-TEST(Config, TomlRoundTrips) {
+TEST(Config, SettingsRoundTripThroughToml) {
   const TempFolder folder;
   RunConfig config;
   config.model = "vit \"tiny\"";
@@ -34,7 +34,7 @@ TEST(Config, TomlRoundTrips) {
   EXPECT_EQ(again.seed, config.seed);
 }
 
-TEST(Config, BadTomlIsOneClearLine) {
+TEST(Config, BadTomlIsRefusedWithOneClearLine) {
   const TempFolder folder;
   const auto refusal = [&](const char* text) {
     write_text(folder / "a.toml", text);
@@ -54,7 +54,7 @@ TEST(Config, BadTomlIsOneClearLine) {
   EXPECT_THAT(refusal("conv-tile = \"half\"\n"), HasSubstr("full or a whole number"));
 }
 
-TEST(Config, TextSettingsAreTextAndSurviveTheFile) {
+TEST(Config, TextSettingsMustBeUtf8AndSurviveTheFile) {
   const TempFolder folder;
   for (const Field& field : fields()) {
     RunConfig config;
@@ -83,7 +83,7 @@ TEST(Config, TextSettingsAreTextAndSurviveTheFile) {
             "a.toml: byte 11 of 15 is NUL, expected text in UTF-8");
 }
 
-TEST(Config, EveryNumberHasARangeAndOneWayToWriteIt) {
+TEST(Config, EveryNumberHasARangeAndOneNotation) {
   for (const Field& field : fields()) {
     RunConfig config;
     const std::string usual = field.get(config);
@@ -96,7 +96,7 @@ TEST(Config, EveryNumberHasARangeAndOneWayToWriteIt) {
   }
 }
 
-TEST(Config, WeightsResideWhereTheyCan) {
+TEST(Config, WeightsAreResidentByDefaultWhereSettingsAllowIt) {
   const auto resolved = [](auto change) {
     RunConfig config;
     change(config);
@@ -113,7 +113,7 @@ TEST(Config, WeightsResideWhereTheyCan) {
   EXPECT_EQ(resolved([](RunConfig& c) { c.blinding.reuse = Reuse::kFresh; }), WeightPlacement::kReturned);
 }
 
-TEST(Config, SchemesThatDoNotProtectNeedTheFlagWhereWorkersSeeOperands) {
+TEST(Config, UnprotectedSchemesNeedTheFlagUnlessEverythingStaysLocal) {
   for (const Protection protection : {Protection::kNone, Protection::kPermuted}) {
     RunConfig config;
     config.blinding.protection = protection;

@@ -48,7 +48,7 @@ struct CifarFolder : TempFolder {
   }
 };
 
-TEST(Cifar, ReadsEveryBatchInNumericOrder) {
+TEST(Cifar, LoadReadsEveryBatchInNumericOrder) {
   const CifarFolder folder;
   write_bytes(folder / "data_batch_10.bin", cifar_records({5}));
   write_bytes(folder / "data_batch_2.bin", cifar_records({4, 0}));
@@ -66,7 +66,7 @@ TEST(Cifar, ReadsEveryBatchInNumericOrder) {
   EXPECT_EQ(data.test.name, "cifar10/test");
 }
 
-TEST(Cifar, TakesClassNamesFromTheFolder) {
+TEST(Cifar, LoadReadsClassNamesFromTheFolder) {
   const CifarFolder folder;
   write_text(folder / "batches.meta.txt", "zero\r\none\ntwo\nthree\n4\n5\n6\n7\n8\nnine\n\n");
   const DataSplits data = load_cifar10(folder.path());
@@ -83,7 +83,7 @@ TEST(Cifar, TakesClassNamesFromTheFolder) {
   EXPECT_EQ(refusal(std::string(65, 'x')), "meta: class name 1 has 65 bytes, expected at most 64");
 }
 
-TEST(Cifar, RefusesFoldersThatAreNotCifar) {
+TEST(Cifar, LoadRefusesFoldersWithoutCifarBatches) {
   const TempFolder folder;
   EXPECT_THAT(message_of<InputError>([&] { load_cifar10(folder / "none"); }), HasSubstr("/none: no such folder"));
   EXPECT_THAT(message_of<InputError>([&] { load_cifar10(folder.path()); }), HasSubstr("holds no data_batch_N.bin"));
@@ -95,7 +95,7 @@ TEST(Cifar, RefusesFoldersThatAreNotCifar) {
               HasSubstr("\"data_batch_1x.bin\" has no number, expected data_batch_N.bin"));
 }
 
-TEST(Cifar, RefusesFilesThatDoNotHoldWholeRecords) {
+TEST(Cifar, LoadRefusesFilesWithPartialRecords) {
   const CifarFolder folder;
   Bytes bytes = cifar_records({1, 2, 3});
   bytes.erase(bytes.end() - 10, bytes.end());
@@ -107,7 +107,7 @@ TEST(Cifar, RefusesFilesThatDoNotHoldWholeRecords) {
   EXPECT_THAT(message_of<InputError>([&] { load_cifar10(folder.path()); }), HasSubstr("0 bytes are 0 whole records"));
 }
 
-TEST(Cifar, RefusesLabelsAboveNine) {
+TEST(Cifar, LoadRefusesLabelsAboveNine) {
   const CifarFolder folder;
   write_bytes(folder / "test_batch.bin", cifar_records({0, 9, 10}));
   EXPECT_THAT(message_of<InputError>([&] { load_cifar10(folder.path()); }),
@@ -117,7 +117,7 @@ TEST(Cifar, RefusesLabelsAboveNine) {
   EXPECT_TRUE(untouched.images.empty() && untouched.labels.empty());
 }
 
-TEST(Cifar, IsReadStraightFromASealedArchive) {
+TEST(Cifar, LoadReadsASealedArchiveDirectly) {
   const CifarFolder folder;
   write_bytes(folder / "data_batch_10.bin", cifar_records({5}));
   write_bytes(folder / "data_batch_2.bin", cifar_records({4, 0}));
@@ -134,7 +134,7 @@ TEST(Cifar, IsReadStraightFromASealedArchive) {
   EXPECT_THAT(elsewhere.names(), ::testing::ElementsAre("x.sealed"));
 }
 
-TEST(Cifar, RefusesArchivesThatAreNotCifar) {
+TEST(Cifar, LoadRefusesArchivesWithoutCifarBatches) {
   const CifarFolder folder;
   const TempFolder elsewhere;
   const SecretKey key = key_from_seed_insecure(kSeed);
@@ -152,7 +152,7 @@ TEST(Cifar, RefusesArchivesThatAreNotCifar) {
   EXPECT_THAT(refusal("c"), HasSubstr("c: holds no data_batch_N.bin"));
 }
 
-TEST(Cifar, RealImages) {
+TEST(Cifar, LoadReadsTheRealDataSet) {
   const char* folder = std::getenv("TEMPO_CIFAR10");
   if (folder == nullptr || !std::filesystem::is_directory(folder)) {
     std::fprintf(stderr,
@@ -177,7 +177,7 @@ TEST(Cifar, RealImages) {
   EXPECT_NEAR(std::sqrt(square - mean * mean), 1, 0.1);
 }
 
-TEST(Synthetic, FollowsFromItsSeed) {
+TEST(Synthetic, ImagesDependOnTheSeedAlone) {
   const DataSplits a = make_synthetic(100, 50, kSeed), b = make_synthetic(100, 50, kSeed);
   EXPECT_EQ(a.train.images, b.train.images);
   EXPECT_EQ(a.test.images, b.test.images);
@@ -187,7 +187,7 @@ TEST(Synthetic, FollowsFromItsSeed) {
   EXPECT_FALSE(std::equal(a.test.images.begin(), a.test.images.end(), a.train.images.begin()));
 }
 
-TEST(Synthetic, HasTenEvenClassesAndTheSizesAskedFor) {
+TEST(Synthetic, DataHasTenEvenClassesAndTheSizesAskedFor) {
   const DataSplits data = make_synthetic(200, 30, kSeed, 16);
   EXPECT_EQ(data.train.size(), 200);
   EXPECT_EQ(data.test.size(), 30);
@@ -203,7 +203,7 @@ TEST(Synthetic, HasTenEvenClassesAndTheSizesAskedFor) {
 
 /// Pairs of pixels a few steps apart agree more, or less, depending on orientation and frequency: the label is there to
 /// be found by a filter, while the mean image of a class says next to nothing.
-TEST(Synthetic, FiltersTellTheClassButMeanImagesDoNot) {
+TEST(Synthetic, FiltersRevealTheClassButMeanImagesDoNot) {
   const DataSplits data = make_synthetic(1000, 500, kSeed);
   constexpr std::array<std::array<int, 2>, 12> kShifts = {
       {{1, 0}, {0, 1}, {1, 1}, {1, -1}, {3, 0}, {0, 3}, {3, 3}, {3, -3}, {6, 0}, {0, 6}, {5, 3}, {3, -5}}};
@@ -324,7 +324,7 @@ TEST(Batches, AnEpochHoldsEveryImageOnceAndEpochsDiffer) {
   EXPECT_LT(same, 20);
 }
 
-TEST(Batches, AnyBatchCanBeMadeAloneWithAnyThreadsAndBatchSize) {
+TEST(Batches, ABatchDoesNotDependOnOtherBatchesThreadsOrBatchSize) {
   const Dataset data = small_dataset(64);
   const SecretKey root = key_from_seed_insecure(kSeed);
   const Batches forward(data, root, 3, 16, true), alone(data, root, 3, 16, true), halves(data, root, 3, 8, true);
@@ -338,7 +338,7 @@ TEST(Batches, AnyBatchCanBeMadeAloneWithAnyThreadsAndBatchSize) {
 }
 
 /// Every augmented image is the original, shifted by at most 4 with black around it, mirrored or not; all occur.
-TEST(Batches, AugmentationIsCropAndMirror) {
+TEST(Batches, AugmentationCropsAndMirrors) {
   const Dataset data = small_dataset(400);
   const Batches batches(data, key_from_seed_insecure(kSeed), 0, 400, true);
   const Filled filled = fill(batches, data, 0);
@@ -378,7 +378,7 @@ TEST(Batches, AugmentationIsCropAndMirror) {
   EXPECT_NEAR(mirrors, 200, 60);
 }
 
-TEST(Batches, RefusesWhatCannotWork) {
+TEST(Batches, BadBatchSizesIndicesAndDataAreRefused) {
   const Dataset data = small_dataset(5);
   EXPECT_EQ(message_of<InputError>([&] { Batches(data, 0); }), "batches: batch size 0, expected at least 1");
   EXPECT_EQ(Batches(data, INT64_MAX).count(), 1);

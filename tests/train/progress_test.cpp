@@ -49,7 +49,7 @@ class ProgressTest : public ::testing::Test {
   std::unique_ptr<Progress> progress_;
 };
 
-TEST_F(ProgressTest, PlainLinesEveryFivePercent) {
+TEST_F(ProgressTest, PlainOutputHasALineEveryFivePercent) {
   Progress& progress = start(1000, false);
   for (int64_t step = 1; step <= 1000; ++step) {
     now_ += 0.01;
@@ -63,7 +63,7 @@ TEST_F(ProgressTest, PlainLinesEveryFivePercent) {
   EXPECT_EQ(output().find('\x1b'), std::string::npos);
 }
 
-TEST_F(ProgressTest, PlainLinesEveryTenSecondsOfASlowRun) {
+TEST_F(ProgressTest, PlainOutputOfASlowRunHasALineEveryTenSeconds) {
   Progress& progress = start(1'000'000, false);
   for (int64_t step = 1; step <= 100; ++step) {
     now_ += 1;

@@ -58,7 +58,7 @@ class Resume : public ::testing::Test {
   TempFolder folder_;
 };
 
-TEST_F(Resume, EpochsAreThoseSeenWhateverTheBatchSizeBecomes) {
+TEST_F(Resume, EpochsAreCountedAsSeenAfterAChangeOfBatchSize) {
   RunConfig c = config("run");
   c.epochs = 2;
   EXPECT_EQ(run(c).epochs, 2);
@@ -74,7 +74,7 @@ TEST_F(Resume, EpochsAreThoseSeenWhateverTheBatchSizeBecomes) {
   EXPECT_THAT(message_of<InputError>([&] { run(c); }), HasSubstr("has done 4 epochs in 11 steps"));
 }
 
-TEST_F(Resume, APassGoesOnAtTheImageItCameTo) {
+TEST_F(Resume, AResumedEpochContinuesAtTheNextImage) {
   RunConfig c = config("run");
   EXPECT_EQ(stop_after_a_step(c).epochs, 1);
   c = resumed_config(c.out, c.key);
@@ -83,7 +83,7 @@ TEST_F(Resume, APassGoesOnAtTheImageItCameTo) {
   EXPECT_THAT(epochs("run"), ElementsAre(0, 0, 0));
 }
 
-TEST_F(Resume, ACheckpointThatHasNoEpochIsCountedByItsOwnBatchSize) {
+TEST_F(Resume, EpochsOfACheckpointWithoutAnEpochAreCountedByItsBatchSize) {
   RunConfig c = config("run");
   c.epochs = 2;
   run(c);
@@ -97,7 +97,7 @@ TEST_F(Resume, ACheckpointThatHasNoEpochIsCountedByItsOwnBatchSize) {
   EXPECT_EQ(run(c).steps, 9);
 }
 
-TEST_F(Resume, AStoppedRunSaysThatItsAccuracyWasNotMeasured) {
+TEST_F(Resume, AStoppedRunReportsThatAccuracyWasNotMeasured) {
   const RunSummary summary = stop_after_a_step(config("run"));
   EXPECT_FALSE(summary.test_accuracy.has_value());
   EXPECT_THAT(to_text(summary), HasSubstr("test accuracy not measured"));
@@ -117,7 +117,7 @@ TEST_F(Resume, ARunWithoutACheckpointIsNotToldToResume) {
   EXPECT_THAT(message_of<InputError>([&] { run(c); }), HasSubstr("or --resume"));
 }
 
-TEST_F(Resume, WeightsOfOtherProgramsAreTaken) {
+TEST_F(Resume, WeightsWrittenByOtherProgramsAreAccepted) {
   RunConfig c = config("first", "resnet20");
   c.steps = 1;
   run(c);
@@ -146,7 +146,7 @@ TEST_F(Resume, WeightsOfOtherProgramsAreTaken) {
               HasSubstr("tensor bn1.weight is Long, expected floating-point numbers"));
 }
 
-TEST_F(Resume, LinesThatAreNotTextEndWhatIsKept) {
+TEST_F(Resume, TheRunLogIsKeptUpToTheFirstLineThatIsNotText) {
   testing::write_text(folder_ / "metrics.jsonl", std::string("{\"step\":1}\n{\"step\":1}\0junk\n{\"step\":1}\n", 38));
   const RunLog log(folder_.path(), 1);
   EXPECT_EQ(read_text_file(folder_ / "metrics.jsonl", 1 << 20), "{\"step\":1}\n");

@@ -24,7 +24,7 @@ using testing::message_of;
 using testing::TempFolder;
 
 /// Runs of one folder share a key.
-class Runs : public ::testing::Test {
+class RunTraining : public ::testing::Test {
  protected:
   void SetUp() override { seal::create_key(folder_ / "key"); }
 
@@ -103,9 +103,9 @@ class Runs : public ::testing::Test {
   TempFolder folder_;
 };
 
-TEST_F(Runs, SmallResNetFollowsThePlainLossCurve) { expect_follows_plain(config("plain")); }
+TEST_F(RunTraining, OffloadedResNetFollowsThePlainLossCurve) { expect_follows_plain(config("plain")); }
 
-TEST_F(Runs, SmallViTFollowsThePlainLossCurve) {
+TEST_F(RunTraining, OffloadedViTFollowsThePlainLossCurve) {
   RunConfig c = config("plain", "vit_tiny");
   c.optimizer = Optimizer::kAdamW;
   c.lr = 1e-4;
@@ -114,7 +114,7 @@ TEST_F(Runs, SmallViTFollowsThePlainLossCurve) {
 }
 
 /// Ten steps with activations kept in bfloat16 end near those with float32, and not on them.
-TEST_F(Runs, ActivationsInBFloat16FollowThoseInFloat32) {
+TEST_F(RunTraining, TrainingWithBFloat16ActivationsStaysNearFloat32) {
   for (const std::string model : {"resnet20", "vit_tiny"}) {
     SCOPED_TRACE(model);
     RunConfig wide = config(model + "-wide", model), narrow = config(model + "-narrow", model);
@@ -127,7 +127,7 @@ TEST_F(Runs, ActivationsInBFloat16FollowThoseInFloat32) {
   }
 }
 
-TEST_F(Runs, ShortLastBatchesTrain) {
+TEST_F(RunTraining, ShortLastBatchesAreTrained) {
   RunConfig c = config("short", "lenet");
   c.steps = 0;
   c.epochs = 2;
@@ -137,13 +137,13 @@ TEST_F(Runs, ShortLastBatchesTrain) {
   EXPECT_TRUE(summary.completed);
 }
 
-TEST_F(Runs, ExtendsARunWithResidentWeights) {
+TEST_F(RunTraining, AnExtendedRunWithResidentWeightsEqualsOneLongRun) {
   RunConfig c = config("x");
   c.blinding.rekey_interval = 3;
   expect_extended_run_agrees(c);
 }
 
-TEST_F(Runs, ExtendsARunWithAdamW) {
+TEST_F(RunTraining, AnExtendedRunWithAdamWEqualsOneLongRun) {
   RunConfig c = config("x");
   c.optimizer = Optimizer::kAdamW;
   c.lr = 1e-5;  // AdamW divides by the gradient's size: small gradients' rounding errors become steps
@@ -151,7 +151,7 @@ TEST_F(Runs, ExtendsARunWithAdamW) {
 }
 
 // One step, then on in two ways: in one go, and stopped and resumed after every step. Both hold one master secret.
-TEST_F(Runs, StoppingSavesAndResumingReachesTheSameBits) {
+TEST_F(RunTraining, AStoppedAndResumedRunReachesTheSameBits) {
   for (const bool resident : {true, false}) {
     RunConfig c = config(resident ? "resident" : "returned");
     c.steps = 6;
@@ -181,7 +181,7 @@ TEST_F(Runs, StoppingSavesAndResumingReachesTheSameBits) {
 }
 
 // Steps that are done again with other operands must not meet the keys of the first time.
-TEST_F(Runs, OtherSettingsGetOtherKeys) {
+TEST_F(RunTraining, ResumingUnderOtherSettingsUsesOtherKeys) {
   RunConfig c = config("first");
   c.steps = 5;
   const std::atomic<bool> stop{true};
@@ -207,7 +207,7 @@ TEST_F(Runs, OtherSettingsGetOtherKeys) {
 }
 
 // After anything but a clean stop, steps beyond the checkpoint may have been run: their keys are spent.
-TEST_F(Runs, KeysGoOnFromACleanStopOnce) {
+TEST_F(RunTraining, KeysContinueFromACleanStopOnlyOnce) {
   RunConfig c = config("run");
   c.steps = 6;
   const std::atomic<bool> stop{true};
@@ -224,7 +224,7 @@ TEST_F(Runs, KeysGoOnFromACleanStopOnce) {
 }
 
 // Whoever can write the run directory can edit config.toml, but not what a resume goes by.
-TEST_F(Runs, ResumingIgnoresAnEditedConfigFile) {
+TEST_F(RunTraining, ResumingIgnoresAnEditedConfigFile) {
   RunConfig c = config("run");
   c.steps = 1;
   run(c);
@@ -234,7 +234,7 @@ TEST_F(Runs, ResumingIgnoresAnEditedConfigFile) {
   EXPECT_EQ(resumed.steps, 1);
 }
 
-TEST_F(Runs, ResumesUnderOtherBlinding) {
+TEST_F(RunTraining, ARunResumesUnderOtherBlindingSettings) {
   RunConfig c = config("first");
   c.steps = 3;
   run(c);
@@ -251,7 +251,7 @@ TEST_F(Runs, ResumesUnderOtherBlinding) {
   EXPECT_EQ(run(next).steps, 8);
 }
 
-TEST_F(Runs, ANonFiniteLossNamesTheLayerAndSavesNothing) {
+TEST_F(RunTraining, ANonFiniteLossNamesTheLayerAndSavesNothing) {
   RunConfig c = config("good");
   c.steps = 1;
   run(c);
@@ -269,7 +269,7 @@ TEST_F(Runs, ANonFiniteLossNamesTheLayerAndSavesNothing) {
   }
 }
 
-TEST_F(Runs, AWeightThatCannotBeHeldIsNotWritten) {
+TEST_F(RunTraining, ARunWithInfiniteWeightsDoesNotOverwriteItsCheckpoint) {
   RunConfig c = config("run");
   c.steps = 3;
   run(c);
@@ -285,7 +285,7 @@ TEST_F(Runs, AWeightThatCannotBeHeldIsNotWritten) {
   EXPECT_EQ(read_file(checkpoint_path(c.out), size_t{1} << 30), before);
 }
 
-TEST_F(Runs, RefusesCheckpointsThatAreNotItsOwn) {
+TEST_F(RunTraining, CheckpointsOfAnotherModelKeyOrSizeAreRefused) {
   RunConfig c = config("run", "lenet");
   c.steps = 1;
   c.image_size = 32;
@@ -310,7 +310,7 @@ TEST_F(Runs, RefusesCheckpointsThatAreNotItsOwn) {
   EXPECT_FALSE(std::filesystem::exists(other.out)) << "a refused run left a folder behind";
 }
 
-TEST_F(Runs, RefusesWhatCannotWork) {
+TEST_F(RunTraining, ConfigurationsThatCannotWorkAreRefused) {
   const auto refusal = [&](auto change) {
     RunConfig c = config("refused");
     change(c);
@@ -341,7 +341,7 @@ TEST_F(Runs, RefusesWhatCannotWork) {
               HasSubstr("elementwise"));
 }
 
-TEST_F(Runs, EvaluationAndPredictionUseTheCheckpoint) {
+TEST_F(RunTraining, EvaluationAndPredictionUseTheCheckpoint) {
   RunConfig c = config("run", "lenet");
   c.steps = 12;
   c.image_size = 32;
@@ -359,7 +359,7 @@ TEST_F(Runs, EvaluationAndPredictionUseTheCheckpoint) {
 }
 
 /// As a service runs that keeps keys in memory only: no key file is named, none is made.
-TEST_F(Runs, KeysInMemoryDoForTrainingAndResuming) {
+TEST_F(RunTraining, TrainingAndResumingWorkWithKeysInMemoryOnly) {
   std::vector<std::byte> records;
   for (int i = 0; i < 40; ++i) {
     records.push_back(static_cast<std::byte>(i % 10));
@@ -392,7 +392,7 @@ TEST_F(Runs, KeysInMemoryDoForTrainingAndResuming) {
   EXPECT_THAT(message_of<InputError>([&] { run_training(next, hooks); }), HasSubstr("expected a sealed archive"));
 }
 
-TEST(Optimiser, IsTorchsOwn) {
+TEST(Optimiser, UpdatesEqualTorchsOptimisers) {
   for (const Optimizer kind : {Optimizer::kSgd, Optimizer::kAdamW}) {
     torch::manual_seed(1);
     const torch::Tensor start = torch::randn({5, 7});
@@ -419,7 +419,7 @@ TEST(Optimiser, IsTorchsOwn) {
   }
 }
 
-TEST(LearningRate, WarmsUpThenFalls) {
+TEST(LearningRate, TheRateWarmsUpThenFalls) {
   RunConfig config;
   config.lr = 1;
   config.warmup_steps = 4;

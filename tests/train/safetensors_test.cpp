@@ -41,7 +41,7 @@ std::string refusal(const std::string& header, size_t data_bytes) {
   return message.substr(std::min<size_t>(3, message.size()));
 }
 
-TEST(Safetensors, RoundTripsEveryTypeAndShape) {
+TEST(Safetensors, EveryTypeAndShapeRoundTrips) {
   const Bytes data(64, std::byte{0x5A});
   const auto span = [&](size_t bytes) { return std::span(data).first(bytes); };
   const std::vector<TensorEntry> entries = {{"bytes", "U8", {3}, span(3)},     {"flags", "BOOL", {5, 1}, span(5)},
@@ -63,7 +63,7 @@ TEST(Safetensors, RoundTripsEveryTypeAndShape) {
   EXPECT_EQ(file.find("absent"), nullptr);
 }
 
-TEST(Safetensors, AlignsEveryTensorToItsElements) {
+TEST(Safetensors, EveryTensorIsAlignedToItsElements) {
   const Bytes data(64);
   for (const size_t name_bytes : {1, 2, 3, 4, 5, 6, 7, 8}) {
     const std::vector<TensorEntry> entries = {{std::string(name_bytes, 'a'), "U8", {3}, std::span(data).first(3)},
@@ -84,7 +84,7 @@ TEST(Safetensors, AlignsEveryTensorToItsElements) {
   }
 }
 
-TEST(Safetensors, ReadsAFileWrittenElsewhere) {
+TEST(Safetensors, AFileWrittenByTheReferenceImplementationIsRead) {
   // As the reference implementation lays it out: keys in any order, spaces as padding.
   Bytes bytes = file_of(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[2,10]},)"
                         R"("a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}    )",
@@ -100,7 +100,7 @@ TEST(Safetensors, ReadsAFileWrittenElsewhere) {
   EXPECT_TRUE(parse_safetensors(written({}), "empty").entries().empty());
 }
 
-TEST(Safetensors, ExactBytes) {
+TEST(Safetensors, AWrittenFileHasExactlyTheExpectedBytes) {
   const Bytes data = to_bytes("abcd");
   const std::vector<TensorEntry> entries = {{"w", "F32", {1}, data}};
   const std::string header = R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
@@ -109,7 +109,7 @@ TEST(Safetensors, ExactBytes) {
   EXPECT_EQ(written(entries), expected);
 }
 
-TEST(Safetensors, RefusesBrokenLengths) {
+TEST(Safetensors, BadHeaderLengthsAreRefused) {
   const auto refused = [](const Bytes& bytes) {
     return message_of<InputError>([&] { parse_safetensors(bytes, "f"); });
   };
@@ -129,7 +129,7 @@ TEST(Safetensors, RefusesBrokenLengths) {
   EXPECT_EQ(refused(large), "f: safetensors header of 100000001 bytes, expected at most 100000000");
 }
 
-TEST(Safetensors, RefusesWhatIsNotAHeader) {
+TEST(Safetensors, HeadersThatAreNotAJsonObjectAreRefused) {
   EXPECT_THAT(refusal("", 0), HasSubstr("expected it to begin with an opening brace"));
   EXPECT_THAT(refusal(" {}", 0), HasSubstr("expected it to begin with an opening brace"));
   EXPECT_THAT(refusal("[]", 0), HasSubstr("expected it to begin with an opening brace"));
@@ -144,7 +144,7 @@ TEST(Safetensors, RefusesWhatIsNotAHeader) {
   EXPECT_THAT(refusal(R"({"a":"x"})", 0), HasSubstr("holds a string where an object is expected"));
 }
 
-TEST(Safetensors, RefusesBadTensorFields) {
+TEST(Safetensors, BadTensorFieldsAreRefused) {
   const auto tensor = [](const std::string& fields) { return refusal("{\"a\":{" + fields + "}}", 4); };
   EXPECT_EQ(tensor(""), R"(safetensors header: tensor "a" has no dtype, expected dtype, shape and data_offsets)");
   EXPECT_THAT(tensor(R"("dtype":"F32")"), HasSubstr("has no shape"));
@@ -164,7 +164,7 @@ TEST(Safetensors, RefusesBadTensorFields) {
   EXPECT_THAT(tensor(R"("data_offsets":[0,1,2])"), HasSubstr("has more than 2 data_offsets"));
 }
 
-TEST(Safetensors, RefusesRepeatedNamesAndBadMetadata) {
+TEST(Safetensors, RepeatedNamesAndBadMetadataAreRefused) {
   const std::string empty = R"({"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
   EXPECT_EQ(refusal("{\"a\":" + empty + ",\"a\":" + empty + "}", 0), R"(safetensors header: "a" stands there twice)");
   EXPECT_THAT(refusal("{\"\":" + empty + "}", 0), HasSubstr("tensor \"\" has no name"));
@@ -174,7 +174,7 @@ TEST(Safetensors, RefusesRepeatedNamesAndBadMetadata) {
   EXPECT_THAT(refusal(R"({"__metadata__":{"k":{}}})", 0), HasSubstr("__metadata__ holds an object where a string"));
 }
 
-TEST(Safetensors, RefusesBytesThatDoNotAddUp) {
+TEST(Safetensors, SizesThatDoNotMatchTheDataAreRefused) {
   const auto tensor = [](const char* name, const char* dtype, const char* shape, uint64_t begin, uint64_t end) {
     return fmt::format(R"("{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", name, dtype, shape, begin, end);
   };
@@ -205,7 +205,7 @@ TEST(Safetensors, NamesFromAFileStayOnOneLine) {
             R"(safetensors header: tensor "a\x0a\x1b[2J" holds a number where an object is expected)");
 }
 
-TEST(Safetensors, RefusesToWriteWhatNobodyCouldRead) {
+TEST(Safetensors, TensorsThatNobodyCouldReadAreNotWritten) {
   const Bytes data(8);
   const auto refused = [&](const std::vector<TensorEntry>& entries) {
     return message_of<InputError>([&] { written(entries); });

@@ -25,7 +25,7 @@ using ::testing::MatchesRegex;
 
 using Bytes = std::vector<std::byte>;
 
-TEST(Crc32c, KnownValues) {
+TEST(Crc32c, ChecksumsEqualThePublishedValues) {
   EXPECT_EQ(crc32c(to_bytes("123456789")), 0xE3069283U);
   EXPECT_EQ(crc32c({}), 0U);
   // RFC 3720, appendix B.4.
@@ -37,7 +37,7 @@ TEST(Crc32c, KnownValues) {
   EXPECT_EQ(masked_crc32c({}), 0xA282EAD8U);
 }
 
-TEST(TensorBoard, EncodesEventsByteForByte) {
+TEST(TensorBoard, EventsAreEncodedByteForByte) {
   // 1.0 as a double is 3F F0 00...; 0.5 as a float is 3F 00 00 00.
   EXPECT_EQ(encode_version_event(1.0), to_bytes(std::string("\x09\0\0\0\0\0\0\xF0\x3F", 9) + "\x1A\x0D"
                                                                                              "brain.Event:2"));
@@ -50,7 +50,7 @@ TEST(TensorBoard, EncodesEventsByteForByte) {
                      std::string("\x15\0\0\0\x3F", 5)));
 }
 
-TEST(TensorBoard, FramesRecords) {
+TEST(TensorBoard, AFramedRecordHasLengthAndChecksums) {
   const Bytes payload = to_bytes("payload");
   const Bytes frame = frame_record(payload);
   ByteReader reader(frame, "frame");
@@ -77,7 +77,7 @@ std::vector<Bytes> payloads(const std::filesystem::path& path) {
   return found;
 }
 
-TEST(TensorBoard, WritesAFileThatBeginsWithItsVersion) {
+TEST(TensorBoard, AFileBeginsWithItsVersionAndHoldsTheScalars) {
   const TempFolder folder;
   TensorBoardWriter writer(folder / "run" / "events", 7);
   EXPECT_THAT(writer.path().filename().string(),
@@ -105,7 +105,7 @@ TEST(TensorBoard, WritesAFileThatBeginsWithItsVersion) {
   EXPECT_EQ(events[2], encode_scalar_event(wall_time_of(events[2]), 1, "train/loss", 2.25F));
 }
 
-TEST(TensorBoard, AppendsToAFileOfTheSameName) {
+TEST(TensorBoard, TwoWritersInOneFolderLoseNoRecord) {
   const TempFolder folder;
   const TensorBoardWriter first(folder.path(), 1);
   const TensorBoardWriter second(folder.path(), 5);
@@ -114,7 +114,7 @@ TEST(TensorBoard, AppendsToAFileOfTheSameName) {
   EXPECT_EQ(records, 4U);
 }
 
-TEST(TensorBoard, SaysWhereItCannotWrite) {
+TEST(TensorBoard, AFolderThatCannotBeMadeIsReported) {
   const TempFolder folder;
   write_text(folder / "file", "");
   EXPECT_THAT(message_of<InputError>([&] { TensorBoardWriter(folder / "file" / "events", 1); }),

@@ -47,7 +47,7 @@ double process_cpu_seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-TEST(Acceptor, TakesConnectionsUntilItIsStopped) {
+TEST(Acceptor, ConnectionsAreAcceptedUntilStopped) {
   const std::string name = unused_name();
   Acceptor acceptor(listen_shm(name));
   const UniqueDescriptor first = connect_shm(name, milliseconds(0)), second = connect_shm(name, milliseconds(0));
@@ -62,7 +62,7 @@ TEST(Acceptor, TakesConnectionsUntilItIsStopped) {
   EXPECT_FALSE(acceptor.next()) << "stop lasts";
 }
 
-TEST(Acceptor, SleepsWhileThereAreNoDescriptorsAndTakesTheConnectionAfterwards) {
+TEST(Acceptor, WithoutDescriptorsItSleepsAndAcceptsTheConnectionLater) {
   const std::string name = unused_name();
   Acceptor acceptor(listen_shm(name));
   const UniqueDescriptor peer = connect_shm(name, milliseconds(0));
@@ -81,7 +81,7 @@ TEST(Acceptor, SleepsWhileThereAreNoDescriptorsAndTakesTheConnectionAfterwards) 
   EXPECT_TRUE(taken);
 }
 
-TEST(Acceptor, StopsWhileThereAreNoDescriptors) {
+TEST(Acceptor, StopWorksWithoutDescriptors) {
   const std::string name = unused_name();
   Acceptor acceptor(listen_shm(name));
   const UniqueDescriptor peer = connect_shm(name, milliseconds(0));
@@ -91,7 +91,7 @@ TEST(Acceptor, StopsWhileThereAreNoDescriptors) {
   stopper.join();
 }
 
-TEST(Acceptor, IsRefusedWithoutADescriptorForItself) {
+TEST(Acceptor, ConstructionFailsWithoutADescriptor) {
   UniqueDescriptor listening = listen_shm(unused_name());
   const NoDescriptorsLeft few;
   EXPECT_THROW(Acceptor(std::move(listening)), RunError);

@@ -38,7 +38,7 @@ std::string text_of(const FrameReader& reader) {
   return text;
 }
 
-TEST(Frame, IsReadWhereverItIsCut) {
+TEST(Frame, AFrameIsReadWhereverItIsCut) {
   const auto bytes = frame(Chunk{11}, "hello world");
   for (const size_t size : {1, 2, 3, 4, 5, 7, 100}) {
     SCOPED_TRACE(size);
@@ -49,7 +49,7 @@ TEST(Frame, IsReadWhereverItIsCut) {
   EXPECT_EQ(FrameReader(cut(frame(Goodbye{}, ""), 3)).payload_bytes(), 0U);
 }
 
-TEST(Frame, RefusesLengthsThatCannotBe) {
+TEST(Frame, ImpossibleLengthsAreRefused) {
   const auto reason = [](const std::vector<std::byte>& bytes) {
     return message_of<ProtocolError>([&] { FrameReader reader(cut(bytes, 2)); });
   };
@@ -74,7 +74,7 @@ std::optional<offload::Buffer> add(TensorReceiver& receiver, uint64_t claimed, s
   return receiver.add(Chunk{claimed}, FrameReader({bytes}));
 }
 
-TEST(TensorReceiver, PutsChunksTogether) {
+TEST(TensorReceiver, ChunksAreJoinedIntoATensor) {
   TensorReceiver receiver;
   EXPECT_FALSE(receiver.begin({.shape = {3}}));
   EXPECT_TRUE(receiver.is_waiting());
@@ -88,7 +88,7 @@ TEST(TensorReceiver, PutsChunksTogether) {
   EXPECT_EQ(empty->bytes(), 0U);
 }
 
-TEST(TensorReceiver, RefusesWhatDoesNotFit) {
+TEST(TensorReceiver, ChunksThatDoNotFitAreRefused) {
   TensorReceiver receiver;
   EXPECT_THAT(message_of<ProtocolError>([&] { add(receiver, 1, "a"); }), HasSubstr("not announced"));
   receiver.begin({.shape = {2}});

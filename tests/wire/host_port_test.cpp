@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(HostPort, ReadsNamesAndAddresses) {
+TEST(HostPort, NamesAndAddressesAreParsed) {
   for (const char* text : {"worker.example:7000", "127.0.0.1:0", "[::1]:65535", "[fe80::1:2]:1", "gpu_worker_1:7000",
                            "_tempo.internal.:1"})
     EXPECT_EQ(to_string(parse_host_port(text)), text);
@@ -19,7 +19,7 @@ TEST(HostPort, ReadsNamesAndAddresses) {
   EXPECT_EQ(parse_host_port("a:7000").port, 7000);
 }
 
-TEST(HostPort, RefusesTheRest) {
+TEST(HostPort, OtherTextIsRefused) {
   for (const char* text :
        {"", ":", "worker", "worker:", ":7000", "::1:7000", "[::1]", "[::1]7000", "[worker]:7000", "[]:1", "a b:1",
         "a/b:1", "unix:/tmp/x", "-a:1", "a:65536", "a:-1", "a:+1", "a:1 ", "a:0x10"})
@@ -27,7 +27,7 @@ TEST(HostPort, RefusesTheRest) {
         << text;
 }
 
-TEST(HostPort, KnowsTheHostsThatAreSpecialAsWritten) {
+TEST(HostPort, LoopbackAndAnyAddressesAreRecognisedAsWritten) {
   for (const char* host : {"127.0.0.1", "127.255.0.7", "::1", "localhost"}) EXPECT_TRUE(is_loopback(host)) << host;
   for (const char* host : {"128.0.0.1", "0.0.0.0", "127.1", "::", "::2", "::ffff:127.0.0.1", "localhost.example", ""})
     EXPECT_FALSE(is_loopback(host)) << host;

@@ -12,7 +12,7 @@ namespace {
 
 using testing::message_of;
 
-TEST(ListenTcp, TakesAFreePortWhereNoneIsAskedFor) {
+TEST(ListenTcp, PortZeroTakesAFreePort) {
   for (const char* host : {"127.0.0.1", "localhost", "::1"}) {
     const UniqueDescriptor first = listen_tcp("test", {host, 0}), second = listen_tcp("test", {host, 0});
     EXPECT_GT(port_of(first), 0) << host;
@@ -20,7 +20,7 @@ TEST(ListenTcp, TakesAFreePortWhereNoneIsAskedFor) {
   }
 }
 
-TEST(ListenTcp, TakesTheIPv4AddressOfANameThatHasBoth) {
+TEST(ListenTcp, ANameWithBothAddressesIsListenedAtOverIPv4) {
   const UniqueDescriptor socket = listen_tcp("test", {"localhost", 0});
   sockaddr_storage bound = {};
   socklen_t length = sizeof bound;
@@ -28,7 +28,7 @@ TEST(ListenTcp, TakesTheIPv4AddressOfANameThatHasBoth) {
   EXPECT_EQ(bound.ss_family, AF_INET);
 }
 
-TEST(ListenTcp, SaysWhereItCannotListenAndWhy) {
+TEST(ListenTcp, AFailureNamesTheAddressAndTheReason) {
   const UniqueDescriptor taken = listen_tcp("test", {"127.0.0.1", 0});
   const HostPort same{"127.0.0.1", port_of(taken)};
   EXPECT_EQ(message_of<InputError>([&] { listen_tcp("metrics", same); }),

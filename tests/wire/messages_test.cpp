@@ -65,7 +65,7 @@ void expect_equal(const offload::Product& a, const offload::Product& b) {
   EXPECT_EQ(a.dilation_w, b.dilation_w);
 }
 
-TEST(Messages, OfMastersComeBackAsTheyWere) {
+TEST(Messages, MessagesOfMastersRoundTrip) {
   EXPECT_EQ(client_round_trip(Hello{.protocol = 1, .version = "0.1.0"}).version, "0.1.0");
   const Put put = client_round_trip(
       Put{.operand = 7, .spec = {.type = ElementType::kBFloat16, .shape = {2, 0, 3}}, .offset = 1U << 20});
@@ -77,7 +77,7 @@ TEST(Messages, OfMastersComeBackAsTheyWere) {
   EXPECT_EQ(client_round_trip(Release{.offset = 64}).offset, 64U);
 }
 
-TEST(Messages, OperationsComeBackAsTheyWere) {
+TEST(Messages, OperationsRoundTrip) {
   const auto forward = operation_round_trip(
       offload::Forward{.product = convolution(), .x = 1, .w = 2, .reply_type = ElementType::kBFloat16});
   expect_equal(forward.product, convolution());
@@ -121,7 +121,7 @@ TEST(Messages, OperationsComeBackAsTheyWere) {
   EXPECT_EQ(operation_round_trip(offload::AllReduce{.operand = 9}).operand, 9U);
 }
 
-TEST(Messages, OfWorkersComeBackAsTheyWere) {
+TEST(Messages, MessagesOfWorkersRoundTrip) {
   const Welcome welcome = server_round_trip(
       Welcome{.version = "LibTorch", .device = "cpu", .memory_bytes = 12, .collective = "[::1]:7000"});
   EXPECT_EQ(welcome.device, "cpu");
@@ -135,12 +135,12 @@ TEST(Messages, OfWorkersComeBackAsTheyWere) {
   EXPECT_EQ(server_round_trip(Freed{.offset = 64}).offset, 64U);
 }
 
-TEST(Messages, TextGoesOutAsOneShortPrintableLine) {
+TEST(Messages, TextIsSentAsOneShortPrintableLine) {
   EXPECT_EQ(server_round_trip(Refusal{1, "line one\x1b\nline two"}).reason, "line one?");
   EXPECT_EQ(server_round_trip(Goodbye{std::string(5000, 'a')}).reason.size(), kMaxTextBytes);
 }
 
-TEST(Messages, WhatIsNoMessageIsRefused) {
+TEST(Messages, BytesThatAreNoMessageAreRefused) {
   const std::vector<std::byte> garbage(10, std::byte{0xff});
   EXPECT_THAT(message_of<ProtocolError>([&] { decode_client_message(garbage); }),
               HasSubstr("10 bytes that are not a message"));
@@ -151,7 +151,7 @@ TEST(Messages, WhatIsNoMessageIsRefused) {
   EXPECT_THAT(message_of<ProtocolError>([&] { decode_client_message(large); }), HasSubstr("expected at most 1048576"));
 }
 
-TEST(Messages, TensorsAreBounded) {
+TEST(Messages, BadTensorSpecsAreRefused) {
   const auto put = [](auto&& change) {
     return refusal([&](v1::ClientMessage& m) {
       m.mutable_put()->mutable_spec()->set_type(v1::ELEMENT_TYPE_FLOAT32);
@@ -178,7 +178,7 @@ TEST(Messages, TensorsAreBounded) {
               HasSubstr("tensor of more than"));
 }
 
-TEST(Messages, OperationsAreBounded) {
+TEST(Messages, BadOperationsAreRefused) {
   const auto submit = [](auto&& change) {
     return refusal([&](v1::ClientMessage& m) { change(*m.mutable_submit()->mutable_operation()); });
   };
@@ -207,7 +207,7 @@ TEST(Messages, OperationsAreBounded) {
               HasSubstr("gradient scale"));
 }
 
-TEST(Messages, GroupsAreBounded) {
+TEST(Messages, BadGroupsAreRefused) {
   const auto join = [](auto&& change) {
     return refusal([&](v1::ClientMessage& m) {
       v1::JoinGroup& group = *m.mutable_submit()->mutable_operation()->mutable_join_group();
@@ -238,7 +238,7 @@ TEST(Messages, GroupsAreBounded) {
               HasSubstr("collective address that is not printable"));
 }
 
-TEST(Messages, TextAndCountsAreBounded) {
+TEST(Messages, BadTextAndTooManyItemsAreRefused) {
   EXPECT_THAT(refusal([](v1::ClientMessage& m) { m.mutable_hello()->set_version("two\nlines"); }),
               HasSubstr("version that is not printable ASCII"));
   EXPECT_THAT(server_refusal([](v1::ServerMessage& m) { m.mutable_goodbye()->set_reason("\x1b[31m"); }),

@@ -22,7 +22,7 @@ TensorSpec spec(std::vector<int64_t> shape, ElementType type = ElementType::kFlo
   return {.type = type, .shape = std::move(shape)};
 }
 
-TEST(ReplySize, IsThatOfTheResult) {
+TEST(ReplySize, TheLimitEqualsTheSizeOfTheResult) {
   const Product linear, matmul = {.kind = ProductKind::kMatmul},
                         conv = {.kind = ProductKind::kConv2d, .stride_h = 2, .dilation_w = 2};
   EXPECT_EQ(bytes(Forward{.product = linear, .x = 1, .w = 2}, {{1, spec({64, 36})}, {2, spec({5, 3, 3, 4})}}),
@@ -47,7 +47,7 @@ TEST(ReplySize, IsThatOfTheResult) {
   EXPECT_EQ(bytes(AllReduce{1}, {{1, spec({300})}}), 8U);
 }
 
-TEST(ReplySize, WhatIsNotKnownOrHasNoProductGetsNone) {
+TEST(ReplySize, UnknownOrMisfittingOperandsAllowNoReply) {
   EXPECT_EQ(bytes(Forward{.product = {}, .x = 1, .w = 2}, {{1, spec({2, 2})}}), 0U);
   EXPECT_EQ(bytes(Forward{.product = {}, .x = 1, .w = 2}, {{1, spec({})}, {2, spec({2, 2})}}), 0U);
   EXPECT_EQ(bytes(Forward{.product = {.kind = ProductKind::kConv2d}, .x = 1, .w = 1}, {{1, spec({2, 2})}}), 0U);
@@ -60,7 +60,7 @@ TEST(ReplySize, WhatIsNotKnownOrHasNoProductGetsNone) {
   EXPECT_EQ(bytes(AllReduce{1}, {}), 0U);
 }
 
-TEST(ReplySize, SaturatesInsteadOfOverflowing) {
+TEST(ReplySize, SizesSaturateInsteadOfOverflowing) {
   const int64_t many = int64_t{1} << 32;
   EXPECT_GT(bytes(Forward{.product = {}, .x = 1, .w = 1}, {{1, spec({many, 1})}}), kMaxTensorBytes);
   EXPECT_GT(saturated_bytes(spec({many, many, many, many})), kMaxTensorBytes);

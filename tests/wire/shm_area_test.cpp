@@ -13,7 +13,7 @@ using std::chrono::milliseconds;
 constexpr uint64_t kSeed = 1;
 constexpr milliseconds kNow{0};
 
-TEST(ShmArea, FootprintIsWholeCacheLinesAndNeverOverflows) {
+TEST(ShmArea, AFootprintIsWholeCacheLinesAndNeverOverflows) {
   EXPECT_EQ(shm_footprint(0), 64U);
   EXPECT_EQ(shm_footprint(1), 64U);
   EXPECT_EQ(shm_footprint(64), 64U);
@@ -21,7 +21,7 @@ TEST(ShmArea, FootprintIsWholeCacheLinesAndNeverOverflows) {
   EXPECT_GE(shm_footprint(UINT64_MAX - 3), UINT64_MAX - 63);
 }
 
-TEST(ShmArea, FillsExactlyAndMergesAgain) {
+TEST(ShmArea, AnAreaCanBeFilledExactlyAndFreedRangesAreMerged) {
   ShmArea area({640, 640 + 256});
   EXPECT_EQ(area.allocate(64, kNow), 640U);
   EXPECT_EQ(area.allocate(1, kNow), 704U);
@@ -35,7 +35,7 @@ TEST(ShmArea, FillsExactlyAndMergesAgain) {
   EXPECT_EQ(area.allocate(256, kNow), 640U);
 }
 
-TEST(ShmArea, ReleasesOnlyWhatIsGiven) {
+TEST(ShmArea, OnlyAllocatedRangesAreReleased) {
   ShmArea area({0, 256});
   EXPECT_FALSE(area.release(0));
   EXPECT_EQ(area.allocate(128, kNow), 0U);
@@ -45,7 +45,7 @@ TEST(ShmArea, ReleasesOnlyWhatIsGiven) {
   EXPECT_FALSE(area.release(0));
 }
 
-TEST(ShmArea, WaitsForMemoryButNotForever) {
+TEST(ShmArea, AllocationWaitsForMemoryUpToItsPatience) {
   ShmArea area({0, 128});
   ASSERT_TRUE(area.allocate(128, kNow));
   EXPECT_EQ(area.allocate(64, milliseconds(20)), std::nullopt);
@@ -57,7 +57,7 @@ TEST(ShmArea, WaitsForMemoryButNotForever) {
   releasing.join();
 }
 
-TEST(ShmArea, WhatIsTooLargeAltogetherFailsAtOnce) {
+TEST(ShmArea, AnAllocationLargerThanTheAreaFailsAtOnce) {
   ShmArea area({0, 128});
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(area.allocate(129, milliseconds(10'000)), std::nullopt);
@@ -65,7 +65,7 @@ TEST(ShmArea, WhatIsTooLargeAltogetherFailsAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
-TEST(ShmArea, ClosingEndsTheWait) {
+TEST(ShmArea, ClosingEndsTheWaitForMemory) {
   ShmArea area({0, 128});
   ASSERT_TRUE(area.allocate(128, kNow));
   std::thread closing([&] {
@@ -76,7 +76,7 @@ TEST(ShmArea, ClosingEndsTheWait) {
   closing.join();
 }
 
-TEST(ShmArea, RandomUseNeverOverlaps) {
+TEST(ShmArea, AllocationsNeverOverlap) {
   SCOPED_TRACE(kSeed);
   std::mt19937_64 random(kSeed);
   ShmArea area({4096, 4096 + 1'000'000});

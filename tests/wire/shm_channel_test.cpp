@@ -36,7 +36,7 @@ class ShmChannelTest : public ::testing::Test {
   std::vector<std::byte> message_ = std::vector<std::byte>(100, std::byte{3}), received_;
 };
 
-TEST_F(ShmChannelTest, WakesAReaderThatSleeps) {
+TEST_F(ShmChannelTest, AMessageWakesASleepingReader) {
   std::thread replying([this] {
     std::vector<std::byte> bytes;
     for (int i = 0; i < 2000; ++i) {
@@ -53,7 +53,7 @@ TEST_F(ShmChannelTest, WakesAReaderThatSleeps) {
   replying.join();
 }
 
-TEST_F(ShmChannelTest, SeesTheOtherGoAndReadsItsLastWords) {
+TEST_F(ShmChannelTest, MessagesSentBeforeThePeerLeftAreStillRead) {
   ASSERT_EQ(worker_->send(message_, kLong), Sent::kYes);
   ASSERT_EQ(worker_->send(message_, kLong), Sent::kYes);
   worker_.reset();
@@ -62,7 +62,7 @@ TEST_F(ShmChannelTest, SeesTheOtherGoAndReadsItsLastWords) {
   EXPECT_EQ(master_->receive(received_, kForever), Arrival::kPeerGone);
 }
 
-TEST_F(ShmChannelTest, TimesOut) { EXPECT_EQ(master_->receive(received_, kSoon), Arrival::kTimeout); }
+TEST_F(ShmChannelTest, ReceivingTimesOut) { EXPECT_EQ(master_->receive(received_, kSoon), Arrival::kTimeout); }
 
 TEST_F(ShmChannelTest, ClosingWakesBothSides) {
   std::thread sleeper([this] {
@@ -84,7 +84,7 @@ TEST_F(ShmChannelTest, APeerThatStopsReadingDoesNotHangTheSender) {
   EXPECT_EQ(master_->send(message_, kLong), Sent::kPeerGone);
 }
 
-TEST_F(ShmChannelTest, DoorbellsThatNobodyHearsDoNotBlock) {
+TEST_F(ShmChannelTest, ASenderDoesNotBlockIfThePeerNeverReadsDoorbells) {
   // A hostile reader claims to sleep all the time and never empties its socket.
   message_.resize(1);
   const RingMemory ring = ring_memory(segment_.bytes(), ShmRing::kToWorker);
@@ -94,19 +94,19 @@ TEST_F(ShmChannelTest, DoorbellsThatNobodyHearsDoNotBlock) {
   }
 }
 
-TEST(ShmSocket, NamesAreChecked) {
+TEST(ShmSocket, BadNamesAreRefused) {
   for (const std::string& name : {std::string(), std::string("a/b"), std::string("a b"), std::string("\xc3\xa9"),
                                   std::string(65, 'a'), std::string("a\0b", 3)})
     EXPECT_THROW(listen_shm(name), InputError) << name;
 }
 
-TEST(ShmSocket, ANameIsServedOnce) {
+TEST(ShmSocket, ANameCanBeServedByOneProcessOnly) {
   const std::string name = "tempo-test-once-" + std::to_string(getpid());
   const UniqueDescriptor first = listen_shm(name);
   EXPECT_THAT(message_of<InputError>([&] { listen_shm(name); }), HasSubstr("served by another process already"));
 }
 
-TEST(ShmSocket, NobodyThereIsSaidSo) {
+TEST(ShmSocket, ConnectingToNobodyFailsAtOnceWithAReason) {
   const auto start = steady_clock::now();
   EXPECT_THAT(message_of<WorkerLostError>([&] { connect_shm("tempo-test-nobody", kSoon); }),
               HasSubstr("no worker listens there"));
@@ -124,14 +124,14 @@ class ShmHandshake : public ::testing::Test {
   UniqueDescriptor master_, worker_;
 };
 
-TEST_F(ShmHandshake, HandsOverOneSegment) {
+TEST_F(ShmHandshake, OneSegmentIsHandedOver) {
   check_shm_peer(master_);
   ASSERT_TRUE(send_shm_file(worker_, create_shm_file(kMinSegmentBytes)));
   const ShmSegment segment(receive_shm_file(master_, kLong));
   EXPECT_EQ(segment.bytes().size(), kMinSegmentBytes);
 }
 
-TEST_F(ShmHandshake, EverythingElseIsRefused) {
+TEST_F(ShmHandshake, AnythingButOneSegmentIsRefused) {
   EXPECT_THAT(message_of<WorkerLostError>([&] { receive_shm_file(master_, kSoon); }), HasSubstr("in time"));
   ASSERT_TRUE(send_shm_refusal(worker_, "no\nroom"));
   EXPECT_THAT(message_of<WorkerLostError>([&] { receive_shm_file(master_, kSoon); }), HasSubstr("no?room"));

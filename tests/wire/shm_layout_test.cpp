@@ -18,7 +18,7 @@ namespace {
 using ::testing::HasSubstr;
 using testing::message_of;
 
-TEST(ShmRange, NoSumOverflows) {
+TEST(ShmRange, HoldsDoesNotOverflow) {
   const ShmRange range = {100, 200};
   EXPECT_TRUE(range.holds(100, 100));
   EXPECT_TRUE(range.holds(200, 0));
@@ -57,13 +57,13 @@ class ShmHeader : public ::testing::Test {
   std::vector<std::byte> segment_ = std::vector<std::byte>(kMinSegmentBytes);
 };
 
-TEST_F(ShmHeader, ReadsWhatWasWritten) {
+TEST_F(ShmHeader, AWrittenHeaderIsReadBack) {
   const ShmLayout read = read_shm_header(segment_);
   EXPECT_EQ(read.segment_bytes, layout_.segment_bytes);
   EXPECT_EQ(read.operand_bytes, layout_.operand_bytes);
 }
 
-TEST_F(ShmHeader, RefusesAnythingElse) {
+TEST_F(ShmHeader, AlteredHeadersAreRefused) {
   overwrite(0, 1, 1);
   EXPECT_THAT(refusal(), HasSubstr("no TEMPOSHM header"));
   write_shm_header(segment_, layout_);
@@ -92,7 +92,7 @@ std::string segment_refusal(const UniqueDescriptor& file) {
   return message_of<ProtocolError>([&] { ShmSegment segment(file); });
 }
 
-TEST(ShmSegment, MapsWhatTheWorkerMakes) {
+TEST(ShmSegment, TwoMappingsOfOneFileShareMemory) {
   const UniqueDescriptor file = create_shm_file(kMinSegmentBytes);
   const ShmSegment one(file), other(file);
   *one.at(one.layout().operands().begin) = std::byte{7};
@@ -101,7 +101,7 @@ TEST(ShmSegment, MapsWhatTheWorkerMakes) {
   EXPECT_THROW(create_shm_file(4096), InputError);
 }
 
-TEST(ShmSegment, RefusesWhatCouldFaultLater) {
+TEST(ShmSegment, FilesThatCouldShrinkOrHaveABadSizeAreRefused) {
   const testing::TempFolder folder;
   const int shrink = F_SEAL_SHRINK, grow = F_SEAL_GROW;
   EXPECT_THAT(segment_refusal(memory_file(kMinSegmentBytes, 0)), HasSubstr("can change its size"));
@@ -117,7 +117,7 @@ TEST(ShmSegment, RefusesWhatCouldFaultLater) {
   EXPECT_THAT(segment_refusal(UniqueDescriptor()), HasSubstr("can change its size"));
 }
 
-TEST(ShmSegment, RefusesOneThatCannotBeWritten) {
+TEST(ShmSegment, AFileThatCannotBeWrittenIsRefused) {
   const UniqueDescriptor file = memory_file(kMinSegmentBytes, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
   EXPECT_THAT(message_of<RunError>([&] { ShmSegment segment(file); }), HasSubstr("cannot map"));
 }

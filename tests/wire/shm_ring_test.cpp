@@ -39,7 +39,7 @@ class ShmRingTest : public ::testing::Test {
   std::vector<std::byte> read_;
 };
 
-TEST_F(ShmRingTest, WrapsAroundAtEveryOffset) {
+TEST_F(ShmRingTest, MessagesAreReadBackWhileTheRingWrapsAtEveryOffset) {
   for (int i = 0; i < 1000; ++i) {
     const auto message = message_of_size(static_cast<size_t>(i) % 23, static_cast<uint8_t>(i));
     ASSERT_TRUE(writer_.try_write(message));
@@ -49,7 +49,7 @@ TEST_F(ShmRingTest, WrapsAroundAtEveryOffset) {
   EXPECT_TRUE(reader_.is_empty());
 }
 
-TEST_F(ShmRingTest, IsFullAndEmptyExactly) {
+TEST_F(ShmRingTest, TheRingIsFullAndEmptyAtTheExactByte) {
   EXPECT_TRUE(reader_.is_empty());
   EXPECT_FALSE(reader_.try_read(read_));
   EXPECT_TRUE(writer_.try_write(message_of_size(28)));
@@ -64,7 +64,7 @@ TEST_F(ShmRingTest, IsFullAndEmptyExactly) {
   EXPECT_FALSE(reader_.try_read(read_));
 }
 
-TEST_F(ShmRingTest, PositionsPassFourGiB) {
+TEST_F(ShmRingTest, PositionsWrapBeyondFourGiB) {
   // The words wrap at 2^32.
   std::vector<std::byte> bytes(size_t{1} << 21);
   RingMemory memory = {&written_word_, &read_word_, &sleeps_, bytes};
@@ -79,12 +79,12 @@ TEST_F(ShmRingTest, PositionsPassFourGiB) {
   EXPECT_EQ(written_word_, static_cast<uint32_t>(4200ULL * (kMaxMessageBytes + 4)));
 }
 
-TEST_F(ShmRingTest, RefusesMessagesThatNeverFit) {
+TEST_F(ShmRingTest, MessagesLargerThanTheRingAreRefused) {
   EXPECT_THAT(message_of<ProtocolError>([&] { writer_.try_write(message_of_size(kCapacity - 3)); }),
               HasSubstr("got a message of 61 bytes to send, expected at most 60"));
 }
 
-TEST_F(ShmRingTest, RefusesAReaderThatIsAheadOfTheWriter) {
+TEST_F(ShmRingTest, AReadPositionAheadOfTheWriterIsRefused) {
   EXPECT_TRUE(writer_.try_write(message_of_size(4)));
   for (const uint32_t claimed : {9U, 200U, 0x80000000U, 8U - kCapacity - 1}) {
     read_word_ = claimed;
@@ -92,14 +92,14 @@ TEST_F(ShmRingTest, RefusesAReaderThatIsAheadOfTheWriter) {
   }
 }
 
-TEST_F(ShmRingTest, RefusesAWriterThatClaimsTooMuch) {
+TEST_F(ShmRingTest, AWritePositionBeyondTheRingIsRefused) {
   for (const uint32_t claimed : {kCapacity + 1, 1U, 3U, UINT32_MAX, 0x80000000U}) {
     written_word_ = claimed;
     EXPECT_THAT(read_refusal(), HasSubstr("unread bytes, expected 4 to 64"));
   }
 }
 
-TEST_F(ShmRingTest, RefusesALengthBeyondWhatWasWritten) {
+TEST_F(ShmRingTest, ALengthBeyondTheBytesWrittenIsRefused) {
   written_word_ = 20;
   for (const uint32_t length : {17U, kCapacity, 1U << 21, UINT32_MAX, UINT32_MAX - 3}) {
     set_length(0, length);
@@ -107,14 +107,14 @@ TEST_F(ShmRingTest, RefusesALengthBeyondWhatWasWritten) {
   }
 }
 
-TEST_F(ShmRingTest, TheReaderKeepsItsOwnPosition) {
+TEST_F(ShmRingTest, ThePeerCannotTurnTheReadersPositionBack) {
   ASSERT_TRUE(writer_.try_write(message_of_size(4)));
   ASSERT_TRUE(reader_.try_read(read_));
   read_word_ = 0;  // a peer that turns it back does not make the reader read again
   EXPECT_FALSE(reader_.try_read(read_));
 }
 
-TEST_F(ShmRingTest, SleepIsTakenOnce) {
+TEST_F(ShmRingTest, AnAnnouncedSleepIsTakenOnce) {
   EXPECT_FALSE(writer_.take_reader_sleep());
   reader_.announce_sleep();
   EXPECT_TRUE(writer_.take_reader_sleep());

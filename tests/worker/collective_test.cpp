@@ -101,7 +101,7 @@ class CollectiveTest : public ::testing::Test {
   std::vector<std::unique_ptr<Executor>> executors_;
 };
 
-TEST_F(CollectiveTest, SumsAreExactForWholeNumbersAndTheReplyIsTheirNorm) {
+TEST_F(CollectiveTest, SumsOfWholeNumbersAreExactAndTheReplyIsTheSquaredNorm) {
   for (const size_t count : {2U, 3U}) {
     collectives_.clear();
     executors_.clear();
@@ -151,7 +151,7 @@ TEST_F(CollectiveTest, AllMembersGetTheSameBits) {
   for (size_t k = 0; k < expected.size(); ++k) ASSERT_NEAR(first[k], expected[k], 3e-6) << "seed " << kSeed;
 }
 
-TEST_F(CollectiveTest, GroupsFollowEachOtherAndAGroupOfOneNeedsNobody) {
+TEST_F(CollectiveTest, AWorkerCanJoinOneGroupAfterAnotherAndAGroupOfOneAlone) {
   start(2);
   for (int round = 0; round < 5; ++round) {
     join_all();
@@ -173,7 +173,7 @@ TEST_F(CollectiveTest, EmptyOperandsAreSummed) {
   EXPECT_THAT(sum_all(1), ::testing::Each("ok"));
 }
 
-TEST_F(CollectiveTest, OperandsThatDifferAreRefusedEverywhereAndTheGroupGoesOn) {
+TEST_F(CollectiveTest, OperandsOfDifferentShapeOrTypeAreRefusedByAllAndTheGroupGoesOn) {
   start(2);
   join_all();
   executors_[0]->put(1, floats({1, 2, 3, 4}));
@@ -196,7 +196,7 @@ TEST_F(CollectiveTest, OperandsThatDifferAreRefusedEverywhereAndTheGroupGoesOn) 
   EXPECT_EQ(values_of(fetch(1, 1)), (std::vector<float>{2, 4, 6, 8}));
 }
 
-TEST_F(CollectiveTest, ASilentMemberIsRefusedInTimeWithTheOperandUnchanged) {
+TEST_F(CollectiveTest, ASumWithASilentMemberIsRefusedInTimeAndLeavesTheOperandUnchanged) {
   start(2);
   join_all();
   executors_[0]->put(1, floats({1, 2}));
@@ -212,7 +212,7 @@ TEST_F(CollectiveTest, ASilentMemberIsRefusedInTimeWithTheOperandUnchanged) {
   EXPECT_THAT(sum_all(1), ::testing::Each("ok"));
 }
 
-TEST_F(CollectiveTest, AMemberThatLeftIsNoticedAtOnce) {
+TEST_F(CollectiveTest, ASumIsRefusedAtOnceIfAMemberLeaves) {
   start(2, milliseconds(20'000));
   join_all();
   executors_[0]->put(1, floats({1, 2}));
@@ -226,7 +226,7 @@ TEST_F(CollectiveTest, AMemberThatLeftIsNoticedAtOnce) {
   EXPECT_EQ(values_of(fetch(0, 1)), (std::vector<float>{1, 2}));
 }
 
-TEST_F(CollectiveTest, LateMembersAreWaitedForWithinTheTimeLimitAndNotBeyond) {
+TEST_F(CollectiveTest, LateMembersAreWaitedForUpToTheTimeLimit) {
   start(2);
   const std::string name = fresh_name();
   auto first = std::async(std::launch::async, [&] { executors_[0]->run(group(name, 0, 2)); });
@@ -267,7 +267,7 @@ TEST_F(CollectiveTest, TwoGroupsOfTheSameWorkersDoNotMix) {
   EXPECT_EQ(values_of(others[0]->run(Fetch{1})), std::vector<float>{2});
 }
 
-TEST_F(CollectiveTest, ConnectsToNoOtherHostThanItsPeers) {
+TEST_F(CollectiveTest, AWorkerConnectsOnlyToItsPeers) {
   start(2);
   const auto refusal = [&](const std::string& rendezvous, uint32_t rank, Executor& executor) {
     const auto begin = Clock::now();
@@ -288,7 +288,7 @@ TEST_F(CollectiveTest, ConnectsToNoOtherHostThanItsPeers) {
   EXPECT_THAT(refusal("worker-8.example:80", 1, picky), HasSubstr("is not one of this worker's peers"));
 }
 
-TEST_F(CollectiveTest, NobodyAtTheRendezvousIsRefusedInTime) {
+TEST_F(CollectiveTest, JoiningIsRefusedInTimeIfNobodyIsAtTheRendezvous) {
   start(1);
   std::string address;
   {
@@ -303,7 +303,7 @@ TEST_F(CollectiveTest, NobodyAtTheRendezvousIsRefusedInTime) {
   EXPECT_LT(Clock::now() - begin, kTimeout + kSlack);
 }
 
-TEST_F(CollectiveTest, AWorkerThatTakesNoPartRefuses) {
+TEST_F(CollectiveTest, AWorkerWithoutCollectivesRefusesToJoinAndToSum) {
   Executor executor("cpu");
   executor.put(1, floats({1}));
   EXPECT_THAT(message_of<ProtocolError>([&] {
@@ -313,7 +313,7 @@ TEST_F(CollectiveTest, AWorkerThatTakesNoPartRefuses) {
   EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(AllReduce{1}); }), HasSubstr("the session is in no group"));
 }
 
-TEST_F(CollectiveTest, AddressesThatCannotBeAreRefused) {
+TEST_F(CollectiveTest, AddressesThatCannotBeListenedAtAreRefused) {
   for (const char* address : {"nonsense", "0.0.0.0:0", "[::]:0", "192.0.2.1:0"})
     EXPECT_THROW(make_collective({.listen = address, .peers = {}, .timeout = kTimeout}), InputError) << address;
   EXPECT_THROW(make_collective({.listen = "127.0.0.1:0", .peers = {"a b"}}), InputError);
@@ -346,7 +346,7 @@ class Answers final : public Session::Listener {
   std::vector<std::string> answers_;
 };
 
-TEST_F(CollectiveTest, SessionsGoOnAfterARefusalAndTellTheOthersWhatTheyMiss) {
+TEST_F(CollectiveTest, ASessionGoesOnAfterARefusalAndTheOtherMembersAreTold) {
   start(2);
   Answers said[2];
   const SessionLimits limits[] = {{.memory_bytes = 16}, {}};
@@ -372,7 +372,7 @@ TEST_F(CollectiveTest, SessionsGoOnAfterARefusalAndTellTheOthersWhatTheyMiss) {
     EXPECT_THAT((std::vector<std::string>{answers[0], answers[2], answers[3]}), ::testing::Each("ok"));
 }
 
-TEST_F(CollectiveTest, ASessionEndsInTheMiddleOfASumAndOfAJoin) {
+TEST_F(CollectiveTest, ASessionCanEndDuringASumAndDuringAJoin) {
   start(2);
   Answers said[2];
   const std::string name = fresh_name();

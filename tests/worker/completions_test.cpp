@@ -14,7 +14,7 @@
 namespace tempo::worker {
 namespace {
 
-TEST(Completions, AreAtOnceWhereNothingIsWaitedFor) {
+TEST(Completions, ACompletionWithoutAWaitRunsAtOnceOnTheCallersThread) {
   Completions completions;
   const auto caller = std::this_thread::get_id();
   int called = 0;
@@ -26,7 +26,7 @@ TEST(Completions, AreAtOnceWhereNothingIsWaitedFor) {
   EXPECT_EQ(called, 1);
 }
 
-TEST(Completions, KeepTheirOrderWhateverTheyWaitFor) {
+TEST(Completions, CompletionsRunInTheOrderAdded) {
   std::promise<void> device;
   std::vector<int> order;
   {
@@ -40,7 +40,7 @@ TEST(Completions, KeepTheirOrderWhateverTheyWaitFor) {
   EXPECT_EQ(order, (std::vector{1, 2, 3}));
 }
 
-TEST(Completions, HoldBackWhoeverAddsTooMany) {
+TEST(Completions, AddBlocksWhileTooManyCompletionsWait) {
   constexpr int kCount = 200;
   std::promise<void> device;
   std::vector<int> order;
@@ -61,7 +61,7 @@ TEST(Completions, HoldBackWhoeverAddsTooMany) {
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
-TEST(Completions, TellWhatWentWrongAndLetGoBefore) {
+TEST(Completions, AFailedCompletionReleasesItsMemoryAndReportsTheError) {
   auto memory = std::make_shared<int>(1);
   std::atomic<bool> is_told = false;
   {

@@ -27,7 +27,7 @@ float first(const Buffer& buffer) {
   return value;
 }
 
-TEST(Executor, FreesWhatItIsTold) {
+TEST(Executor, FreedOperandsTakeNoMemory) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));
   executor.put(2, filled({3, 8}, 1));
@@ -36,7 +36,7 @@ TEST(Executor, FreesWhatItIsTold) {
   EXPECT_EQ(executor.stored_bytes(), 0U);
 }
 
-TEST(Executor, RefusesWhatDoesNotFit) {
+TEST(Executor, OperationsOnMissingOrMisfittingOperandsAreRefused) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));
   executor.put(2, filled({3, 9}, 1));
@@ -48,7 +48,7 @@ TEST(Executor, RefusesWhatDoesNotFit) {
   EXPECT_THROW(Executor("abacus"), InputError);
 }
 
-TEST(Executor, AnUpdateIsAppliedOnce) {
+TEST(Executor, AnUpdateOfTheSameStepIsAppliedOnce) {
   Executor executor("cpu");
   executor.put(1, filled({2, 2}, 1));
   executor.put(2, filled({2, 2}, 0));
@@ -81,7 +81,7 @@ TEST(Executor, AGradientIsSummedOverPartsOfRows) {
   EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(gradient); }), HasSubstr("parts of rows of another shape"));
 }
 
-TEST(Executor, PutsAResultWhereItIsToldTo) {
+TEST(Executor, AResultIsWrittenIntoTheMemoryGivenForIt) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));
   executor.put(2, filled({3, 8}, 2));
@@ -99,7 +99,7 @@ TEST(Executor, PutsAResultWhereItIsToldTo) {
   EXPECT_EQ(bits, 0x4180) << "16 in bfloat16";
 }
 
-TEST(Executor, AKeptGradientAnswersWithItsNormAlone) {
+TEST(Executor, TheReplyToAKeptGradientIsItsSquaredNorm) {
   Executor executor("cpu");
   executor.put(1, filled({5, 2}, 1));
   executor.put(2, filled({5, 3}, 2));

@@ -50,7 +50,7 @@ class Answers final : public Session::Listener {
   std::vector<std::pair<uint64_t, std::string>> answers_;
 };
 
-TEST(WorkerSession, AnswersInOrderAndGoesOnAfterARefusal) {
+TEST(WorkerSession, AnswersComeInOrderAndASessionGoesOnAfterARefusal) {
   Answers answers;
   Session session("cpu", 1, {}, answers);
   session.put(1, filled({4, 8}, 1));
@@ -68,7 +68,7 @@ TEST(WorkerSession, AnswersInOrderAndGoesOnAfterARefusal) {
   EXPECT_EQ(seen[3], (std::pair<uint64_t, std::string>{4, "ok"}));
 }
 
-TEST(WorkerSession, TellsWhatItDoesBeforeItAnswers) {
+TEST(WorkerSession, TheMonitorIsToldOfAnOperationBeforeItIsAnswered) {
   Answers answers;
   testing::RecordingMonitor monitor;
   const auto said = [&](const char* what) { return ::testing::Contains(what).Times(1); };
@@ -92,7 +92,7 @@ TEST(WorkerSession, TellsWhatItDoesBeforeItAnswers) {
   }
 }
 
-TEST(WorkerSession, WhatDoesNotFitIsRefusedByName) {
+TEST(WorkerSession, OperandsBeyondTheMemoryLimitAreRefusedAndNamed) {
   Answers answers;
   Session session("cpu", 1, {.memory_bytes = 1000}, answers);
   EXPECT_THAT(message_of<ProtocolError>([&] { session.put(1, filled({1000}, 1)); }),
@@ -111,7 +111,7 @@ TEST(WorkerSession, WhatDoesNotFitIsRefusedByName) {
   EXPECT_EQ(seen[2].second, "ok");
 }
 
-TEST(WorkerSession, BoundsWhatWaits) {
+TEST(WorkerSession, TheNumberOfWaitingOperationsIsBounded) {
   Answers answers;
   Session session("cpu", 1, {.waiting_operations = 2}, answers);
   session.put(1, filled({512, 512}, 1));
@@ -121,7 +121,7 @@ TEST(WorkerSession, BoundsWhatWaits) {
   EXPECT_THAT(message_of<ProtocolError>(flood), HasSubstr("in waiting, expected at most 2"));
 }
 
-TEST(WorkerSession, BoundsOperandsHoweverSmall) {
+TEST(WorkerSession, TheNumberOfOperandsIsBoundedHoweverSmallTheyAre) {
   Answers answers;
   Session session("cpu", 1, {.operands = 3}, answers);
   for (offload::OperandId id = 1; id <= 20; ++id) session.put(id, filled({0}, 0));
@@ -140,7 +140,7 @@ TEST(WorkerSession, BoundsOperandsHoweverSmall) {
   EXPECT_EQ(seen[3].second, "ok");
 }
 
-TEST(WorkerSession, BoundsResultsAndGradientsThatStay) {
+TEST(WorkerSession, ResultsAndKeptGradientsCountTowardsTheMemoryLimit) {
   Answers answers;
   Session session("cpu", 1, {.memory_bytes = 4096}, answers);
   session.put(1, filled({100, 1}, 1));
@@ -158,7 +158,7 @@ TEST(WorkerSession, BoundsResultsAndGradientsThatStay) {
   EXPECT_THAT(seen[3].second, HasSubstr("operand 5 of 2880 bytes does not fit: 3504 of 4096 bytes are in use"));
 }
 
-TEST(WorkerSession, AServerThatWaitsForRoomIsNeverRefused) {
+TEST(WorkerSession, NoOperationIsRefusedIfTheServerWaitsForRoom) {
   Answers answers;
   Session session("cpu", 1, {.waiting_operations = 2}, answers);
   session.put(1, filled({64, 64}, 1));
@@ -169,14 +169,14 @@ TEST(WorkerSession, AServerThatWaitsForRoomIsNeverRefused) {
   EXPECT_EQ(answers.wait_for(500).size(), 500U);
 }
 
-TEST(WorkerSession, EndsWithWorkStillWaiting) {
+TEST(WorkerSession, ASessionCanEndWhileOperationsWait) {
   Answers answers;
   Session session("cpu", 1, {}, answers);
   session.put(1, filled({512, 512}, 1));
   for (uint64_t i = 1; i < 200; ++i) session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
 }
 
-TEST(WorkerSession, RefusesDevicesThatAreNotThere) {
+TEST(WorkerSession, UnknownDevicesAreRefused) {
   Answers answers;
   EXPECT_THROW(Session("abacus", 1, {}, answers), InputError);
 }

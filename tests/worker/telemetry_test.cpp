@@ -39,7 +39,7 @@ class TelemetryTest : public ::testing::Test {
 
 constexpr size_t kForwardKind = 0, kUpdateKind = 3;
 
-TEST_F(TelemetryTest, EverySeriesIsThereFromTheStart) {
+TEST_F(TelemetryTest, EverySeriesExistsFromTheStart) {
   const std::string text = scrape();
   for (const char* kind : {"forward", "input_gradient", "weight_gradient", "update", "fetch"})
     for (const char* outcome : {"done", "refused"})
@@ -49,7 +49,7 @@ TEST_F(TelemetryTest, EverySeriesIsThereFromTheStart) {
     EXPECT_THAT(text, HasSubstr("tempo_worker_sessions_ended_total{reason=\"" + std::string(reason) + "\"} 0\n"));
 }
 
-TEST_F(TelemetryTest, CountsOperationsBytesAndTimes) {
+TEST_F(TelemetryTest, OperationsBytesAndTimesAreCounted) {
   const auto session = monitor_->session_began("shm");
   session->received(1000);
   session->stored(1000);
@@ -67,7 +67,7 @@ TEST_F(TelemetryTest, CountsOperationsBytesAndTimes) {
   EXPECT_THAT(text, HasSubstr("\ntempo_worker_sessions_refused_total 1\n"));
 }
 
-TEST_F(TelemetryTest, StoredBytesAreOfAllSessionsAndGoWithThem) {
+TEST_F(TelemetryTest, StoredBytesAreSummedOverTheLivingSessions) {
   const auto first = monitor_->session_began("shm"), second = monitor_->session_began("grpc");
   first->stored(1000);
   second->stored(500);
@@ -78,7 +78,7 @@ TEST_F(TelemetryTest, StoredBytesAreOfAllSessionsAndGoWithThem) {
   EXPECT_THAT(scrape(), HasSubstr("\ntempo_worker_sessions 1\n"));
 }
 
-TEST_F(TelemetryTest, LogsSessionsAndRefusals) {
+TEST_F(TelemetryTest, SessionsAndRefusalsAreLogged) {
   const auto session = monitor_->session_began("grpc");
   session->refused({.number = 812, .kind = kUpdateKind, .step = 7}, RefusalCause::kTooLarge);
   session->ended({.how = SessionEnd::kProtocolError, .detail = "a second hello"});
@@ -98,7 +98,7 @@ TEST_F(TelemetryTest, LogsSessionsAndRefusals) {
   EXPECT_EQ(seen[2].at("session"), seen[0].at("session"));
 }
 
-TEST_F(TelemetryTest, AMasterThatHasEverythingRefusedDoesNotFillTheDisk) {
+TEST_F(TelemetryTest, RefusalsAreLoggedOnlyABoundedNumberOfTimes) {
   const auto session = monitor_->session_began("shm");
   for (uint64_t i = 0; i < 10'000; ++i)
     session->refused({.number = i, .kind = kForwardKind, .step = {}}, RefusalCause::kNotComputable);

@@ -63,14 +63,14 @@ TEST(AlignOrthogonal, FindsTheKeysFromSeveralTaps) {
   }
 }
 
-TEST(AlignOrthogonal, OneTapLeavesTheSignsOpen) {
+TEST(AlignOrthogonal, WithOneTapTheSignsOfTheKeysStayUnknown) {
   const Victim v = make_victim(32, 32, 1, 0, 7);
   const KeyPair keys = align_orthogonal(v.from, v.to);
   EXPECT_LT(keys.residual, 1e-3);
   EXPECT_LT(agreement(keys.right, v.right), 0.9);
 }
 
-TEST(AlignOrthogonal, StandsChangeOfTheWeight) {
+TEST(AlignOrthogonal, FindsTheKeysAlthoughTheWeightChanged) {
   const Victim v = make_victim(32, 48, 9, 0.1, 8);
   const KeyPair keys = align_orthogonal(v.from, v.to);
   EXPECT_LT(keys.residual, 0.11);
@@ -85,7 +85,7 @@ TEST(AlignOrthogonal, UnrelatedTapsDoNotAlign) {
   EXPECT_LT(agreement(keys.right, other.right), 0.2);
 }
 
-TEST(AlignOrthogonal, SurvivesWhatHasNoAnswer) {
+TEST(AlignOrthogonal, EmptyAndZeroTapsGiveAResidualOfOne) {
   EXPECT_EQ(align_orthogonal({}, {}).residual, 1);
   const Matrix zero = Matrix::Zero(3, 4), one = Matrix::Ones(3, 4);
   for (const auto& [a, b] : std::vector<std::pair<Matrix, Matrix>>{{zero, zero}, {zero, one}, {one, zero}}) {

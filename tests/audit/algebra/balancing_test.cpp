@@ -42,7 +42,7 @@ std::vector<int> shuffled(int64_t size, Random& random) {
   return order;
 }
 
-TEST(Balancing, ScalesGiveTheSums) {
+TEST(Balancing, ScaleToSumsReachesTheSumsAskedFor) {
   Random random(1);
   Matrix energy = random_gaussian(6, 9, random).cwiseAbs2();
   energy.row(2).setZero();
@@ -68,7 +68,7 @@ TEST(Balancing, FindsOrderScalesAndSigns) {
   }
 }
 
-TEST(Balancing, SurvivesAReferenceThatIsOnlyNear) {
+TEST(Balancing, FindsTheOrderWithANoisyReference) {
   Random random(4);
   std::normal_distribution<float> normal;
   const Operand w = random_weight(24, 9, 16, 5);
@@ -96,7 +96,7 @@ TEST(Balancing, OddInputsGiveFiniteResults) {
   }
 }
 
-TEST(Balancing, ScoresAKeysOrder) {
+TEST(Balancing, ShareOfChannelsRightCountsCorrectDestinations) {
   Matrix key = Matrix::Zero(3, 3);
   key(0, 2) = -3;
   key(1, 0) = 0.5;

@@ -30,7 +30,7 @@ double brute_force(const Matrix& gain) {
   return best;
 }
 
-TEST(Assign, KnownAnswers) {
+TEST(Assign, FindsTheBestAssignmentOfKnownMatrices) {
   Matrix gain(3, 3);
   gain << 1, 2, 3, 2, 4, 6, 3, 6, 9;
   EXPECT_EQ(assign(gain), (std::vector<int>{0, 1, 2}));
@@ -73,7 +73,7 @@ TEST(Assign, UndoesAPermutationOf256) {
   EXPECT_EQ(assign(gain), order);
 }
 
-TEST(AbsoluteCosines, KnownAnswers) {
+TEST(AbsoluteCosines, RowsOfKnownMatricesHaveTheExpectedCosines) {
   Matrix a(3, 2), b(2, 2);
   a << 1, 0, 0, 0, 3, 3;
   b << -2, 0, 0, 5;
@@ -92,7 +92,7 @@ TEST(MatchDirections, FindsOrderWhateverSignAndLength) {
   for (int i = 0; i < 12; ++i) EXPECT_EQ(match.truth_of[static_cast<size_t>(i)], (i + 5) % 12);
 }
 
-TEST(MatchDirections, FewerRecoveredThanTrue) {
+TEST(MatchDirections, MatchesSetsOfDifferentSizes) {
   Random random(6);
   const Matrix truth = random_orthogonal(16, random);
   const DirectionMatch few = match_directions(truth.topRows(4), truth);
@@ -104,7 +104,7 @@ TEST(MatchDirections, FewerRecoveredThanTrue) {
   EXPECT_EQ(match_directions(Matrix(0, 4), truth.leftCols(4)).median_cosine, 0);
 }
 
-TEST(MeasureChance, MeanAndDeviation) {
+TEST(MeasureChance, ReturnsMeanAndStandardDeviationOfTheScores) {
   int call = 0;
   const Chance chance = measure_chance(4, [&] { return static_cast<double>(call++); });
   EXPECT_EQ(call, 4);
@@ -158,7 +158,7 @@ TEST(RandomOrthogonal, IsOrthogonalAndUniform) {
   EXPECT_NEAR(squares / kTrials, 0.25, 0.02);
 }
 
-TEST(AbsoluteCosine, OfOperands) {
+TEST(AbsoluteCosine, ComparesOperandsOfOneShapeAndIsZeroOtherwise) {
   Operand a(1, 1, 1, 3), b(1, 1, 1, 3), other(3, 1, 1, 1);
   a.values = {1, 2, 2};
   b.values = {-2, -4, -4};

@@ -30,7 +30,7 @@ TEST(Ownership, FindsEveryRowThatIsOnlyMovedAndScaled) {
     EXPECT_EQ(found.owner[i], source[static_cast<size_t>(found.blinded[i])]);
 }
 
-TEST(Ownership, LeavesOutRowsOfZerosAndOddShapes) {
+TEST(Ownership, RowsOfZerosAndMisfittingShapesHaveNoOwner) {
   Random random(2);
   const Operand plain = random_operand(4, 1, 1, 6, random);
   EXPECT_TRUE(owners_of_rows(Operand(4, 1, 1, 6), {}, plain, 100, {}, random).blinded.empty());
@@ -54,7 +54,7 @@ TEST(SampleChannels, SkipsPaddingAndSeesEveryPosition) {
   EXPECT_EQ(seen, (std::set<double>{1, 2, 3}));
 }
 
-TEST(AssignTiesAtRandom, KeepsWhatIsClearAndDrawsWhatIsNot) {
+TEST(AssignTiesAtRandom, ClearAssignmentsAreKeptAndTiesAreDrawn) {
   Random random(3);
   Matrix clear = Matrix::Zero(3, 3);
   clear(0, 2) = clear(1, 0) = clear(2, 1) = 1;
@@ -64,7 +64,7 @@ TEST(AssignTiesAtRandom, KeepsWhatIsClearAndDrawsWhatIsNot) {
   EXPECT_NEAR(first_in_place, 100, 45);
 }
 
-TEST(LinkingChance, IsThatOfPermutationsAndWiderWhereColumnsAreShared) {
+TEST(LinkingChance, EqualsChanceOfPermutationsAndIsWiderIfColumnsAreShared) {
   Random random(4);
   std::vector<int> all(20), none(20, 0);
   std::iota(all.begin(), all.end(), 0);

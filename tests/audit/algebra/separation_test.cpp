@@ -39,7 +39,7 @@ TEST(FastIca, FindsNothingInGaussianSources) {
   EXPECT_LT(separation_score(Source::kGaussian, Contrast::kLogCosh, random), 0.95);
 }
 
-TEST(FastIca, KeepsLengthsUpToTheSourcesDeviation) {
+TEST(FastIca, DirectionsHaveTheLengthOfTheSourcesDeviation) {
   Random random(3);
   const Matrix mixing = random_orthogonal(4, random);
   const Matrix found = fast_ica(sources(Source::kUniform, 20000, 4, random) * mixing, random);

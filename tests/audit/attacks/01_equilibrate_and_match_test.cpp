@@ -94,12 +94,12 @@ TEST(EquilibrateAndMatch, SeesEverythingWithoutKeys) {
   for (size_t i = 0; i < 3; ++i) EXPECT_GT(findings[i].score, 0.9999) << findings[i].target;
 }
 
-TEST(EquilibrateAndMatch, WithoutKnowledgeIsNotApplicable) {
+TEST(EquilibrateAndMatch, TheAttackIsNotApplicableWithoutAReferenceWeight) {
   for (const Finding& f : attack(testing::synthetic_case(layer_of(8, 12), blinding(Protection::kPermuted))))
     EXPECT_FALSE(f.applicable);
 }
 
-TEST(EquilibrateAndMatch, EdgeCasesDoNotCrash) {
+TEST(EquilibrateAndMatch, TinyAndOtherwiseOddLayersDoNotCrashTheAttack) {
   auto single = layer_of(1, 1);
   single.kernel = single.tile = 1;
   LayerCase layer = testing::synthetic_case(single, blinding(Protection::kPermuted));

@@ -57,7 +57,7 @@ TEST(DirectionMatch, SortingUndoesAnOrderOfInputsToo) {
   EXPECT_EQ(findings[1].score, 1);
 }
 
-TEST(DirectionMatch, WorksWithANearReference) {
+TEST(DirectionMatch, UndoesTheKeyWithANoisyReference) {
   LayerCase layer = one_sided({});
   Random random(5);
   std::normal_distribution<float> normal;
@@ -73,7 +73,7 @@ TEST(DirectionMatch, FailsAgainstKeysOnBothSides) {
     }
 }
 
-TEST(DirectionMatch, EdgeCasesDoNotCrash) {
+TEST(DirectionMatch, TinyZeroAndEmptyOperandsDoNotCrashTheAttack) {
   LayerCase layer = case_of(1, 1, Protection::kPermuted);
   for (const Finding& f : attack(layer)) EXPECT_FALSE(f.beats_chance());
   layer = case_of(3, 4, Protection::kPermuted);

@@ -52,7 +52,7 @@ TEST(KernelCosine, FindsAPublicStartBehindPermutedKeys) {
   }
 }
 
-TEST(KernelCosine, FindsItAlsoAfterSomeTraining) {
+TEST(KernelCosine, FindsAPublicStartAfterSomeTraining) {
   auto options = layer_of(24, 32);
   options.steps = 2;
   options.drift = 0.2;
@@ -88,11 +88,11 @@ TEST(KernelCosine, FailsWithAnUnrelatedReference) {
     EXPECT_LE(findings[i].score, findings[i].chance + 3 * findings[i].noise) << findings[i].target;
 }
 
-TEST(KernelCosine, OneTapIsNotApplicable) {
+TEST(KernelCosine, TheAttackIsNotApplicableToKernelsOfOneTap) {
   for (const Finding& f : attack(case_of(layer_of(8, 12, 1), Protection::kPermuted))) EXPECT_FALSE(f.applicable);
 }
 
-TEST(KernelCosine, EdgeCasesDoNotCrash) {
+TEST(KernelCosine, TinyZeroAndEmptyOperandsDoNotCrashTheAttack) {
   LayerCase layer = case_of(layer_of(1, 1), Protection::kPermuted);
   attack(layer);
   layer = case_of(layer_of(3, 4), Protection::kPermuted);

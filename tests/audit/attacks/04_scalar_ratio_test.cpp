@@ -21,7 +21,7 @@ LayerCase victim(Protection protection, Coefficients coefficients = Coefficients
   return layer;
 }
 
-TEST(ScalarRatio, UndoesOneScalar) {
+TEST(ScalarRatio, RecoversAWeightScaledByOneNumber) {
   LayerCase layer = victim(Protection::kNone);
   for (float& v : layer.view.front().w.values) v *= -2.7F;
   for (float& v : layer.knowledge.weight.values) v *= 1.002F;
@@ -33,7 +33,7 @@ TEST(ScalarRatio, UndoesOneScalar) {
   EXPECT_NEAR(weight.recovered_weight.values[0] / layer.truth.front().w.values[0], 1, 0.01);
 }
 
-TEST(ScalarRatio, ScalesByChannelAndRotationsDefeatIt) {
+TEST(ScalarRatio, FailsAgainstScalesByChannelAndRotations) {
   for (const LayerCase& layer : {victim(Protection::kPermuted), victim(Protection::kRotated),
                                  victim(Protection::kPermuted, Coefficients::kPositiveInteger)}) {
     const Finding weight = attack(layer)[0];
@@ -43,7 +43,7 @@ TEST(ScalarRatio, ScalesByChannelAndRotationsDefeatIt) {
   }
 }
 
-TEST(ScalarRatio, OrthogonalKeysShowNorms) {
+TEST(ScalarRatio, OrthogonalKeysRevealNorms) {
   const Finding rotated = attack(victim(Protection::kRotated))[1];
   EXPECT_EQ(rotated.score, 1);
   EXPECT_LT(rotated.chance, 0.05);
@@ -56,7 +56,7 @@ TEST(ScalarRatio, IntegerScalesHideNorms) {
   EXPECT_LE(permuted.score, permuted.chance + 3 * permuted.noise);
 }
 
-TEST(ScalarRatio, OddInput) {
+TEST(ScalarRatio, MissingZeroAndTinyOperandsDoNotCrashTheAttack) {
   LayerCase layer = victim(Protection::kRotated);
   layer.knowledge.weight = {};
   EXPECT_FALSE(attack(layer)[0].applicable);

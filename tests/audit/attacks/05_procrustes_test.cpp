@@ -35,14 +35,14 @@ TEST(Procrustes, SolvesRotatedKeysFromThePublicStart) {
   EXPECT_TRUE(findings[1].beats_chance());
 }
 
-TEST(Procrustes, KeysThatAreKeptShowAllOfTheChange) {
+TEST(Procrustes, KeysKeptOverStepsRevealTheWholeChangeOfTheWeight) {
   testing::SyntheticOptions options = kSmall;
   options.steps_per_key = 4;
   const LayerCase layer = victim(options);
   EXPECT_GT(attack(layer)[1].score, 0.999);
 }
 
-TEST(Procrustes, TheEndOfLongRecordingsIsScoredFromTheKeys) {
+TEST(Procrustes, StepsWithoutTruthAreScoredFromTheKeys) {
   LayerCase layer = victim(kSmall);
   const auto whole = attack(layer);
   for (size_t t = 1; t < layer.truth.size(); ++t) layer.truth[t].w = {};
@@ -50,7 +50,7 @@ TEST(Procrustes, TheEndOfLongRecordingsIsScoredFromTheKeys) {
   EXPECT_NEAR(attack(layer)[1].score, whole[1].score, 1e-3);
 }
 
-TEST(Procrustes, OneTapGivesTheStartBackButNotTheChange) {
+TEST(Procrustes, WithOneTapTheStartIsFoundButNotTheChange) {
   testing::SyntheticOptions options = kSmall;
   options.kernel = options.tile = 1;
   options.steps_per_key = 4;
@@ -59,7 +59,7 @@ TEST(Procrustes, OneTapGivesTheStartBackButNotTheChange) {
   EXPECT_LT(findings[1].score, 0.4);
 }
 
-TEST(Procrustes, UnrelatedReferenceIsChance) {
+TEST(Procrustes, AnUnrelatedReferenceScoresAtChance) {
   LayerCase layer = victim(kSmall);
   Random random(5);
   layer.knowledge.weight = from_channels(random_gaussian(24 * 9, 16, random), 24, 3, 3);
@@ -72,7 +72,7 @@ TEST(Procrustes, UnrelatedReferenceIsChance) {
   }
 }
 
-TEST(Procrustes, ScalesOnBothSidesLeaveLittle) {
+TEST(Procrustes, ScalesOnBothSidesDefeatTheAttack) {
   const auto findings = attack(victim(kSmall, Protection::kPermuted));
   EXPECT_LT(findings[0].score, 0.9);
   EXPECT_LT(findings[1].score, 0.3);
@@ -93,7 +93,7 @@ TEST(Procrustes, LeastSquaresSolvesAKeyOnOneSide) {
   }
 }
 
-TEST(Procrustes, OddInput) {
+TEST(Procrustes, MissingZeroAndTinyOperandsDoNotCrashTheAttack) {
   LayerCase layer = victim(kSmall);
   layer.knowledge.weight = {};
   for (const Finding& f : attack(layer)) EXPECT_FALSE(f.applicable);

@@ -37,7 +37,7 @@ TEST(ScaleCancellation, FindsNothingUnderFreshKeysOfTheSecondProduct) {
     }
 }
 
-TEST(ScaleCancellation, RotationsHideTheNumbersButNotTheInnerProducts) {
+TEST(ScaleCancellation, RotationsHideElementwiseProductsButNotInnerProducts) {
   for (const uint64_t seed : {1, 2, 3}) {
     const testing::SyntheticOptions options{.images = 32, .in = 16, .out = 24, .seed = seed};
     const auto findings = attack(
@@ -48,7 +48,7 @@ TEST(ScaleCancellation, RotationsHideTheNumbersButNotTheInnerProducts) {
   }
 }
 
-TEST(ScaleCancellation, SurvivesOddCases) {
+TEST(ScaleCancellation, MissingTinyAndZeroOperandsDoNotCrashTheAttack) {
   LayerCase layer;
   layer.view.resize(1);
   layer.truth.resize(1);

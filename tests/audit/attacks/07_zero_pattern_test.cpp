@@ -45,7 +45,7 @@ TEST(ZeroPattern, NamesRowsAndChannelsThatAreOnlyMovedAndScaled) {
   }
 }
 
-TEST(ZeroPattern, ZerosOfAnotherModelStillHelpByFrequency) {
+TEST(ZeroPattern, FrequenciesOfZerosInAnotherModelGiveTheOrderOfChannels) {
   LayerCase layer = uneven_victim(Protection::kPermuted, 4);
   layer.knowledge.activations = layer.truth.front().x;
   for (size_t i = 0; i < layer.knowledge.activations.values.size(); i += 17)
@@ -54,7 +54,7 @@ TEST(ZeroPattern, ZerosOfAnotherModelStillHelpByFrequency) {
   EXPECT_GE(finding_of(findings, "order of channels, from zeros of").score, 0.9);
 }
 
-TEST(ZeroPattern, LinksStepsUnlessRotated) {
+TEST(ZeroPattern, LinksTwoStepsUnlessRowsAreRotated) {
   EXPECT_GE(finding_of(attack(uneven_victim(Protection::kPermuted, 5)), "two steps").score, 0.9);
   for (const uint64_t seed : {5, 6, 7}) {
     const Finding f = finding_of(attack(uneven_victim(Protection::kRotated, seed)), "two steps");
@@ -74,7 +74,7 @@ TEST(ZeroPattern, IsAtChanceWhereAllRowsAreRotated) {
   }
 }
 
-TEST(ZeroPattern, SurvivesOddCases) {
+TEST(ZeroPattern, MissingAndOddOperandsDoNotCrashTheAttack) {
   LayerCase layer;
   layer.view.resize(1);
   layer.truth.resize(1);

@@ -36,7 +36,7 @@ std::vector<Finding> attack(const LayerCase& layer) {
   return findings;
 }
 
-TEST(IntegerScales, DivideOutOfWholeNumbers) {
+TEST(IntegerScales, IntegerScalesAreFoundInWholeNumbers) {
   const auto findings = attack(case_of(true, Protection::kPermuted, Coefficients::kPositiveInteger));
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_GT(findings[i].score, 0.95) << findings[i].target;
@@ -45,7 +45,7 @@ TEST(IntegerScales, DivideOutOfWholeNumbers) {
   }
 }
 
-TEST(IntegerScales, RealActivationsHaveNoDivisors) {
+TEST(IntegerScales, IntegerScalesAreNotFoundInRealActivations) {
   const auto findings = attack(case_of(false, Protection::kPermuted, Coefficients::kPositiveInteger));
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_TRUE(findings[i].applicable);
@@ -53,7 +53,7 @@ TEST(IntegerScales, RealActivationsHaveNoDivisors) {
   }
 }
 
-TEST(IntegerScales, FractionsOfOneWeightSentTwice) {
+TEST(IntegerScales, IntegerScalesAreFoundFromOneWeightSentTwice) {
   // Two coefficients have no common factor in six of ten cases; only then is the numerator the scale.
   for (const bool integers : {true, false}) {
     const Finding f = attack(case_of(integers, Protection::kPermuted, Coefficients::kPositiveInteger))[2];
@@ -65,7 +65,7 @@ TEST(IntegerScales, FractionsOfOneWeightSentTwice) {
       attack(case_of(false, Protection::kPermuted, Coefficients::kPositiveInteger, Reuse::kFull))[2].applicable);
 }
 
-TEST(IntegerScales, FailAgainstRealScalesAndRotations) {
+TEST(IntegerScales, TheAttackFailsAgainstRealScalesAndRotations) {
   for (const Protection protection : {Protection::kPermuted, Protection::kRotated})
     for (const bool integers : {true, false})
       for (const Finding& f : attack(case_of(integers, protection, Coefficients::kSignedReal))) {
@@ -74,7 +74,7 @@ TEST(IntegerScales, FailAgainstRealScalesAndRotations) {
       }
 }
 
-TEST(IntegerScales, EdgeCasesGiveNoScore) {
+TEST(IntegerScales, DeadChannelsAndEmptyOperandsGiveNoScore) {
   attack(case_of(true, Protection::kPermuted, Coefficients::kPositiveInteger, Reuse::kNone, 1, 1));
   LayerCase layer = case_of(true, Protection::kPermuted, Coefficients::kPositiveInteger, Reuse::kNone, 3, 2);
   // A dead channel, then nothing but zeros, then nothing at all.

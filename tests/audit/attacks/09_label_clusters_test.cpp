@@ -53,7 +53,7 @@ TEST(LabelClusters, IsAtChanceOnGradientsThatDoNotKnowLabels) {
   EXPECT_FALSE(finding_of(findings, "by signs").applicable);
 }
 
-TEST(LabelClusters, SurvivesOddCases) {
+TEST(LabelClusters, MissingAndTinyOperandsDoNotCrashTheAttack) {
   LayerCase layer;
   layer.view.resize(1);
   layer.truth.resize(1);

@@ -17,7 +17,7 @@ LayerCase padded(const BlindingOptions& blinding, uint64_t seed) {
       {.images = 32, .tiles_y = 4, .tiles_x = 4, .tile = 2, .in = 6, .out = 3, .padded = true, .seed = seed}, blinding);
 }
 
-TEST(StructureAnchors, PaddingShowsThePlaceOfTiles) {
+TEST(StructureAnchors, PaddingRevealsThePlaceOfTiles) {
   for (const Coefficients c : {Coefficients::kPositiveInteger, Coefficients::kSignedReal}) {
     const Finding f =
         finding_of(attack(padded(BlindingOptions{.protection = Protection::kPermuted, .coefficients = c}, 1)), "place");
@@ -26,7 +26,7 @@ TEST(StructureAnchors, PaddingShowsThePlaceOfTiles) {
   }
 }
 
-TEST(StructureAnchors, PlaceIsAtChanceWhereAllRowsAreMixed) {
+TEST(StructureAnchors, ThePlaceOfTilesIsAtChanceWhereAllRowsAreMixed) {
   for (const uint64_t seed : {1, 2, 3, 4}) {
     const Finding f = finding_of(attack(padded(BlindingOptions{.protection = Protection::kRotated}, seed)), "place");
     EXPECT_TRUE(f.applicable);
@@ -76,7 +76,7 @@ LayerCase attention(const BlindingOptions& blinding, int64_t rows, int64_t chann
   return layer;
 }
 
-TEST(StructureAnchors, RowSumsGiveScalesOfTheInnerKey) {
+TEST(StructureAnchors, RowSumsRevealScalesOfTheInnerKey) {
   const Finding f = finding_of(
       attack(attention({.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal}, 256, 12)),
       "sums");
@@ -85,7 +85,7 @@ TEST(StructureAnchors, RowSumsGiveScalesOfTheInnerKey) {
   EXPECT_GT(f.score, f.chance + 3 * f.noise);
 }
 
-TEST(StructureAnchors, SurvivesOddCases) {
+TEST(StructureAnchors, MissingAndZeroOperandsDoNotCrashTheAttack) {
   LayerCase layer;
   layer.view.resize(1);
   layer.truth.resize(1);

@@ -42,7 +42,7 @@ TEST(KeyLinking, PermutationsAreLinkedByOrder) {
     }
 }
 
-TEST(KeyLinking, OneTapLeavesTheSignsOpen) {
+TEST(KeyLinking, RotationsOfAKernelOfOneTapAreNotLinked) {
   testing::SyntheticOptions options = kSmall;
   options.kernel = options.tile = 1;
   EXPECT_LT(attack(victim(options, Protection::kRotated))[0].score, 0.6);
@@ -58,14 +58,14 @@ TEST(KeyLinking, UnrelatedWeightsAreNotLinked) {
   }
 }
 
-TEST(KeyLinking, KeptKeysAreNothingToLink) {
+TEST(KeyLinking, TheAttackIsNotApplicableIfKeysNeverChange) {
   testing::SyntheticOptions options = kSmall;
   options.steps_per_key = 3;
   for (const Finding& f : attack(victim(options, Protection::kRotated))) EXPECT_FALSE(f.applicable);
   for (const Finding& f : attack(victim(kSmall, Protection::kNone))) EXPECT_FALSE(f.applicable);
 }
 
-TEST(KeyLinking, OddInput) {
+TEST(KeyLinking, MissingTinyAndZeroOperandsGiveFiniteScores) {
   for (const Finding& f : attack(LayerCase{})) EXPECT_FALSE(f.applicable);
   testing::SyntheticOptions tiny = kSmall;
   tiny.in = tiny.out = tiny.kernel = tiny.tile = 1;

@@ -106,7 +106,7 @@ TEST(BlindSourceSeparation, OneStepUndoesShallowMixing) {
   EXPECT_FALSE(findings[kLinked].applicable);
 }
 
-TEST(BlindSourceSeparation, PoolingOneKeyWinsWhereOneStepDoesNot) {
+TEST(BlindSourceSeparation, PoolingStepsOfOneKeySucceedsWhereOneStepFails) {
   Random random(2);
   const LayerCase layer = victim({.side = 4, .steps = 32, .steps_per_key = 32, .zeros = 0.6}, random);
   const auto findings = kBlindSourceSeparation.run(layer, random);
@@ -130,7 +130,7 @@ TEST(BlindSourceSeparation, NewKeysDoNotHelpWhereWeightsCanBeLinked) {
   EXPECT_GT(findings[kLinked].score, 0.9);
 }
 
-TEST(BlindSourceSeparation, DeepMixingKeepsChannelDirections) {
+TEST(BlindSourceSeparation, DeepMixingHidesChannelDirections) {
   Random random(4);
   const LayerCase layer = victim({.rows = 2048, .side = 3, .channels = 16, .row_rounds = 0, .zeros = 0.5}, random);
   const auto findings = kBlindSourceSeparation.run(layer, random);
@@ -143,7 +143,7 @@ TEST(BlindSourceSeparation, DeepMixingKeepsChannelDirections) {
   EXPECT_TRUE(findings[kOneKey].recovered_weight.empty());
 }
 
-TEST(BlindSourceSeparation, DirectionsOfPermutedKeysAreNoFinding) {
+TEST(BlindSourceSeparation, ChannelDirectionsUnderPermutedKeysDoNotBeatChance) {
   const LayerCase layer =
       testing::synthetic_case({}, {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned});
   Random random(5);
@@ -163,7 +163,7 @@ TEST(BlindSourceSeparation, SpatialStatisticsSeparateWholeImages) {
 
 /// A factor of three at most between the model's number of samples and the number that passes 0.9, looked for in
 /// steps of 1.5.
-TEST(BlindSourceSeparation, ModelPredictsTheSamplesItTakes) {
+TEST(BlindSourceSeparation, TheModelPredictsTheNumberOfSamplesWithinAFactorOfThree) {
   Random random(7);
   std::uniform_real_distribution<double> uniform;
   struct Setting {
@@ -193,7 +193,7 @@ TEST(BlindSourceSeparation, ModelPredictsTheSamplesItTakes) {
   }
 }
 
-TEST(BlindSourceSeparation, SurvivesOddInput) {
+TEST(BlindSourceSeparation, TinyAndZeroOperandsDoNotCrashTheAttack) {
   Random random(8);
   for (const SyntheticOptions& o :
        {SyntheticOptions{.in = 1, .out = 1},

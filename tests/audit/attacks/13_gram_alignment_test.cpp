@@ -20,7 +20,7 @@ LayerCase victim(const testing::SyntheticOptions& options, Protection protection
   return testing::synthetic_case(options, {.protection = protection, .row_rounds = row_rounds});
 }
 
-TEST(GramAlignment, KnownInputsGiveTheInnerKey) {
+TEST(GramAlignment, KnownInputsRevealTheInnerKey) {
   for (const int row_rounds : {1, 3}) {
     const auto findings = attack(victim(kSmall, Protection::kRotated, row_rounds));
     ASSERT_EQ(findings.size(), 2U);
@@ -31,7 +31,7 @@ TEST(GramAlignment, KnownInputsGiveTheInnerKey) {
   }
 }
 
-TEST(GramAlignment, SimilarActivationsDo) {
+TEST(GramAlignment, SimilarActivationsRevealTheInnerKey) {
   LayerCase layer = victim(kSmall, Protection::kRotated);
   layer.knowledge.activations = layer.truth.front().x;
   Random random(4);
@@ -42,7 +42,7 @@ TEST(GramAlignment, SimilarActivationsDo) {
   EXPECT_TRUE(known.beats_chance());
 }
 
-TEST(GramAlignment, ActivationsInAnotherOrderAreChance) {
+TEST(GramAlignment, UnrelatedActivationsInAnotherOrderScoreAtChance) {
   LayerCase layer = victim(kSmall, Protection::kRotated);
   testing::SyntheticOptions other = kSmall;
   other.seed = 77;
@@ -56,13 +56,13 @@ TEST(GramAlignment, ActivationsInAnotherOrderAreChance) {
   EXPECT_FALSE(known.beats_chance());
 }
 
-TEST(GramAlignment, ManyRowsAverageScalesOut) {
+TEST(GramAlignment, OverManyRowsScalesAverageOutAndTheKeyLeaks) {
   const Finding leak = attack(victim(kSmall, Protection::kPermuted))[1];
   EXPECT_GT(leak.score, 0.7);
   EXPECT_TRUE(leak.beats_chance());
 }
 
-TEST(GramAlignment, OnePositionLeavesTheSignsOpen) {
+TEST(GramAlignment, WithOnePositionTheSignsOfTheKeyStayUnknown) {
   testing::SyntheticOptions options = kSmall;
   options.kernel = options.tile = 1;
   double sum = 0;  // of a few draws of the keys: with signs guessed, each scores by luck
@@ -81,7 +81,7 @@ TEST(GramAlignment, OnePositionLeavesTheSignsOpen) {
   EXPECT_FALSE(permuted.beats_chance());
 }
 
-TEST(GramAlignment, OddInput) {
+TEST(GramAlignment, MissingZeroAndTinyOperandsAreHandled) {
   for (const Finding& f : attack(LayerCase{})) EXPECT_FALSE(f.applicable);
   LayerCase layer = victim(kSmall, Protection::kRotated);
   for (float& v : layer.view.front().x.values) v = 0;

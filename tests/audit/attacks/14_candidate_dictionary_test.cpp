@@ -32,7 +32,7 @@ void expect_at_chance(const Finding& f) {
   EXPECT_FALSE(f.beats_chance());
 }
 
-TEST(CandidateDictionary, ZerosGiveMembersAwayUnderPermutedKeys) {
+TEST(CandidateDictionary, ZerosRevealMembersUnderPermutedKeys) {
   for (const Coefficients coefficients : {Coefficients::kPositiveInteger, Coefficients::kSignedReal}) {
     BlindingOptions blinding = kPermuted;
     blinding.coefficients = coefficients;
@@ -49,14 +49,14 @@ TEST(CandidateDictionary, ZerosGiveMembersAwayUnderPermutedKeys) {
   }
 }
 
-TEST(CandidateDictionary, AModelThatAgreesOnNothingIsAtChance) {
+TEST(CandidateDictionary, ActivationsOfAnUnrelatedModelScoreAtChance) {
   LayerCase layer = synthetic_case({.images = 24, .in = 12}, kPermuted);
   layer.knowledge.activations = synthetic_case({.images = 24, .in = 12, .seed = 2}, kPermuted).truth.front().x;
   Random random(2);
   expect_at_chance(kCandidateDictionary.run(layer, random)[kOwnModel]);
 }
 
-TEST(CandidateDictionary, EnergyGivesMembersAwayWhereOnlyChannelsAreRotated) {
+TEST(CandidateDictionary, EnergiesRevealMembersWhereOnlyChannelsAreRotated) {
   LayerCase layer = synthetic_case({.images = 24, .in = 16}, {});
   StepTruth& truth = layer.truth.front();
   truth.rows_mixed = 1;
@@ -75,7 +75,7 @@ TEST(CandidateDictionary, MixedRowsHideMembers) {
   }
 }
 
-TEST(CandidateDictionary, SayWhereThereIsNothingToCompare) {
+TEST(CandidateDictionary, TheAttackIsNotApplicableWithoutActivationsOrOperands) {
   LayerCase layer = synthetic_case({}, {});
   Random random(5);
   EXPECT_FALSE(kCandidateDictionary.run(layer, random)[kOwnModel].applicable);
@@ -83,7 +83,7 @@ TEST(CandidateDictionary, SayWhereThereIsNothingToCompare) {
   for (const Finding& f : kCandidateDictionary.run(layer, random)) EXPECT_FALSE(f.applicable);
 }
 
-TEST(CandidateDictionary, SurvivesOddInput) {
+TEST(CandidateDictionary, TinyAndZeroOperandsDoNotCrashTheAttack) {
   Random random(6);
   for (const SyntheticOptions& o : {SyntheticOptions{.in = 1, .out = 1},
                                     {.images = 1, .tiles_y = 1, .tiles_x = 1},

@@ -87,13 +87,13 @@ TEST(LayerLinking, IsAtChanceWhereAllRowsAreMixed) {
   }
 }
 
-TEST(LayerLinking, ScaledRowsBlurTheShapes) {
+TEST(LayerLinking, ScaledRowsDefeatTheAttack) {
   TwoLayers layers = two_layers(Keys::kScaledRows, 1);
   layers.first.next = &layers.second;
   EXPECT_LE(attack(layers.first).score, 0.5);
 }
 
-TEST(LayerLinking, SurvivesOddCases) {
+TEST(LayerLinking, TheAttackIsNotApplicableWithoutAFittingNextLayer) {
   TwoLayers layers = two_layers(Keys::kMovedRows, 2);
   EXPECT_FALSE(attack(layers.first).applicable);  // no next layer
   LayerCase empty;

@@ -55,7 +55,7 @@ TEST(ImageLayout, FindsNoPlaceWhereRowsAreMixed) {
   }
 }
 
-TEST(ImageLayout, SaysWhereItHasNothingToWorkOn) {
+TEST(ImageLayout, TheAttackIsNotApplicableToWholeImagesEmptyAndZeroOperands) {
   SmallNetwork whole({.tile = 0}, kSigned);
   EXPECT_FALSE(finding_of(run_checked(kImageLayout, whole.layer(0)), "places").applicable);
   LayerCase empty;

@@ -43,7 +43,7 @@ TEST(NetworkLinking, IsAtChanceWhereRowsAreMixed) {
   }
 }
 
-TEST(NetworkLinking, SaysWhereItHasNothingToWorkOn) {
+TEST(NetworkLinking, TheAttackIsNotApplicableWithoutNeighbouringLayers) {
   SmallNetwork network({.tile = 4}, kSigned);
   EXPECT_FALSE(finding_of(run_checked(kNetworkLinking, network.layer(2)), "linked").applicable);  // no next layer
   network.layer(1).previous = nullptr;

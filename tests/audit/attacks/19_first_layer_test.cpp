@@ -35,7 +35,7 @@ TEST(FirstLayer, RecoversNothingWhereRowsAreMixed) {
   }
 }
 
-TEST(FirstLayer, SaysWhereItHasNothingToWorkOn) {
+TEST(FirstLayer, TheAttackIsNotApplicableToLaterLayersOrWithoutImages) {
   SmallNetwork network({.tile = 4}, kSigned);
   EXPECT_FALSE(finding_of(run_checked(kFirstLayer, network.layer(1)), "kernels").applicable);
   network.layer(0).knowledge.images = {};

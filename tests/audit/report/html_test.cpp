@@ -45,7 +45,7 @@ std::string tag_fault(const std::string& html) {
   return open.empty() ? "" : open.back() + " is left open";
 }
 
-TEST(Html, IsSelfContained) {
+TEST(Html, TheReportRefersToNothingOutsideItself) {
   const std::string html = to_html(sample_results(), sample_attacks());
   for (const char* word :
        {"http://", "https://", "<script", "<link", "<img", "url(", "@import", "src=", "nan", "inf\""})
@@ -66,7 +66,7 @@ TEST(Html, TagsAreBalanced) {
   EXPECT_EQ(tag_fault(to_html({}, {})), "");
 }
 
-TEST(Html, VerdictComesFirst) {
+TEST(Html, TheVerdictComesFirst) {
   AuditResults results = sample_results();
   EXPECT_THAT(to_html(results, sample_attacks()),
               HasSubstr("<div class=\"verdict good\"><p class=\"headline\">At chance: "));
@@ -77,7 +77,7 @@ TEST(Html, VerdictComesFirst) {
   EXPECT_THAT(to_html({}, {}), HasSubstr("<div class=\"verdict\"><p class=\"headline\">No verdict: "));
 }
 
-TEST(Html, NoCellIsLost) {
+TEST(Html, TheReportHasACellForEveryMeasurement) {
   AuditResults results = sample_results();
   const std::string html = to_html(results, sample_attacks());
   EXPECT_EQ(count(html, "<small>chance "), 2 * (15 * 8 - 7) + 8U);  // attack 8 works under one setting only
@@ -88,7 +88,7 @@ TEST(Html, NoCellIsLost) {
   EXPECT_EQ(count(to_html(results, sample_attacks()), "<p>Not run: 7 "), 2U) << "one line for each start";
 }
 
-TEST(Html, CellTitleNamesTheWorstCase) {
+TEST(Html, TheTitleOfACellNamesTheWorstCase) {
   AuditResults results = sample_results();
   FindingResult worst = default_finding(results, 5);
   worst.layer = "layer2.conv2";
@@ -124,7 +124,7 @@ TEST(Html, EveryNameIsEscaped) {
   EXPECT_EQ(tag_fault(html), "");
 }
 
-TEST(Html, NumbersThatAreNotFiniteDoNotCrash) {
+TEST(Html, NumbersThatAreNotFiniteAreWrittenWithoutACrash) {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
   AuditResults results = sample_results();
   default_finding(results, 5).score = kNan;
@@ -140,7 +140,7 @@ TEST(Html, NumbersThatAreNotFiniteDoNotCrash) {
   for (const char* word : {"\"nan\"", "\"inf\"", "nan,", "rgba(213,94,0,nan)"}) EXPECT_THAT(html, Not(HasSubstr(word)));
 }
 
-TEST(SvgChart, OddInputIsDrawn) {
+TEST(SvgChart, ChartsOfEmptyAndExtremeValuesAreWellFormed) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const bool log_x : {false, true}) {
     for (const std::vector<double>& values :

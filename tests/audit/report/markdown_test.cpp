@@ -41,14 +41,14 @@ std::vector<std::vector<std::string>> rows_under(const std::string& markdown, co
   return rows;
 }
 
-TEST(Markdown, VerdictComesFirst) {
+TEST(Markdown, TheVerdictComesFirst) {
   AuditResults results = sample_results();
   EXPECT_THAT(to_markdown(results, sample_attacks()), StartsWith("**At chance: "));
   make_leak(default_finding(results, 5), 0.31);
   EXPECT_THAT(to_markdown(results, sample_attacks()), StartsWith("**NOT at chance: "));
 }
 
-TEST(Markdown, NoCellIsLost) {
+TEST(Markdown, TheReportHasACellForEveryMeasurement) {
   const std::string markdown = to_markdown(sample_results(), sample_attacks());
   for (const char* heading :
        {"Attacks where the initial weights are secret", "Attacks where the initial weights are public"}) {
@@ -71,7 +71,7 @@ TEST(Markdown, NoCellIsLost) {
   EXPECT_THAT(markdown, HasSubstr("| rotated resident tile 4 (default) |"));
 }
 
-TEST(Markdown, WorstLayerFillsTheCell) {
+TEST(Markdown, ACellShowsTheWorstLayer) {
   AuditResults results = sample_results();
   FindingResult worst = default_finding(results, 5);
   worst.layer = "layer2.conv2";
@@ -85,7 +85,7 @@ TEST(Markdown, WorstLayerFillsTheCell) {
   EXPECT_EQ(rows[2 + 4][3 + 5], " **0.77 (0.02)** ");
 }
 
-TEST(Markdown, WhatWasNotRunIsSaid) {
+TEST(Markdown, TheReportNamesAttacksThatWereNotRun) {
   AuditResults results = sample_results();
   std::erase_if(results.findings, [](const FindingResult& finding) {
     return finding.attack == 7 || (finding.attack == 6 && finding.start == "public") || finding.layer == "layer3.conv3";
@@ -119,7 +119,7 @@ TEST(Markdown, NamesCannotBreakTables) {
   EXPECT_THAT(markdown, Not(HasSubstr("<b>")));
 }
 
-TEST(Markdown, NumbersThatAreNotFiniteDoNotCrash) {
+TEST(Markdown, NumbersThatAreNotFiniteAreWrittenWithoutACrash) {
   AuditResults results = sample_results();
   default_finding(results, 5).score = std::numeric_limits<double>::quiet_NaN();
   default_finding(results, 12).steps_to_win = std::numeric_limits<double>::infinity();

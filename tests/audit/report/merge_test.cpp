@@ -20,7 +20,7 @@ AuditResults with_setting(const std::string& name) {
   return results;
 }
 
-TEST(Merge, SettingsStandSideBySideAndBoundsOnce) {
+TEST(Merge, SettingsAreJoinedAndBoundsKeptOnce) {
   AuditResults all = with_setting("a");
   append(all, with_setting("b"), "b.json");
   EXPECT_EQ(all.settings.size(), 2U);
@@ -30,13 +30,13 @@ TEST(Merge, SettingsStandSideBySideAndBoundsOnce) {
   EXPECT_EQ(all.command, "run a ; run b");
 }
 
-TEST(Merge, SameSettingTwiceIsRefused) {
+TEST(Merge, ASettingThatComesTwiceIsRefused) {
   AuditResults all = with_setting("a");
   EXPECT_THAT(tempo::testing::message_of<InputError>([&] { append(all, with_setting("a"), "b.json"); }),
               ::testing::HasSubstr("b.json: has the setting \"a\" again"));
 }
 
-TEST(Merge, AnotherVictimIsRefused) {
+TEST(Merge, ResultsOfAnotherVictimAreRefused) {
   AuditResults all = with_setting("a"), other = with_setting("b");
   other.victim.model = "vit_tiny";
   EXPECT_THAT(tempo::testing::message_of<InputError>([&] { append(all, std::move(other), "b.json"); }),

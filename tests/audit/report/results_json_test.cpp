@@ -77,7 +77,7 @@ TEST(ResultsJson, NumbersThatAreNotFiniteBecomeAbsent) {
   EXPECT_EQ(back.pooling[0].score[0], 0);
 }
 
-TEST(ResultsJson, TextThatIsNotUtf8IsMended) {
+TEST(ResultsJson, BytesThatAreNotUtf8AreReplaced) {
   AuditResults results;
   results.machine = "bad \xff byte";
   EXPECT_EQ(results_from_json(to_json(results), "audit.json").machine, "bad \xef\xbf\xbd byte");
@@ -88,7 +88,7 @@ TEST(ResultsJson, UnknownFieldsAreIgnored) {
   EXPECT_EQ(to_json(results_from_json(replaced(text, "\"date\"", "\"later\": [1], \"date\""), "audit.json")), text);
 }
 
-TEST(ResultsJson, WhatIsNotJsonIsRefused) {
+TEST(ResultsJson, TextThatIsNotJsonIsRefused) {
   EXPECT_THAT(refusal(""), HasSubstr("is not JSON at byte"));
   EXPECT_THAT(refusal("not\njson"), HasSubstr("is not JSON at byte 2 of 8"));
   const std::string text = to_json(sample_results());
@@ -97,7 +97,7 @@ TEST(ResultsJson, WhatIsNotJsonIsRefused) {
   EXPECT_THAT(refusal(std::string(100000, '[')), HasSubstr("is not JSON"));
 }
 
-TEST(ResultsJson, OtherFilesAreRefused) {
+TEST(ResultsJson, JsonOfAnotherFormatIsRefused) {
   EXPECT_THAT(refusal("[]"), HasSubstr("is array, expected an object"));
   EXPECT_THAT(refusal("{}"), HasSubstr("has no \"format\""));
   EXPECT_THAT(refusal(R"({"format": "some\nthing"})"),
@@ -119,7 +119,7 @@ TEST(ResultsJson, WrongFieldsAreRefusedWithTheirPlace) {
   EXPECT_THAT(refusal(replaced(text, "\"layers\": [", "\"layers\": {}, \"l\": [")), HasSubstr("expected an array"));
 }
 
-TEST(ResultsJson, ContradictionsAreRefused) {
+TEST(ResultsJson, ResultsThatContradictThemselvesAreRefused) {
   AuditResults results = sample_results();
   results.settings[1].name = results.settings[0].name;
   EXPECT_THAT(refusal(to_json(results)), HasSubstr("\"none\" comes twice"));

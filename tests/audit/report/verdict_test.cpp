@@ -19,7 +19,7 @@ using testing::sample_attacks;
 using testing::sample_results;
 using ::testing::StartsWith;
 
-TEST(Verdict, AtChance) {
+TEST(Verdict, WithoutALeakTheVerdictIsAtChance) {
   const Verdict said = verdict(sample_results(), sample_attacks());
   EXPECT_EQ(said.kind, Verdict::Kind::kAtChance);
   EXPECT_EQ(said.headline,
@@ -47,7 +47,7 @@ TEST(Verdict, AttackAboveChanceIsNamedFirst) {
                   HasSubstr("Attack 5 (Procrustes)")));
 }
 
-TEST(Verdict, SurrogateAloneCounts) {
+TEST(Verdict, ASurrogateThatGainsAccuracyIsEnoughForALeak) {
   AuditResults results = sample_results();
   for (SurrogateResult& surrogate : results.surrogates)
     if (surrogate.start_from == kDefaultName && surrogate.budget == "500 queries") surrogate.accuracy += 0.04;
@@ -58,21 +58,21 @@ TEST(Verdict, SurrogateAloneCounts) {
   EXPECT_THAT(said.reasons, ElementsAre(HasSubstr("500 queries")));
 }
 
-TEST(Verdict, ExactlyTwoPointsDoNotCount) {
+TEST(Verdict, AGainOfExactlyTwoPointsIsNoLeak) {
   AuditResults results = sample_results();
   for (SurrogateResult& surrogate : results.surrogates)
     if (surrogate.start_from == kDefaultName) surrogate.accuracy += 0.01;
   EXPECT_EQ(verdict(results, sample_attacks()).kind, Verdict::Kind::kAtChance);
 }
 
-TEST(Verdict, OtherStartsLayersAndSettingsDoNotCount) {
+TEST(Verdict, LeaksOfOtherStartsLayersAndSettingsDoNotCount) {
   AuditResults results = sample_results();
   for (FindingResult& finding : results.findings)
     if (finding.setting != kDefaultName || finding.start == "public" || finding.counterfactual) make_leak(finding, 1);
   EXPECT_EQ(verdict(results, sample_attacks()).kind, Verdict::Kind::kAtChance);
 }
 
-TEST(Verdict, OneLayerIsEnough) {
+TEST(Verdict, ALeakInOneLayerIsEnough) {
   AuditResults results = sample_results();
   // A larger advantage that may be luck on another layer does not hide a small one that is not.
   default_finding(results, 3).noise = 1;
@@ -86,7 +86,7 @@ TEST(Verdict, OneLayerIsEnough) {
   EXPECT_THAT(said.reasons, ElementsAre(HasSubstr("layer3.conv3")));
 }
 
-TEST(Verdict, NewKeysAreNoAdviceWhereTheyCanBeLinked) {
+TEST(Verdict, NewKeysAreNotAdvisedIfKeysCanBeLinked) {
   AuditResults results = sample_results();
   default_finding(results, 3).steps_to_win = 50;
   EXPECT_THAT(verdict(results, sample_attacks()).remarks, Contains(HasSubstr("Keys have to be changed well before")));
@@ -97,7 +97,7 @@ TEST(Verdict, NewKeysAreNoAdviceWhereTheyCanBeLinked) {
   EXPECT_THAT(verdict(results, sample_attacks()).remarks, Contains(HasSubstr("New keys do not prevent it")));
 }
 
-TEST(Verdict, MissingPartsAreSaid) {
+TEST(Verdict, TheVerdictNamesMissingParts) {
   AuditResults results = sample_results();
   std::erase_if(results.findings, [](const FindingResult& finding) { return finding.attack == 7; });
   Verdict said = verdict(results, sample_attacks());
@@ -112,7 +112,7 @@ TEST(Verdict, MissingPartsAreSaid) {
   EXPECT_THAT(said.headline, HasSubstr("no surrogate model was measured"));
 }
 
-TEST(Verdict, NothingMeasuredIsNoVerdict) {
+TEST(Verdict, WithoutMeasurementsThereIsNoVerdict) {
   EXPECT_EQ(verdict({}, {}).headline, "No verdict: no setting is marked as the default.");
   AuditResults results;
   results.settings = testing::sample_settings();

@@ -73,7 +73,7 @@ double error_of(const FeatureMaps& mixed, const ColourMap& map, const FeatureMap
   return median(std::move(errors));
 }
 
-TEST(MatchColours, FindsColoursAndNotTheirNegative) {
+TEST(MatchColours, FindsTheColoursAndNotTheNegativeImage) {
   for (const uint64_t seed : {0U, 1U}) {
     Random random(seed);
     const FeatureMaps truth = pictures(48, true, random), others = pictures(200, true, random);
@@ -82,7 +82,7 @@ TEST(MatchColours, FindsColoursAndNotTheirNegative) {
   }
 }
 
-TEST(MatchColours, TakesOneColourAlongManyEdgesForBlack) {
+TEST(MatchColours, AColourAlongManyEdgesIsTakenForBlack) {
   for (const uint64_t seed : {0U, 2U, 5U}) {
     Random random(seed);
     FeatureMaps truth = pictures(48, false, random);
@@ -96,7 +96,7 @@ TEST(MatchColours, TakesOneColourAlongManyEdgesForBlack) {
   }
 }
 
-TEST(MatchColours, LeavesImagesAloneThatHaveNoPlausiblePixel) {
+TEST(MatchColours, ImagesWithoutAPlausiblePixelAreLeftUnchanged) {
   Random random(1);
   const FeatureMaps unknown(4, 3, kSide, kSide);
   const ColourMap map = match_colours(unknown, pictures(20, true, random), random);

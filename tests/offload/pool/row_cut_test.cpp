@@ -7,7 +7,7 @@
 namespace tempo::offload {
 namespace {
 
-TEST(RowCut, IsInProportionAndLeavesNothingOut) {
+TEST(RowCut, RangesAreProportionalToSharesAndCoverAllRows) {
   for (const int64_t rows : {0, 1, 2, 7, 100, 16384})
     for (const std::vector<double>& shares : {std::vector<double>{1}, {1, 1}, {1, 0, 3}, {0.2, 5, 0.7, 0.1}}) {
       const std::vector<RowRange> ranges = cut_rows(rows, shares);

@@ -22,7 +22,7 @@ void write(const std::filesystem::path& path, const std::string& text) {
   std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now());
 }
 
-TEST(WorkerList, ListsAndWhatIsWrongWithThem) {
+TEST(WorkerList, AListIsParsedAndMistakesAreRefused) {
   EXPECT_THAT(WorkerList("shm://a, grpc://b:1").uris(), ElementsAre("shm://a", "grpc://b:1"));
   const auto refusal = [](const std::string& text) { return message_of<InputError>([&] { WorkerList list(text); }); };
   EXPECT_THAT(refusal(""), HasSubstr("expected at least one"));
@@ -33,7 +33,7 @@ TEST(WorkerList, ListsAndWhatIsWrongWithThem) {
   EXPECT_THAT(refusal("file:/absent/list"), HasSubstr("cannot be read"));
 }
 
-TEST(WorkerList, AFileIsFollowed) {
+TEST(WorkerList, ChangesOfAFileAreFollowed) {
   const TempFolder folder;
   const auto file = folder / "workers";
   write(file, "# ours\nshm://a\n\n  grpc://b:1  # the big one\n");

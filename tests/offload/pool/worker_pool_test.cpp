@@ -69,7 +69,7 @@ MemberState state_of(const WorkerPool& pool, const std::string& name) {
   return MemberState::kLeft;
 }
 
-TEST(WorkerPool, SeveralWorkersGiveWhatOneGives) {
+TEST(WorkerPool, SeveralWorkersGiveTheResultOfOne) {
   for (const auto& [weights, reuse] : {std::pair{WeightPlacement::kResident, Reuse::kFull},
                                        {WeightPlacement::kReturned, Reuse::kFull},
                                        {WeightPlacement::kReturned, Reuse::kFresh},
@@ -91,9 +91,9 @@ TEST(WorkerPool, SeveralWorkersGiveWhatOneGives) {
   }
 }
 
-class Faults : public ::testing::TestWithParam<std::tuple<Fault, WeightPlacement>> {};
+class WorkerPoolFaults : public ::testing::TestWithParam<std::tuple<Fault, WeightPlacement>> {};
 
-TEST_P(Faults, AnotherWorkerComesIn) {
+TEST_P(WorkerPoolFaults, AnotherWorkerTakesOverAndTheResultIsRight) {
   const auto [fault, weights] = GetParam();
   const BlindingOptions options = options_of(weights);
   const std::vector<float> expected = honest_state(options);
@@ -120,12 +120,12 @@ TEST_P(Faults, AnotherWorkerComesIn) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Pool, Faults,
+INSTANTIATE_TEST_SUITE_P(Pool, WorkerPoolFaults,
                          ::testing::Combine(::testing::Values(Fault::kDies, Fault::kHangs, Fault::kIsLate,
                                                               Fault::kWrongShape, Fault::kRefuses),
                                             ::testing::Values(WeightPlacement::kResident, WeightPlacement::kReturned)));
 
-TEST(WorkerPool, TheLastOneThatDiesIsNamed) {
+TEST(WorkerPool, TheErrorNamesTheLastWorkerThatDied) {
   Machines machines;
   machines.add("a", Fault::kDies, 4);
   machines.add("b", Fault::kDies, 9);
@@ -135,12 +135,12 @@ TEST(WorkerPool, TheLastOneThatDiesIsNamed) {
   EXPECT_THROW(training.step(), WorkerLostError);
 }
 
-TEST(WorkerPool, WithoutAnyWorkerItDoesNotBegin) {
+TEST(WorkerPool, APoolWithoutAnyWorkerIsNotMade) {
   Machines machines;
   EXPECT_THAT(message_of<WorkerLostError>([&] { machines.pool({"a", "b"}); }), HasSubstr(": no worker answers"));
 }
 
-TEST(WorkerPool, ANewcomerTakesItsShare) {
+TEST(WorkerPool, ANewWorkerGetsAShareOfTheRows) {
   for (const WeightPlacement weights : {WeightPlacement::kResident, WeightPlacement::kReturned}) {
     const BlindingOptions options = options_of(weights);
     Machines machines;
@@ -163,7 +163,7 @@ TEST(WorkerPool, ANewcomerTakesItsShare) {
   }
 }
 
-TEST(WorkerPool, WhoIsNoLongerListedLeaves) {
+TEST(WorkerPool, AWorkerThatIsNoLongerListedLeaves) {
   const BlindingOptions options = options_of(WeightPlacement::kResident);
   Machines machines;
   for (const char* name : {"a", "b", "c"}) machines.add(name);
@@ -175,7 +175,7 @@ TEST(WorkerPool, WhoIsNoLongerListedLeaves) {
   EXPECT_LT(relative_difference(training.state(), honest_state(options)), kRounding);
 }
 
-TEST(WorkerPool, ASlowWorkerGetsLess) {
+TEST(WorkerPool, ASlowWorkerGetsASmallerShare) {
   Machines machines;
   machines.add("fast")->be_slow(std::chrono::microseconds(500));
   machines.add("slow")->be_slow(std::chrono::microseconds(5'000));
