@@ -44,7 +44,7 @@ class CommandLine(unittest.TestCase):
         self.tempo("train", *SMALL, "--steps", 2, "--out", self.path / name, "--key", self.key, *more)
         return self.path / name
 
-    def test_bad_flags_and_values(self):
+    def test_bad_flags_and_values_are_refused(self):
         out = self.path / "run"
         self.refused("train", "--colour", "red", says="--colour")
         self.refused("paint", says='got the command "paint", expected one of train,')
@@ -61,7 +61,7 @@ class CommandLine(unittest.TestCase):
         self.refused("train", says="expected a run directory")
         self.assertFalse(out.exists())
 
-    def test_bad_configuration_file(self):
+    def test_a_bad_configuration_file_is_refused(self):
         file = self.path / "a.toml"
         file.write_text("modle = 'lenet'\n")
         self.refused("train", "--config", file, says='unknown key "modle"')
@@ -69,7 +69,7 @@ class CommandLine(unittest.TestCase):
         self.refused("train", "--config", file, says="line 1")
         self.refused("train", "--config", self.path / "absent.toml", says="cannot be read")
 
-    def test_every_flag_is_a_key(self):
+    def test_a_flag_overrides_the_same_key_of_the_configuration_file(self):
         file = self.path / "a.toml"
         file.write_text(f"model = 'lenet'\nsteps = 1\nbatch-size = 8\ntrain-size = 16\ntest-size = 8\nlr = 0.5\n"
                         f"out = '{self.path}/run'\nkey = '{self.key}'\n")
@@ -79,7 +79,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("batch-size = 8\n", resolved)
         self.assertIn("weights = 'resident'\n", resolved)
 
-    def test_bad_data(self):
+    def test_bad_data_sets_are_refused(self):
         data = self.path / "data"
         data.mkdir()
         record = bytes([3]) + bytes(3072)
@@ -92,7 +92,7 @@ class CommandLine(unittest.TestCase):
         self.refused(*train, says="record 2 has label 10, expected 0 to 9")
         self.assertFalse((self.path / "run").exists())
 
-    def test_a_run_from_start_to_export(self):
+    def test_a_run_can_be_trained_evaluated_predicted_with_and_exported(self):
         for name in START_ONCE:  # as a user starts it
             del self.environment[name]
         run = self.train("run", "--seed", 3)
@@ -123,7 +123,7 @@ class CommandLine(unittest.TestCase):
         self.refused("train", "--resume", run, "--key", self.key, says="has done 2 steps")
         self.assertEqual(before, {file: file.read_bytes() for file in run.rglob("*") if file.is_file()})
 
-    def test_bad_checkpoints(self):
+    def test_bad_checkpoints_and_keys_are_refused(self):
         run = self.train()
         other_key = self.path / "key2"
         self.tempo("keygen", "--out", other_key)
@@ -140,7 +140,7 @@ class CommandLine(unittest.TestCase):
         self.tempo("eval", "--run", run, "--key", self.key)
         self.refused("keygen", "--out", other_key, says="key2")
 
-    def test_interrupt_saves_and_resumes(self):
+    def test_an_interrupted_run_is_saved_and_can_be_resumed(self):
         run = self.path / "run"
         arguments = [TEMPO, "train", *SMALL, "--steps", "100000", "--out", str(run), "--key", str(self.key)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -49,7 +49,7 @@ class Evidence(unittest.TestCase):
     def verify(self, *arguments, **expected):
         return self.tempo("verify-evidence", *arguments, **expected)
 
-    def test_init_then_verify(self):
+    def test_a_policy_made_from_evidence_accepts_that_evidence(self):
         policy = self.path / "policy.json"
         self.tempo("policy", "init", "--evidence", self.evidence, "--out", policy)
         self.assertEqual(json.loads(policy.read_text()),
@@ -70,14 +70,14 @@ class Evidence(unittest.TestCase):
         self.assertEqual(result["ear.status"], "contraindicated")
         self.assertEqual(result["tempo.reason"], "insecure-simulated: the policy does not name this TEE")
 
-    def test_config_hashes(self):
+    def test_evidence_needs_a_config_hash_that_the_policy_lists(self):
         policy = self.write("policy.json", {"version": 1, "insecure-simulated": {"measurements": ["07" * 32]},
                                             "config_hashes": ["aa" * 32]})
         self.verify("--evidence", self.evidence, "--policy", policy, code=4, says="none came with the evidence")
         self.verify("--evidence", self.evidence, "--policy", policy, "--config-hash", "ab" * 32, code=4, says="config hash")
         self.verify("--evidence", self.evidence, "--policy", policy, "--config-hash", "aa" * 32)
 
-    def test_bad_input(self):
+    def test_bad_options_and_files_are_refused(self):
         policy = self.write("policy.json", OTHER_POLICY)
         both = ["--evidence", self.evidence, "--policy", policy]
         self.verify("--policy", policy, code=2, says="--evidence is required")
@@ -94,7 +94,7 @@ class Evidence(unittest.TestCase):
         self.tempo("policy", "init", code=2, says="--evidence is required")
 
     @unittest.skipUnless(HAS_VECTORS, "TEMPO_ATTESTATION_VECTORS is not set: NOT TESTED on real evidence")
-    def test_real_evidence(self):
+    def test_real_evidence_is_accepted_by_its_own_policy_alone(self):
         for evidence, collateral, now in [
                 ("snp/milan_v3_azure_aci.report.bin", "snp/milan_v3_azure_aci.vcek.pem", "2026-06-01"),
                 ("tdx/v4_uptodate.quote.bin", "tdx/v4_uptodate.collateral.json", "2025-07-01"),

@@ -110,7 +110,7 @@ class Outputs(Programs):
         self.assertEqual(stat.S_IMODE(self.mode("shared")), 0o640)
         self.assertEqual(stat.S_IMODE(self.mode("plain")), 0o600)
 
-    def test_pipes_and_standard_output_are_written_through(self):
+    def test_pipes_and_standard_output_are_written_to_and_not_replaced(self):
         os.mkfifo(self.path / "pipe")
         read = []
         reader = threading.Thread(target=lambda: read.append((self.path / "pipe").read_bytes()), daemon=True)
@@ -132,7 +132,7 @@ class Outputs(Programs):
         self.assertIn(b"wrote stdout", done.stderr)
         self.assertTrue(stat.S_ISLNK(self.mode("stdout")))
 
-    def test_keys_and_policies_take_no_name_that_is_taken(self):
+    def test_keys_archives_and_certificates_never_replace_an_existing_name(self):
         os.mkfifo(self.path / "pipe")
         (self.path / "link").symlink_to("nowhere")
         for name in ("pipe", "link"):
@@ -147,11 +147,11 @@ class Outputs(Programs):
         self.assertEqual(stat.S_IMODE(self.mode("key")), 0o600)
         self.assertEqual({entry.name for entry in folder.iterdir()}, {"ca.key"})
 
-    def test_folders_and_sockets_are_refused(self):
+    def test_a_folder_as_output_file_is_refused(self):
         (self.path / "folder").mkdir()
         self.refused("export", "--run", self.run_folder, "--key", self.key, "--out", "folder", says="folder: is a folder")
 
-    def test_a_log_goes_through_a_link_and_waits_for_no_reader(self):
+    def test_a_log_is_written_through_a_link_and_a_pipe_without_a_reader_is_refused(self):
         (self.path / "log").symlink_to("target")
         os.mkfifo(self.path / "pipe")
         self.tempo("train", *SMALL, "--steps", 1, "--out", "a", "--key", self.key, "--log", "log")
@@ -168,7 +168,7 @@ class Locks(Programs):
         error = self.program(program, *arguments, code=2).stderr.decode()
         self.assertRegex(error.splitlines()[-1], rf'in use by "process {holder.pid} on \S+ since 20\S+Z"')
 
-    def test_a_second_run_of_a_folder_is_refused(self):
+    def test_a_second_run_in_a_folder_is_refused(self):
         first, has_begun = self.start_run(*SMALL, *ENDLESS, "--out", "r")
         has_begun()
         config = (self.path / "r/config.toml").read_bytes()
@@ -184,7 +184,7 @@ class Locks(Programs):
         self.assertEqual(first.wait(60), 0)
         self.assertFalse((self.path / "r/lock").exists())
 
-    def test_the_lock_goes_with_a_killed_process_and_so_does_what_it_left(self):
+    def test_a_killed_run_leaves_no_lock_and_its_temporary_files_are_removed(self):
         first, has_begun = self.start_run(*SMALL, *ENDLESS, "--out", "r")
         has_begun()
         first.kill()
@@ -195,7 +195,7 @@ class Locks(Programs):
         second, _ = self.start_run("--resume", "r")
         self.wait_for(lambda: not list((self.path / "r").glob("*.tmp.0123abcd")), second)
 
-    def test_of_two_resumes_of_a_clean_stop_one_goes_on(self):
+    def test_of_three_resumes_of_a_clean_stop_exactly_one_goes_on(self):
         # The keys of a clean stop may go on once: a loser must not read them before the winner notes that they did.
         self.tempo("train", *SMALL, "--steps", 2, "--out", "r", "--key", self.key)
         runs = [self.start("train", "--resume", "r", "--key", self.key, *ENDLESS) for _ in range(3)]
@@ -204,7 +204,7 @@ class Locks(Programs):
             time.sleep(0.01)
         self.assertEqual(sorted(str(run.poll()) for run in runs), ["2", "2", "None"])
 
-    def test_of_two_new_runs_one_goes_on(self):
+    def test_of_three_new_runs_in_one_folder_exactly_one_goes_on(self):
         runs = [self.start("train", *SMALL, *ENDLESS, "--out", "r", "--key", self.key) for _ in range(3)]
         deadline = time.monotonic() + 60
         while sum(run.poll() is None for run in runs) > 1 and time.monotonic() < deadline:
@@ -247,20 +247,20 @@ class Paths(Programs):
         self.refused("report", bad, "--out", "a", says=says, program=AUDIT)
         self.assertEqual(list(self.path.iterdir()), [])
 
-    def test_a_name_that_is_too_long(self):
+    def test_a_name_that_is_too_long_is_refused(self):
         self.refused_where_made("a" * 300, "File name too long")
         self.refused_where_read("a" * 300, "a" * 200)
 
-    def test_a_file_in_a_folders_place(self):
+    def test_a_file_in_place_of_a_folder_is_refused(self):
         self.refused_where_made(self.key / "x", "Not a directory")
 
-    def test_a_folder_that_takes_no_files(self):
+    def test_a_folder_that_takes_no_files_is_reported(self):
         # Not even root may make anything there, and it needs no mount.
         self.refused("export", "--run", self.run_folder, "--key", self.key, "--out", "/proc/self/x", says="/proc/self/x")
         self.refused("train", *SMALL, "--out", "/proc/self/x/y", "--key", self.key, says="/proc/self/x")
         self.refused("keygen", "--out", "/proc/self/x", says="/proc/self/x")
 
-    def test_the_longest_name_is_taken(self):
+    def test_the_longest_allowed_name_is_accepted(self):
         self.export("a" * 255)
         self.assertEqual([entry.name for entry in self.path.iterdir()], ["a" * 255])
 
@@ -287,11 +287,11 @@ class Pipes(Programs):
         writer.join()
         self.assertEqual(lines.count(b"\n"), 100)
 
-    def test_a_pipe_is_read_no_further_than_a_file_may_be_long(self):
+    def test_a_pipe_is_read_only_up_to_the_size_limit_of_a_file(self):
         done = self.piped(b"#" * (1 << 21), "train", "--config", ..., *SMALL, "--out", "a", code=2)
         self.assertIn(b"/dev/stdin: more than 1048576 bytes", done.stderr)
 
-    def test_what_must_be_a_file_is_refused_at_once(self):
+    def test_a_pipe_is_refused_at_once_where_a_file_is_needed(self):
         os.mkfifo(self.path / "pipe")
         data = self.path / "data"
         data.mkdir()

@@ -26,27 +26,27 @@ ODD_NAMES = [b"a b", b"new\nline", NOT_UTF8]
 
 
 class Streams(Case):
-    def test_what_cannot_be_printed_is_an_error(self):
+    def test_output_that_cannot_be_written_is_an_error(self):
         def check(name, command):
             done = self.run_program(command, {1: FULL})
             self.assertEqual(done.code, 1, str(done))
             self.check_one_line(done, "standard output: cannot be written: No space left on device")
         self.check_all(self.outputs().items(), check)
 
-    def test_a_server_that_cannot_say_where_it_is_does_not_start(self):
+    def test_a_server_that_cannot_print_its_address_does_not_start(self):
         for command in ([self.worker, "--listen", f"shm://full-{os.getpid()}"], self.serve("full")):
             done = self.run_program(command, {1: FULL})
             self.assertEqual(done.code, 1, str(done))
             self.check_one_line(done, "standard output: cannot be written")
 
-    def test_an_error_that_cannot_be_told_keeps_its_exit_code(self):
+    def test_an_error_that_cannot_be_printed_keeps_its_exit_code(self):
         def check(name, code, command):
             for streams in ({2: NO_READER}, {1: FULL, 2: FULL}, {0: CLOSED, 1: CLOSED, 2: CLOSED}):
                 done = self.run_program(command, streams)
                 self.assertEqual(done.code, code, str(done))
         self.check_all(self.refusals(), check)
 
-    def test_work_goes_on_where_nobody_hears_of_it(self):
+    def test_training_goes_on_if_its_progress_cannot_be_printed(self):
         for number, state in enumerate((FULL, NO_READER, CLOSED)):
             run = self.path / f"run{number}"
             # Two epochs, a new key and given weights: progress, notes and warnings.
@@ -56,14 +56,14 @@ class Streams(Case):
             self.assertEqual(done.code, 0, str(done))
             self.check_metrics(run, 6)
 
-    def test_without_a_reader_programs_end_quietly(self):
+    def test_programs_without_a_reader_end_quietly(self):
         def check(name, command):
             done = self.run_program(command, {1: NO_READER})
             self.assertEqual(done.code, KILLED_BY_SIGPIPE, str(done))
             self.assertNotRegex(done.err, r"(?m)^tempo[a-z-]*: ", str(done))
         self.check_all(self.outputs().items(), check)
 
-    def test_closed_streams_cost_no_line_of_a_run(self):
+    def test_a_run_with_closed_streams_loses_no_line_of_its_files(self):
         def check(*closed):
             run = self.path / ("run" + "".join(map(str, closed)))
             streams = {number: CLOSED for number in closed}
@@ -76,13 +76,13 @@ class Streams(Case):
                 self.assertNotIn(b"samples/s", file.read_bytes() if file.is_file() else b"", file)
         self.check_all([(0,), (1,), (2,), (0, 1, 2)], check)
 
-    def test_closed_streams_are_as_dev_null(self):
+    def test_closed_streams_behave_like_dev_null(self):
         def check(name, command):
             done = self.run_program(command, {0: CLOSED, 1: CLOSED, 2: CLOSED})
             self.assertEqual(done.code, 0, str(done))
         self.check_all(self.outputs().items(), check)
 
-    def test_no_file_of_a_server_takes_the_number_of_a_closed_stream(self):
+    def test_no_file_of_a_server_gets_the_number_of_a_closed_stream(self):
         uri, log = f"shm://closed-{os.getpid()}", self.path / "log"
         for command in ([self.worker, "--listen", uri, "--threads", "1", "--log", str(log)],
                         self.serve("closed", "--log", str(log))):
@@ -124,7 +124,7 @@ class Places(Case):
         self.assertIn(done.code, codes, str(done))
         self.check_one_line(done, says)
 
-    def test_read_only_folders_are_named_and_left_as_they_are(self):
+    def test_read_only_folders_are_reported_and_left_unchanged(self):
         locked = self.path / "locked"
         locked.mkdir()
         locked.chmod(0o555)
@@ -167,7 +167,7 @@ class Places(Case):
             done = self.run_program(command, env=environment)
             self.assertEqual(done.code, 0, str(done))
 
-    def test_numbers_keep_their_point_where_a_language_has_commas(self):
+    def test_numbers_have_a_decimal_point_under_a_locale_with_commas(self):
         locale = "de_DE.UTF-8"
         environment = {**self.environment, "LC_ALL": locale, "LANG": locale, "LOCPATH": str(self.path)}
         made = shutil.which("localedef") and subprocess.run(
@@ -232,7 +232,7 @@ class Places(Case):
 
 
 class Scarcity(Case):
-    def test_a_small_dev_shm_is_enough(self):
+    def test_programs_work_with_a_small_dev_shm(self):
         script = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
         small = ["unshare", "-m", "/bin/sh", "-c", script, "sh"]
         if not shutil.which("unshare") or self.run_program([*small, "true"]).code != 0:
@@ -248,7 +248,7 @@ class Scarcity(Case):
             self.assertEqual(done.code, 0, str(done))
             self.check_metrics(run, 2)
 
-    def test_few_descriptors_are_an_error_or_enough(self):
+    def test_programs_with_few_descriptors_work_or_report_an_error(self):
         def check(limit, name, command):
             out = self.path / f"{name}-{limit}"
             command = [out if word == "OUT" else word for word in command]

@@ -25,7 +25,7 @@ def run(*words):
 
 
 class Numbers(unittest.TestCase):
-    def test_a_number_is_decimal_and_in_its_range(self):
+    def test_every_option_refuses_numbers_that_are_not_decimal_or_out_of_range(self):
         cases = [(program, command, option, bad)
                  for program in PROGRAMS for command in COMMANDS[os.path.basename(program)]
                  for option in OPTION.findall(run(program, *command, "--help").stdout) for bad in BAD]
@@ -39,7 +39,7 @@ class Numbers(unittest.TestCase):
                     self.assertIn(option, done.stderr)
                     self.assertIn(f'got "{bad}", expected', done.stderr)
 
-    def test_options_are_found(self):
+    def test_help_lists_the_options_that_this_test_tries(self):
         self.assertLessEqual({"--worker-gflops", "--tee-gflops", "--link-gbytes"},
                              set(OPTION.findall(run(PROGRAMS[0], "plan", "--help").stdout)))
 

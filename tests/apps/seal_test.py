@@ -113,7 +113,7 @@ class Sealing(unittest.TestCase):
         (self.source / "a").write_bytes(b"first")
         (self.source / "sub/z").write_bytes(b"last" * 30_000)
 
-    def test_there_and_back(self):
+    def test_a_sealed_tree_unseals_to_the_same_tree(self):
         (self.source / "sub/empty").mkdir(parents=True)
         (self.source / "a").write_bytes(random.Random(1).randbytes(200_000))
         (self.source / "sub/b").write_bytes(b"")
@@ -128,7 +128,7 @@ class Sealing(unittest.TestCase):
         self.refused("seal", "--key", self.key, "--in", self.source, "--out", self.sealed, says="exists already")
         self.refused("unseal", "--key", self.key, "--in", self.sealed, "--out", self.out, says="exists already")
 
-    def test_sealing_is_killed_and_goes_on(self):
+    def test_sealing_continues_after_being_killed(self):
         self.write_large()
         arguments = ["seal", "--key", self.key, "--in", self.source, "--out", self.sealed]
         for size in (1, 20_000_000, 60_000_000):
@@ -141,7 +141,7 @@ class Sealing(unittest.TestCase):
         self.unseal()
         self.assert_same_tree()
 
-    def test_unsealing_is_killed_and_goes_on(self):
+    def test_unsealing_continues_after_being_killed(self):
         self.write_large()
         self.seal()
         arguments = ["unseal", "--key", self.key, "--in", self.sealed, "--out", self.out]
@@ -160,7 +160,7 @@ class Sealing(unittest.TestCase):
         self.unseal()
         self.assert_same_tree()
 
-    def test_two_at_a_time_are_refused(self):
+    def test_a_second_process_that_seals_the_same_file_is_refused(self):
         self.write_large()
         arguments = ["seal", "--key", self.key, "--in", self.source, "--out", self.sealed]
         process = self.caught(arguments, self.partial, 1)
@@ -170,7 +170,7 @@ class Sealing(unittest.TestCase):
         self.unseal()
         self.assert_same_tree()
 
-    def test_refusals(self):
+    def test_altered_archives_other_keys_and_links_are_refused(self):
         (self.source / "a").write_bytes(random.Random(1).randbytes(4 * 65536))
         self.seal()
         whole = self.sealed.read_bytes()
@@ -198,7 +198,7 @@ class Sealing(unittest.TestCase):
         self.refused("seal", "--key", self.key, "--in", self.source, "--out", self.sealed, says="is a symbolic link")
         self.assertFalse(self.partial.exists())
 
-    def test_a_bar_on_a_terminal(self):
+    def test_a_terminal_shows_a_progress_bar(self):
         self.write_large()
         master, slave = pty.openpty()
         arguments = ["seal", "--key", self.key, "--in", self.source, "--out", self.sealed]
@@ -222,7 +222,7 @@ class Sealing(unittest.TestCase):
             records = (bytes([generator.randrange(10)]) + generator.randbytes(3072) for _ in range(count))
             (folder / name).write_bytes(b"".join(records))
 
-    def test_training_from_an_archive_is_training_from_the_folder(self):
+    def test_training_from_an_archive_equals_training_from_the_folder(self):
         self.make_cifar(self.source)
         data_key = self.other_key
         self.tempo("seal", "--key", data_key, "--in", self.source, "--out", self.sealed)
@@ -258,7 +258,7 @@ class Sealing(unittest.TestCase):
         self.tempo("export", *run, "--out", self.path / "w.safetensors")
         self.tempo("train", "--resume", copy, "--key", self.key, "--steps", 6)
 
-    def test_the_data_is_nowhere_in_the_clear(self):
+    def test_no_file_of_a_run_holds_the_data_in_plain(self):
         self.make_cifar(self.source)
         marker = (self.source / "data_batch_1.bin").read_bytes()[1:65]
         data_key = self.other_key

@@ -55,7 +55,7 @@ class Killed(Case):
         self.assertEqual([line["step"] for line in logged if "loss" in line], list(range(1, steps + 1)))
         return self.fetch(torn, "torn"), expected
 
-    def test_bitwise_where_nothing_is_blinded(self):
+    def test_a_killed_service_reaches_the_same_bits_if_nothing_is_blinded(self):
         """With --workers local nothing is under keys: every bit must be that of the unbroken run."""
         self.service_flags = ["--workers", "local"]
         got, expected = self.compare(KILLS, 50 * KILLS, "--lr", "0.01")
@@ -63,7 +63,7 @@ class Killed(Case):
         for name, value in expected.items():
             self.assertEqual(got[name], value, name)
 
-    def test_within_rounding_where_products_are_blinded(self):
+    def test_a_killed_service_reaches_the_same_weights_within_rounding_if_products_are_blinded(self):
         """Every life has keys of its own, under which products round otherwise: as far apart as two calm runs may be."""
         self.service_flags = ["--workers", "inprocess:"]
         got, expected = self.compare(max(1, KILLS // 5), 10 * KILLS, "--lr", "0.000003")

@@ -165,7 +165,7 @@ class EndToEnd(Case):
         self.assertGreater(dumps, 0, "the job was over before anything was looked at")
         return files, worker, service
 
-    def test_seal_serve_submit_watch_fetch_eval(self):
+    def test_a_job_runs_from_sealing_to_evaluation_and_leaks_nothing(self):
         self.make_markers()
         relay = Relay(self.port)
         self.addCleanup(relay.close)
@@ -206,7 +206,7 @@ class EndToEnd(Case):
         refused = self.client("fetch", job, "--key", other, "--out", self.path / "stolen", code=2)
         self.assertIn("sealed under key", refused.stderr)
 
-    def test_the_search_finds_weights_in_a_worker_that_is_not_blinded(self):
+    def test_the_search_finds_weights_in_a_worker_without_blinding(self):
         self.make_markers()
         (self.path / "open.json").write_text(
             json.dumps(json.loads((self.path / "policy.json").read_text()) | {"allow_unprotected": True}))
@@ -214,14 +214,14 @@ class EndToEnd(Case):
         _, worker, _ = self.watch(job)
         self.assertIn("of_weights", worker)
 
-    def test_a_scheme_that_protects_nobody_needs_the_clients_policy(self):
+    def test_an_unprotected_scheme_needs_permission_in_the_clients_policy(self):
         self.assertIs(json.loads((self.path / "policy.json").read_text())["allow_unprotected"], False)
         for scheme in ("none", "permuted"):
             refused = self.client("submit", "--key", self.key, "--data", self.sealed, "--", *TRAINING, "--protection", scheme,
                                   "--allow-unprotected", code=2)
             self.assertIn('"allow_unprotected": true in the policy', refused.stderr)
 
-    def test_what_a_stranger_is_told(self):
+    def test_a_stranger_is_denied_every_request_about_a_job(self):
         job = self.submit(*TRAINING, data=self.sealed)
         stranger = ["--identity", self.path / "stranger.pem", "--client-state", self.path / "stranger"]
         for command in (["status", job], ["logs", job], ["cancel", job], ["cancel", job, "--remove"],
@@ -237,7 +237,7 @@ class EndToEnd(Case):
         self.assertEqual((line["level"], line["event"]), ("warning", event))
         return line["reason"]
 
-    def test_what_is_refused_with_exit_code_4(self):
+    def test_other_measurements_and_rolled_back_states_are_refused_with_exit_code_4(self):
         policy = (self.path / "policy.json").read_text()
         measured = next(word for word in policy.split('"') if len(word) == 64)
         flipped = ("0" if measured[0] != "0" else "1") + measured[1:]

@@ -92,7 +92,7 @@ class Worker(unittest.TestCase):
         return {series: float(value) for series, _, value in lines}
 
     @unittest.skipUnless(HAS_METRICS, "built without Prometheus")
-    def test_who_watches_sees_numbers_and_no_more(self):
+    def test_metrics_and_log_hold_numbers_that_match_the_run(self):
         log = self.path / "worker.log"
         worker = self.start_worker("--metrics", "localhost:0", "--log", log)
         address = worker.stdout.readline().removeprefix("metrics at ").strip()
@@ -111,7 +111,7 @@ class Worker(unittest.TestCase):
                                                 if series.startswith("tempo_worker_operations_total")))
 
     @unittest.skipUnless(HAS_METRICS, "built without Prometheus")
-    def test_metrics_are_not_served_where_they_cannot_be(self):
+    def test_bad_metrics_addresses_are_refused(self):
         listening = socket.create_server(("localhost", 0))
         self.addCleanup(listening.close)
         taken = f"localhost:{listening.getsockname()[1]}"
@@ -150,7 +150,7 @@ class Worker(unittest.TestCase):
         self.start_worker()
         self.run_program(TEMPO, "train", "--resume", self.path / "run", "--steps", "10", code=0)
 
-    def test_what_is_refused(self):
+    def test_bad_flags_and_names_in_use_are_refused(self):
         for flags, says in ((["--listen", "http://x"], "expected shm://NAME, grpc://HOST:PORT"), ([], "--listen"),
                             (["--listen", "shm://a/b"], "shm"), (["--listen", self.uri, "--device", "abacus"], "abacus"),
                             (["--listen", self.uri, "--threads", "many"], "--threads"),

@@ -96,7 +96,7 @@ class Workers(unittest.TestCase):
     def summary(self, name):
         return json.loads((self.path / name / "summary.json").read_text())
 
-    def test_the_same_weights_over_every_transport(self):
+    def test_every_transport_gives_the_same_weights(self):
         grpc = [self.start("grpc://") for _ in range(4)]
         shm = self.start(f"shm://tempo-workers-{os.getpid()}")
         for name, workers in (("one", [grpc[0]]), ("four", grpc), ("shm", [shm]), ("mixed", [shm, grpc[1]])):
@@ -106,7 +106,7 @@ class Workers(unittest.TestCase):
                 summary = self.summary(name)
                 self.assertEqual((summary["integrity"]["failures"], summary["returns"]), (0, 0))
 
-    def test_workers_sum_gradients_among_themselves(self):
+    def test_sums_among_workers_give_the_same_weights_and_save_bytes(self):
         workers = [self.start("grpc://", more=("--collective", "127.0.0.1:0")) for _ in range(3)]
         uris = ",".join(worker.uri for worker in workers)
         got = self.train_to_end("there", uris, 10, "--gradient-sum", "workers")
@@ -116,7 +116,7 @@ class Workers(unittest.TestCase):
         sent = [self.summary(name)["bytes_to_workers_per_sample"] for name in ("there", "here")]
         self.assertLess(sent[0], sent[1], "sums did not stay with the workers")
 
-    def test_a_worker_is_lost_while_they_sum(self):
+    def test_a_run_goes_on_if_a_worker_is_lost_during_a_sum(self):
         workers = [self.start("grpc://", more=("--collective", "127.0.0.1:0", "--collective-timeout", "3"))
                    for _ in range(3)]
         run = subprocess.Popen(self.command("torn", ",".join(worker.uri for worker in workers), 10, "--gradient-sum", "workers",
@@ -132,7 +132,7 @@ class Workers(unittest.TestCase):
         self.assertIn("worker lost", error)
         self.assertLess(relative_difference(self.exported("torn"), self.expected), 1e-5)
 
-    def test_joining_and_leaving_by_file(self):
+    def test_workers_join_and_leave_as_the_file_of_workers_changes(self):
         first, second = self.start("grpc://"), self.start("grpc://")
         listed = self.path / "workers.txt"
         listed.write_text(first.uri + "\n")
@@ -153,7 +153,7 @@ class Workers(unittest.TestCase):
         self.assertGreaterEqual(steps["worker_joined"], steps["worker_lost"], events)
         self.assertIn(f"step {steps['worker_joined']}: worker {second.uri} joined", error)
 
-    def test_no_worker_left_stops_with_one_line_and_a_checkpoint(self):
+    def test_a_run_without_workers_stops_with_one_line_and_a_checkpoint(self):
         worker = self.start("grpc://")
         run = subprocess.Popen(self.command("alone", worker.uri, 1000, "--worker-wait", "1"), text=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment)
@@ -209,7 +209,7 @@ class Workers(unittest.TestCase):
                 self.assertEqual(run.wait(timeout=60), -signal.SIGINT)
         self.assertFalse((self.path / "connecting").exists())
 
-    def test_chaos(self):
+    def test_a_run_survives_workers_killed_and_started_at_random(self):
         """Workers are killed and started again at random while a run goes on; sometimes all of them are gone."""
         seed = random.randrange(1 << 30)
         rng = random.Random(seed)
