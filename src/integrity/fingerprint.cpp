@@ -93,13 +93,13 @@ void WeightFingerprint::advance(const Projections& gradient, const SgdRates& rat
                                 double unit_roundoff) {
   step(weight_.phi, velocity_.phi, gradient.phi, rates);
   step(weight_.psi, velocity_.psi, gradient.psi, rates);
-  // Errors of different steps are independent: their energies add up. The velocity hands each on to the weight
-  // 1 / (1 - momentum) times over.
+  // Errors of different steps are independent, so their energies add up. The velocity passes each error on to the
+  // weight 1 / (1 - momentum) times.
   const double error = std::hypot(rates.gradient_scale * gradient_error, 2 * unit_roundoff * norm_of(velocity_.phi));
   velocity_drift_energy_ = rates.momentum * rates.momentum * velocity_drift_energy_ + error * error;
   const double rounding = unit_roundoff * weight_norm() * rho_rms();
   const double followed = rates.learning_rate * error / (1 - rates.momentum);
-  // Weight decay feeds a drift back.
+  // Weight decay feeds a drift back into the next step.
   const double fed_back = 1 + rates.learning_rate * rates.weight_decay / (1 - rates.momentum);
   drift_energy_ = drift_energy_ * fed_back * fed_back + followed * followed + rounding * rounding;
 }

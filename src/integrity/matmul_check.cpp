@@ -15,7 +15,7 @@ struct Items {
   [[nodiscard]] const T* item(int64_t i) const { return data + i * rows * columns; }
 };
 
-/// left (right v) or left (right^T v) or left^T (right v), by item, against `found` v.
+/// What is compared with found v, by item: left (right v), left (right^T v), or left^T (right v).
 enum class Side { kPlain, kRightTransposed, kLeftTransposed };
 
 template <typename T>
@@ -37,7 +37,7 @@ struct ItemCheck {
     return out;
   }
 
-  /// Residual of item i.
+  /// Computes the residual of item i.
   void run(int64_t i, double* residual, ThreadPool& serial) {
     const std::vector<T> seen = plain(found, i, secret, found_energy, serial);
     std::vector<double> expected;

@@ -1,4 +1,4 @@
-/// When results of workers are verified: `--integrity`.
+/// Says when results of workers are verified: the flag `--integrity`.
 #pragma once
 
 #include <string>
@@ -10,10 +10,10 @@ enum class Policy { kOff, kSampled, kAlways };
 
 struct PolicySetting {
   Policy policy = Policy::kOff;
-  double probability = 0;  ///< for kSampled, in (0, 1]
+  double probability = 0;  ///< probability that a product is checked, in (0, 1]; for kSampled
 };
 
-/// Reads `off`, `always` or `sampled:P`. @throws InputError
+/// Parses `off`, `always` or `sampled:P`. @throws InputError for other text.
 PolicySetting parse_policy(std::string_view text);
 std::string to_string(const PolicySetting& setting);
 

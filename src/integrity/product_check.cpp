@@ -10,9 +10,9 @@
 namespace tempo::integrity {
 namespace {
 
-constexpr double kWireRms = 0.6;  // of a rounding to the wire, in units of its bound
+constexpr double kWireRms = 0.6;  // root mean square of a rounding to the wire, in units of its bound
 
-/// A projection yet to be taken, onto the vectors of `first` and `second`, one after the other.
+/// A projection that is yet to be computed, with the vectors of `first`, then those of `second`.
 template <typename T>
 Projection<T> projection(int64_t pixels, int64_t channels, const std::vector<double>& first,
                          const std::vector<double>* second) {
@@ -26,15 +26,15 @@ Projection<T> projection(int64_t pixels, int64_t channels, const std::vector<dou
   return wanted;
 }
 
-/// Whether products of this size, and their squares, are far from what their type can hold. Where they are not, an
-/// honest worker's results overflow, and the run fails of itself.
+/// Whether products of this size, and their squares, are far below what their type can hold. If they are not, an honest
+/// worker's results overflow, and the run fails by itself.
 bool is_held(double products, double unit_roundoff) { return products < (unit_roundoff < 0x1p-30 ? 1e150 : 1e17); }
 
 double combined(double a, double b) { return std::sqrt(a * a + b * b); }
 
-/// Share of a drift that shows in products: |x . drift| of |x| |drift|, root mean square. The drift is rounding noise
-/// of gradients, which lies along the same directions as x in part; a tenth of the energy of real activations is in
-/// their common mean. Decoys make the noise the same in all directions.
+/// The share of a drift that shows in products: |x . drift| / (|x| |drift|), root mean square. The drift is rounding
+/// noise of gradients, which partly lies along the same directions as x; a tenth of the energy of real activations is
+/// in their common mean. Decoys make the noise the same in all directions.
 double alignment(double noise, double inner) { return std::sqrt(0.1 / (1 + noise) + 1 / inner); }
 
 template <typename T>
@@ -61,7 +61,7 @@ void Projection<T>::sum_energy() {
 
 bool Residual::is_explained() const {
   if (!is_decidable) return true;
-  return std::isfinite(tolerance) && norm_of(values) <= tolerance;  // false if it is not a number
+  return std::isfinite(tolerance) && norm_of(values) <= tolerance;  // false if the norm is not a number
 }
 
 double Residual::ratio() const { return tolerance > 0 ? norm_of(values) / tolerance : 0; }
@@ -69,7 +69,7 @@ double Residual::ratio() const { return tolerance > 0 ? norm_of(values) / tolera
 ProductCheck::ProductCheck(const ProductShape& shape, const RoundingModel& rounding, const WeightFingerprint& weight)
     : shape_(shape), rounding_(rounding), weight_(weight), sigma_(weight.sigma()) {}
 
-/// Of all windows of the input that a kernel meets.
+/// The energy of all windows of the input that a kernel meets.
 double ProductCheck::window_energy() const {
   const auto windows = static_cast<double>(shape_.taps()) / static_cast<double>(shape_.stride * shape_.stride);
   return input_energy_ * std::max(windows, 1.0);
@@ -168,7 +168,7 @@ Residual ProductCheck::input_gradient(const Projection<T>& dx) const {
 
   const double noise = 1 + rounding_.output_noise, inner = static_cast<double>(shape_.out);
   const double products = std::sqrt(gradient_energy_ * noise) * weight_.weight_norm() * weight_.sigma_rms();
-  // Tiles that overlap are rounded one by one, before they are summed.
+  // Overlapping tiles are rounded one by one, before they are summed.
   const double tiles =
       std::sqrt(dx.energy * noise) * weight_.sigma_rms() * std::sqrt(static_cast<double>(shape_.taps()));
   const double wire = combined(products / std::sqrt(inner), tiles);
@@ -206,8 +206,8 @@ double ProductCheck::shared(std::span<const double> expected) const {
 double ProductCheck::gradient_error(double probe_rms) const {
   const double noise = (1 + rounding_.input_noise) * (1 + rounding_.output_noise);
   const auto terms = static_cast<double>(shape_.out_pixels());
-  // Sums run in blocks, and over the blocks' sums: of n independent terms the rounding of a plain sum has n^2 / 2 times
-  // the energy of one term's, that of blocks of b terms (b n + n^2 / b) / 2.
+  // Sums run in blocks, and over the sums of blocks. For n independent terms, the rounding of a plain sum has n^2 / 2
+  // times the energy of one term's rounding; with blocks of b terms, (b n + n^2 / b) / 2 times.
   constexpr double kBlock = 512;
   const double blocked = std::min(1.0, std::sqrt((kBlock + terms / kBlock) / terms));
   const double products = std::sqrt(window_energy() * gradient_energy_ * noise) * probe_rms;
@@ -221,7 +221,7 @@ Residual ProductCheck::returned_gradient(const Projection<T>& dw) const {
   std::vector<T> by_tap(static_cast<size_t>(dw.pixels));
   for (int64_t pixel = 0; pixel < dw.pixels; ++pixel)
     by_tap[static_cast<size_t>(pixel % taps * shape_.out + pixel / taps)] = dw.plane(0)[pixel];
-  // Nothing to compare with would pass: a gradient is only checked after `see_output_gradient`.
+  // An empty expectation would always pass, so a gradient is checked only after `see_output_gradient`.
   if (expected_weight_gradient_.size() != by_tap.size())
     throw std::logic_error("integrity: a weight gradient is checked before dY was seen");
   Residual residual;

@@ -1,4 +1,4 @@
-/// The sizes of one product of an activation and a weight, as verification sees it: plain, uncut, without decoys.
+/// The sizes of one product of an activation and a weight for verification: plain, not cut into tiles, without decoys.
 #pragma once
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 
 namespace tempo::integrity {
 
-/// A convolution over [images, height, width, in], channels last; a linear layer is the pointwise case.
+/// A convolution over [images, height, width, in], channels last. A linear layer is the pointwise case.
 struct ProductShape {
   int64_t images = 0, height = 1, width = 1, in = 0;
   int64_t out_height = 1, out_width = 1, out = 0;
@@ -17,9 +17,9 @@ struct ProductShape {
   [[nodiscard]] int64_t out_pixels() const { return images * out_height * out_width; }
 };
 
-/// Calls `run(out, tap, in, count)` for every tap and every run of outputs in a row of an image: outputs out, out + 1,
-/// .. read the input pixels in, in + stride, .. through that tap. Pixels of the padding are left out. Images [begin,
-/// end).
+/// Calls `run(out, tap, in, count)` for images [begin, end), for every tap and every run of outputs in a row of an
+/// image: outputs out, out + 1, .. read input pixels in, in + stride, .. through that tap. Pixels of the padding are
+/// left out.
 template <typename Run>
 void for_each_run(const ProductShape& s, int64_t begin, int64_t end, const Run& run) {
   if (s.taps() == 1 && s.stride == 1 && s.padding == 0) {

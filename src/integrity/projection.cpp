@@ -8,8 +8,8 @@
 namespace tempo::integrity {
 namespace {
 
-constexpr int64_t kProjectedRows = 64;      // of one block: stays in cache while vectors pass over it
-constexpr int64_t kAccumulatedRows = 1024;  // summed in the type of x before they go into float64
+constexpr int64_t kProjectedRows = 64;      // rows of a block, which stays in cache while vectors pass over it
+constexpr int64_t kAccumulatedRows = 1024;  // rows summed in the type of x before their sum is added in float64
 
 template <typename T>
 const ProjectionKernels<T>& kernels() {
@@ -46,7 +46,8 @@ double project(const T* x, int64_t rows, int64_t channels, const T* vectors, int
 template <typename T>
 void accumulate(const T* x, int64_t rows, int64_t channels, const T* planes, int64_t count, double* sums,
                 ThreadPool& threads) {
-  // By strips of columns, so that every sum is one thread's and its order is fixed. As wide as leaves all threads work.
+  // The work is cut into strips of columns, so that every sum belongs to one thread and has a fixed order. Strips are
+  // as wide as they can be while all threads have work.
   constexpr int64_t kLine = 16;
   const int64_t share = (channels + threads.threads() - 1) / threads.threads();
   const int64_t width = std::min<int64_t>(kColumns, (share + kLine - 1) / kLine * kLine);

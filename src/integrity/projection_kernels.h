@@ -1,12 +1,13 @@
-/// Inner loops of projection.h, one table per instruction set. Pointers and sizes only: no allocation, no checks.
+/// The inner loops of projection.h, one table for each instruction set. The kernels take pointers and sizes, and
+/// neither allocate nor check.
 #pragma once
 
 #include <cstdint>
 
 namespace tempo::integrity {
 
-constexpr int kVectors = 4;    ///< vectors of one call, at most
-constexpr int kColumns = 512;  ///< columns of one strip, at most: a run of memory that is worth fetching
+constexpr int kVectors = 4;    ///< largest number of vectors of one call
+constexpr int kColumns = 512;  ///< largest number of columns of one strip: a run of memory that is worth fetching
 
 template <typename T>
 struct ProjectionKernels {
@@ -15,8 +16,8 @@ struct ProjectionKernels {
   T(*project)
   (const T* x, int64_t rows, int64_t channels, const T* vectors, int count, T* planes, int64_t pitch,
    bool with_energy) noexcept;
-  /// sums[v * kColumns + c] = sum over r of planes[v * pitch + r] * x[r * channels + c] for `columns` <= kColumns, rows
-  /// in their order.
+  /// sums[v * kColumns + c] = sum over r of planes[v * pitch + r] * x[r * channels + c] for `columns` <= kColumns, with
+  /// the rows in order.
   void (*accumulate)(const T* x, int64_t rows, int64_t channels, int64_t columns, const T* planes, int64_t pitch,
                      int count, T* sums) noexcept;
   T (*sum_of_squares)(const T* x, int64_t count) noexcept;
@@ -27,11 +28,11 @@ struct ProjectionKernelSet {
   ProjectionKernels<double> f64;
 };
 
-/// Plain loops: what the vector kernels are compared with.
+/// The reference: plain loops that the vector kernels are compared with.
 const ProjectionKernelSet& reference_projection_kernels();
-/// Of one Highway target that this machine supports; 0 is the reference.
+/// The table of one Highway target that this machine supports; 0 is the reference.
 const ProjectionKernelSet& projection_kernels(int64_t target);
-/// The best of this machine.
+/// The table of the best instruction set of this machine.
 const ProjectionKernelSet& best_projection_kernels();
 
 }  // namespace tempo::integrity

@@ -1,4 +1,4 @@
-// The kernels of verification once per instruction set of Highway, and the choice between them.
+// The kernels of verification, compiled once for each instruction set of Highway, and the choice between them.
 #include <algorithm>
 
 #include "integrity/projection_kernels.h"
@@ -17,7 +17,8 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Rows x vectors inner products at once, so that every load feeds several multiply-adds; and the energy of the rows.
+/// Computes the inner products of several rows and vectors at once, so that every load feeds several multiply-adds, and
+/// the energy of the rows.
 template <int kRows, int kCount, bool kEnergy, typename T>
 HWY_INLINE T project_tile(const T* HWY_RESTRICT x, int64_t channels, const T* HWY_RESTRICT vectors,
                           T* HWY_RESTRICT planes, int64_t pitch) {
@@ -106,7 +107,7 @@ HWY_INLINE void add_rows(const T* HWY_RESTRICT x, int64_t channels, int64_t colu
 template <typename T>
 void accumulate(const T* x, int64_t rows, int64_t channels, int64_t columns, const T* planes, int64_t pitch, int count,
                 T* sums) noexcept {
-  constexpr int kRows = 8;  // so that a sum is loaded and stored once for several rows, which stay in the first cache
+  constexpr int kRows = 8;  // a sum is loaded and stored once for this many rows, which stay in the first-level cache
   for (int j = 0; j < count; ++j) std::fill(sums + j * kColumns, sums + j * kColumns + columns, T(0));
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows)

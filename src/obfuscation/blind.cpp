@@ -12,19 +12,19 @@
 namespace tempo::obfuscation {
 namespace {
 
-/// Single positions side by side are a plain matrix, which is cheaper to walk.
+/// Turns a cut into adjacent single positions into a plain matrix, which is cheaper to walk.
 TileGeometry simplified(const TileGeometry& g) {
   const bool matrix = g.positions() == 1 && g.step_y == 1 && g.step_x == 1 && g.offset_y == 0 && g.offset_x == 0 &&
                       g.tiles_y == g.height && g.tiles_x == g.width;
   return matrix ? matrix_geometry(g.images * g.height * g.width, g.channels) : g;
 }
 
-/// Of a simplified cut, whose images may be single positions.
+/// The number of real images in a simplified cut, whose images may be single positions.
 int64_t real_images(const TileGeometry& geometry, const TileGeometry& cut, int64_t decoys) {
   return geometry.images == 0 ? 0 : (geometry.images - decoys) * (cut.images / geometry.images);
 }
 
-/// Cuts one piece of memory into 64-byte aligned arrays: first counts, then (with memory) hands out.
+/// Cuts one piece of memory into 64-byte aligned arrays. Without memory it only counts the bytes.
 class Carver {
  public:
   explicit Carver(std::byte* memory = nullptr) : memory_(memory) {}
@@ -41,11 +41,11 @@ class Carver {
   size_t bytes_ = 0;
 };
 
-/// Half-mixed values of so many bytes should still be in the last-level cache when the next round reads them.
+/// Half-mixed values of at most this many bytes should still be in the last-level cache when the next round reads them.
 constexpr int64_t kMixedBytes = 8 << 20;
 
-/// One call: the walk that meets the image, the further row rounds, and the scratch memory that both need. Where there
-/// are further rounds, positions take turns, so that what lies between two rounds stays small.
+/// One call of blind or unblind: the walk over the image, the further row rounds, and the scratch memory that both
+/// need. If there are further rounds, positions take turns, so that the values between two rounds stay few.
 template <typename T>
 class Call {
  public:
@@ -81,7 +81,8 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  /// Must come before the walk. A gathering pass meets the channels in the order of what it writes.
+  /// Prepares to compute products. Must be called before the walk. A gathering pass meets channels in the order of the
+  /// blinded operand, so the vectors are brought into that order.
   void take(const PixelProducts<T>& products) {
     if (products.count == 0) return;
     walk_.owners = &owners_;
@@ -103,7 +104,7 @@ class Call {
     take_column_sums(2);
   }
 
-  /// After the walk: column sums, in the order of the image's channels.
+  /// Hands out column sums, in the order of the image's channels. Call after the walk.
   void hand_out(const PixelProducts<T>& products) const {
     for (size_t c = 0; c < totals_.sums.size(); ++c)
       products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
@@ -146,7 +147,7 @@ class Call {
     } else {
       image.images = walk_.real_images;
     }
-    // Tiles that overlap are summed later: what is taken is of the sums.
+    // Overlapping tiles are summed later, and products must be those of the sums.
     const kernels::RowProducts<T> of_sums =
         through_tiles ? std::exchange(walk_.products, {}) : kernels::RowProducts<T>();
     carve(tile_elements);
@@ -181,7 +182,7 @@ class Call {
   }
   [[nodiscard]] RowRange all_rows() const { return {0, walk_.geometry.rows()}; }
 
-  /// Calls `body` with walk and rounds set to the positions of each turn.
+  /// Calls `body` once for each turn, with walk_ and rounds_ set to the positions of the turn.
   template <typename Body>
   void in_turns(const Body& body) {
     const int64_t all = walk_.geometry.positions(), at_once = walk_.positions;
@@ -221,7 +222,7 @@ class Call {
   TileWalk<T> walk_;
   RowRounds<T> rounds_;
   T *work_ = nullptr, *spare_ = nullptr, *tiles_ = nullptr;
-  std::vector<T> vectors_;  // of products
+  std::vector<T> vectors_;  // vectors of products
   ColumnTotals totals_;
 };
 
@@ -276,7 +277,7 @@ void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry
     std::fill_n(also.moments.squares, geometry.channels, 0.0);
   }
   if (geometry.elements() == 0) return;
-  // Scattering kernels only read the wire; the field is shared with the gathering ones.
+  // Scattering kernels only read the wire. The field is not const because gathering kernels write it.
   const TileGeometry cut = simplified(geometry);
   Call<T> call(cut, real_images(geometry, cut, also.decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
                threads);

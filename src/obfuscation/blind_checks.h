@@ -1,4 +1,4 @@
-/// What a call of `blind` or `unblind` must fulfil. Checked once, here: kernels get pointers and sizes.
+/// Checks the arguments of `blind` and `unblind`, once, because kernels get pointers and sizes only.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace tempo::obfuscation {
 
-/// @throws InputError saying what came and what was expected
+/// @throws InputError that says what came and what was expected.
 template <typename T>
 void check_blind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, const std::byte* out,
                  const WhileBlinding<T>& also);

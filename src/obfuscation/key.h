@@ -1,4 +1,5 @@
-/// A key is a secret invertible linear map K over one dimension of an operand, made of rounds that are cheap to apply.
+/// Keys. A key is a secret invertible linear map K over one dimension of an operand, made of rounds that are cheap to
+/// apply.
 #pragma once
 
 #include <cstdint>
@@ -7,17 +8,18 @@
 
 namespace tempo::obfuscation {
 
-/// One round:  (K v)[i] = H (scale . v[source])  where H is a block-diagonal orthonormal Hadamard (Sylvester) matrix.
-/// Blocks have `block` entries, a power of two, up to 16 of channels and up to 256 of rows; the ragged end is cut into
-/// descending powers of two (13 entries left: blocks of 8, 4 and 1). block == 1 means no mixing. A block of G x 16
-/// entries, G > 1, leaves transposed: what H makes of its entry j + 16 k comes out at place j G + k.
+/// One round:  (K v)[i] = H (scale . v[source]). H is a block-diagonal orthonormal Hadamard (Sylvester) matrix. Blocks
+/// have `block` entries, a power of two, up to 16 for channels and up to 256 for rows. The ragged end is cut into
+/// descending powers of two (for example, 13 entries: blocks of 8, 4 and 1). block == 1 means no mixing. A block of G x
+/// 16 entries with G > 1 leaves transposed: the entry that H computes at j + 16 k goes to place j G + k.
 struct KeyRound {
   std::vector<uint32_t> source;  ///< a permutation of 0..size-1
-  std::vector<float> scale;      ///< non-zero, same length
+  std::vector<float> scale;      ///< non-zero, as long as `source`
   uint32_t block = 1;
 };
 
-/// Rounds are applied first to last; an empty list is the identity. Immutable once made, so safe to share.
+/// A key: rounds applied first to last; no rounds are the identity. Immutable once made, so safe to share between
+/// threads.
 struct Key {
   uint32_t size = 0;
   std::vector<KeyRound> rounds;
@@ -35,7 +37,7 @@ enum class Form { kDirect, kInverseTranspose, kInverse, kTranspose };
 constexpr bool is_gathering(Form form) { return form == Form::kDirect || form == Form::kInverseTranspose; }
 constexpr bool divides_by_scale(Form form) { return form == Form::kInverseTranspose || form == Form::kInverse; }
 
-/// A key and how it is to act.
+/// A key and the form in which it acts.
 struct KeyUse {
   const Key* key = nullptr;
   Form form = Form::kDirect;

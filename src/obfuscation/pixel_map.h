@@ -1,4 +1,4 @@
-/// An operand that is made while it is blinded.
+/// Operands that are computed while they are blinded.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,10 @@
 
 namespace tempo::obfuscation {
 
-/// What is blinded in place of x, made of it pixel by pixel: the operand itself is never in memory. Fills the channels,
-/// of the type of x, of one pixel of [images, height, width]; from any thread. A pixel that several tiles have is made
-/// for each of them, always the same. Empty: x is what is blinded.
+/// Computes one pixel of the operand that is blinded in place of x, so that the operand is never in memory as a whole.
+/// Fills the pixel's channels, in the type of x; `pixel` counts the pixels of [images, height, width]. Called from any
+/// thread, and once for each tile that holds the pixel; it must give the same values each time. Empty: x itself is
+/// blinded.
 using PixelMap = std::function<void(int64_t pixel, void* channels)>;
 
 }  // namespace tempo::obfuscation

@@ -12,7 +12,7 @@ using kernels::kSection;
 
 /// Two panels, source and destination, should fit in a core's second-level cache.
 constexpr int64_t kPanelBytes = 256 << 10;
-/// A row's piece of the wire should be a few whole cache lines: neighbouring panels leave and arrive together.
+/// A row's piece of the wire should be a few whole cache lines: adjacent panels are written and read together.
 constexpr int64_t kWirePieceBytes = 256;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -35,7 +35,7 @@ Panels Panels::of(int64_t rows, int64_t positions, int64_t channels, size_t elem
   panels.width = channels < kGroup ? channels : std::min(wanted, divide_up(channels, kGroup) * kGroup);
   panels.per_position = divide_up(channels, panels.width);
   panels.count = panels.per_position * positions;
-  // The odd lines keep panels apart in caches, whose sets repeat at powers of two.
+  // The odd number of lines keeps panels apart in caches, whose sets repeat at powers of two.
   panels.stride = divide_up(rows * panels.width, kGroup) * kGroup + 5 * kGroup;
   return panels;
 }
@@ -45,9 +45,10 @@ template <typename T>
 struct RowRounds<T>::Group {
   int64_t position = 0, first = 0, count = 0;  ///< panels of the position
   T* mixed = nullptr;                          ///< where the first panel lies
-  /// Room between passes, in turns: [0] for what the pass on the wire reads or writes, a panel each; [1] for the rest.
+  /// Buffers between passes, used in turns. [0] holds a panel each for the pass that reads or writes the wire; [1] is
+  /// for the other passes.
   T* spare[2] = {};
-  int64_t spare_stride[2] = {};  ///< between panels
+  int64_t spare_stride[2] = {};  ///< elements between panels
 };
 
 template <typename T>
@@ -98,7 +99,7 @@ kernels::RowPass RowRounds<T>::scratch_pass(const Group& group, int pass, int64_
   return p;
 }
 
-/// Lets one end of a pass lie on the wire instead.
+/// Puts one end of a pass on the wire.
 template <typename T>
 void RowRounds<T>::put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const {
   const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
@@ -117,7 +118,7 @@ void RowRounds<T>::put_on_wire(const Group& group, int64_t column, kernels::RowP
   }
 }
 
-/// Panels [first_panel, first_panel + panel_count) of the group, sections of rows [begin, end).
+/// Runs one pass over panels [first_panel, first_panel + panel_count) of the group and sections of rows [begin, end).
 template <typename T>
 void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
                             int64_t end) const {
@@ -141,7 +142,7 @@ void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, i
   if (p.stream) hwy::FlushStream();
 }
 
-/// Sixteen columns of a panel, for one section of rows: what is mixed in a buffer that stays in the first-level cache.
+/// Sixteen columns of a panel, for one section of rows: the unit that is mixed in a buffer in the first-level cache.
 template <typename T>
 struct RowRounds<T>::Piece {
   int64_t section = 0, panel = 0, column = 0;
@@ -150,7 +151,7 @@ struct RowRounds<T>::Piece {
     return (panel + 1 == pass.panels ? pass.last_width : pass.width) - column;
   }
   [[nodiscard]] int64_t first_row() const { return section * kSection; }
-  /// Of its columns in row 0.
+  /// Where the piece's columns begin in row 0.
   [[nodiscard]] const void* in_src(const kernels::RowPass& pass) const {
     return offset(pass.src, pass.src_bf16, panel * pass.src_panel_stride + column);
   }
@@ -159,7 +160,7 @@ struct RowRounds<T>::Piece {
   }
 };
 
-/// All columns of a section, then the next section.
+/// The piece after this one: all columns of a section come before the next section.
 template <typename T>
 typename RowRounds<T>::Piece RowRounds<T>::next_piece(const kernels::RowPass& pass, Piece piece) {
   if (piece.width(pass) > kGroup) {
@@ -181,12 +182,12 @@ void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece) c
   const Piece next = next_piece(pass, piece);
   const bool has_next = next.first_row() < pass.rows;
 
-  kernels::RowPass within = pass;  // groups, between the buffer and the side in the order of the permutation
+  kernels::RowPass within = pass;  // mixes within groups, between the buffer and the permuted side
   within.panels = 1;
   within.width = within.last_width = std::min<int64_t>(kGroup, piece.width(pass));
   within.ahead_row = next.first_row();
 
-  kernels::WidePass wide;  // between the buffer and the side in order
+  kernels::WidePass wide;  // mixes between groups, between the buffer and the side in order
   wide.gathering = gathering();
   wide.rows = rows;
   wide.block = pass.block;
@@ -224,7 +225,7 @@ void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece) c
   kernels->scatter_rows(within, first_group, last_group);
 }
 
-/// All passes: those within scratch memory panel by panel, the one that touches the wire for all panels together.
+/// Runs all passes: those within scratch memory panel by panel, and the one on the wire for all panels together.
 template <typename T>
 void RowRounds<T>::run_group(const Group& group) const {
   const int64_t sections = divide_up(key.key->size, kSection);
@@ -253,9 +254,9 @@ void RowRounds<T>::run(T* mixed, T* spare, ThreadPool& threads) const {
     });
     return;
   }
-  // Fewer groups than threads: share the rows of each pass, and wait between passes. `mixed` then takes the turns of
-  // one spare buffer: it is free once the first pass has read it (gathering), or until the last pass, which reads the
-  // other.
+  // There are fewer groups than threads: the threads share the rows of each pass and wait between passes. `mixed`
+  // serves as one of the two spare buffers. When gathering it is free once the first pass has read it; when scattering,
+  // until the last pass, which reads the other buffer.
   const int own_turn = passes() % 2;
   for (int pass = 0; pass < passes(); ++pass)
     threads.parallel_for(divide_up(key.key->size, kSection), 1, [&](int64_t begin, int64_t end) {

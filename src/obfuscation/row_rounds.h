@@ -1,4 +1,4 @@
-/// The row rounds of one call beyond the first, which move whole panels of scratch memory.
+/// The row rounds of one call after the first. They move whole panels of scratch memory.
 #pragma once
 
 #include <cstddef>
@@ -11,47 +11,47 @@
 
 namespace tempo::obfuscation {
 
-/// Half-mixed values are kept as panels: a few columns of one position for all rows, so that all rounds of a panel run
-/// in cache. Panel p * per_position + k holds columns [k * width, (k + 1) * width) of position p.
+/// The layout of half-mixed values. A panel holds a few columns of one position for all rows, so that all rounds of a
+/// panel run in cache. Panel p * per_position + k holds columns [k * width, (k + 1) * width) of position p.
 struct Panels {
-  int64_t width = 0;         ///< columns; as kernels::Columns wants it
-  int64_t per_position = 0;  ///< panels of one position
+  int64_t width = 0;         ///< columns of a panel; a multiple of kGroup or all channels
+  int64_t per_position = 0;  ///< number of panels of one position
   int64_t stride = 0;        ///< elements between two panels
   int64_t count = 0;
 
   [[nodiscard]] static Panels of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes);
   [[nodiscard]] int64_t elements() const { return count * stride; }
-  /// Whether the rows of panels, which start aligned, stay aligned.
+  /// Whether every row of a panel that starts aligned is aligned.
   [[nodiscard]] bool whole_lines() const { return width % kernels::kGroup == 0; }
 };
 
 inline bool starts_cache_line(const void* address) { return reinterpret_cast<uintptr_t>(address) % 64 == 0; }
 
-/// Whether results should be written past the caches: an operand so large would only sweep them clean. Runs of channels
-/// must be whole cache lines, or half a line would be written at a time.
+/// Whether results should be written past the caches: a large operand would only evict everything else. Channels must
+/// be whole cache lines, since otherwise half a line would be written at a time.
 template <typename T>
 constexpr bool should_stream(int64_t elements, int64_t channels) {
   constexpr auto kBytes = static_cast<int64_t>(sizeof(T));
   return elements * kBytes >= int64_t{8} << 20 && channels * kBytes % 64 == 0;
 }
 
-/// Everything that the row rounds need to know of the call.
+/// What the row rounds need to know of the call.
 template <typename T>
 struct RowRounds {
   KeyUse key;
   Panels panels;
-  int64_t first_position = 0, positions = 0;  ///< that `mixed` has now
+  int64_t first_position = 0, positions = 0;  ///< positions that `mixed` holds now
   int64_t channels = 0;
-  std::byte* wire = nullptr;  ///< rows of all positions; read if scattering, written if gathering
-  int64_t wire_pitch = 0;     ///< elements of a row
+  std::byte* wire = nullptr;  ///< rows of all positions; read when scattering, written when gathering
+  int64_t wire_pitch = 0;     ///< elements between two rows
   bool wire_bf16 = false;
   const kernels::Kernels<T>* kernels = nullptr;
-  bool stream = false;  ///< results go past the caches where they are aligned; channels make up whole cache lines
+  bool stream = false;  ///< write results past the caches where they are aligned; channels make up whole cache lines
 
-  /// Elements of `spare` for so many threads.
+  /// The number of elements that `spare` must have for this many threads.
   [[nodiscard]] int64_t spare_elements(int threads) const;
-  /// Gathering: rounds 1, 2.. from `mixed` to the wire. Scattering: the same rounds backward, from the wire to `mixed`.
-  /// The contents of both scratch buffers are lost, but for the result.
+  /// Gathering: runs rounds 1, 2, .. from `mixed` to the wire. Scattering: runs them backward, from the wire to
+  /// `mixed`. All other contents of the two scratch buffers are lost.
   void run(T* mixed, T* spare, ThreadPool& threads) const;
 
  private:

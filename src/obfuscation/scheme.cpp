@@ -38,7 +38,8 @@ namespace {
 
 constexpr uint32_t kRowBlock = 256, kChannelBlock = 16;
 constexpr int kRotatedChannelRounds = 2;
-/// After one round, rows of a ragged end's smallest blocks would be mixed with few others, the last with none.
+/// After a single round, rows in the smallest blocks of a ragged end would be mixed with few others, and the last with
+/// none.
 constexpr int kLeastRowRounds = 2;
 constexpr uint32_t kLargestCoefficient = 16;
 
@@ -49,7 +50,7 @@ class NoProtection final : public Scheme {
   [[nodiscard]] Key channel_key(Csprng&, uint32_t size) const override { return {.size = size, .rounds = {}}; }
 };
 
-/// The paper's scheme: permutation x diagonal on every dimension.
+/// The paper's scheme: a permutation times a diagonal on every dimension.
 class Permuted final : public Scheme {
  public:
   explicit Permuted(Coefficients coefficients) : coefficients_(coefficients) {}
@@ -75,7 +76,7 @@ class Permuted final : public Scheme {
   Coefficients coefficients_;
 };
 
-/// Rounds of (permutation, random signs, blocks mixed by an orthonormal Hadamard matrix).
+/// Several rounds, each a permutation, random signs, and mixing of blocks by an orthonormal Hadamard matrix.
 class Rotated final : public Scheme {
  public:
   explicit Rotated(const BlindingOptions& options) : options_(options) {}

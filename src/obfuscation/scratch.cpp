@@ -28,12 +28,12 @@ struct Scratch {
 std::byte* thread_scratch(size_t bytes) {
   thread_local Scratch scratch;
   if (bytes <= scratch.bytes) return scratch.memory.get();
-  scratch = {};  // before the new one is asked for: both at once might not fit
+  scratch = {};  // freed before allocating anew: both at once might not fit
   const size_t alignment = bytes < kHugePage ? kLine : kHugePage;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   scratch.memory.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
   if (!scratch.memory) throw RunError(fmt::format("blind: no memory for {} bytes of scratch", rounded));
-  // Row rounds jump from row to row: with small pages they would wait for address translation. Only a hint.
+  // Only a hint: row rounds jump from row to row, and with small pages would wait for address translation.
   if (alignment == kHugePage) static_cast<void>(madvise(scratch.memory.get(), rounded, MADV_HUGEPAGE));
   scratch.bytes = rounded;
   return scratch.memory.get();

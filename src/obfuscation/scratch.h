@@ -7,12 +7,14 @@
 
 namespace tempo::obfuscation {
 
-/// At least `bytes` of the calling thread's own scratch memory, 64-byte aligned, contents undefined. It is kept for the
-/// next call, which may move it, and freed when the thread ends: faulting in fresh pages would cost more than blinding.
+/// Returns at least `bytes` bytes of the calling thread's scratch memory, 64-byte aligned, with undefined contents. The
+/// memory is kept for the thread's next call, which may move it, and freed when the thread ends: faulting in fresh
+/// pages would cost more than blinding.
 /// @throws RunError if there is not that much memory.
 std::byte* thread_scratch(size_t bytes);
 
-/// Hands out the numbers 0 .. count - 1 to helpers, one to each at a time, so that each finds scratch of its own.
+/// Hands out the numbers 0 .. count - 1, each to one helper at a time, so that each helper has its own scratch memory.
+/// Thread-safe; at most `count` numbers may be held at a time.
 class Tickets {
  public:
   explicit Tickets(int count);

@@ -1,4 +1,4 @@
-/// How a batch of images [N, H, W, C] is cut into the rows of a blinded operand [rows, tile_h, tile_w, C].
+/// Cuts a batch of images [N, H, W, C] into the rows of a blinded operand [rows, tile_h, tile_w, C].
 #pragma once
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 
 namespace tempo::obfuscation {
 
-/// Rows [begin, end) of a cut.
+/// Rows [begin, end).
 struct RowRange {
   int64_t begin = 0, end = 0;
 
@@ -14,9 +14,10 @@ struct RowRange {
   friend bool operator==(const RowRange&, const RowRange&) = default;
 };
 
-/// Row r = (n * tiles_y + ty) * tiles_x + tx. Position (py, px) of row r is image pixel
+/// A cut of images into tiles. Row r = (n * tiles_y + ty) * tiles_x + tx is tile (ty, tx) of image n. Its position (py,
+/// px) is the image pixel
 ///   y = ty * step_y - offset_y + py * pitch_y,   x = tx * step_x - offset_x + px * pitch_x
-/// and is a zero of the padding where that pixel lies outside the image. Layout is channels-last throughout.
+/// or a zero of the padding if that pixel lies outside the image. The layout is channels-last throughout.
 struct TileGeometry {
   int64_t images = 0, height = 0, width = 0, channels = 0;  ///< the image tensor [N, H, W, C]
   int64_t tiles_y = 1, tiles_x = 1;                         ///< tiles per image
@@ -27,9 +28,9 @@ struct TileGeometry {
 
   [[nodiscard]] int64_t rows() const { return images * tiles_y * tiles_x; }
   [[nodiscard]] int64_t positions() const { return tile_h * tile_w; }
-  /// Elements of the blinded operand.
+  /// The number of elements of the blinded operand.
   [[nodiscard]] int64_t elements() const { return rows() * positions() * channels; }
-  /// Offset of the channel run of (row, position) in the image tensor, or -1 in the padding.
+  /// The offset, in elements, of the channels of (row, position) in the image tensor, or -1 in the padding.
   [[nodiscard]] int64_t pixel_offset(int64_t row, int64_t position) const {
     const int64_t tx = row % tiles_x;
     const int64_t ty = row / tiles_x % tiles_y;
@@ -39,18 +40,19 @@ struct TileGeometry {
     if (y < 0 || y >= height || x < 0 || x >= width) return -1;
     return ((n * height + y) * width + x) * channels;
   }
-  /// True where two tiles never share a pixel, so that un-blinding is a plain store.
+  /// Whether no two tiles share a pixel, so that un-blinding is a plain store.
   [[nodiscard]] bool is_disjoint() const {
     return (tiles_y == 1 || (tile_h - 1) * pitch_y < step_y) && (tiles_x == 1 || (tile_w - 1) * pitch_x < step_x);
   }
 };
 
-/// A plain matrix [rows, channels].
+/// The cut of a plain matrix [rows, channels]: one row for each row.
 inline TileGeometry matrix_geometry(int64_t rows, int64_t channels) {
   return {.images = rows, .height = 1, .width = 1, .channels = channels};
 }
 
-/// A weight [out, kernel_h, kernel_w, in]: one row per output channel, one position per kernel tap.
+/// The cut of a weight [out, kernel_h, kernel_w, in]: one row for each output channel, one position for each kernel
+/// tap.
 inline TileGeometry weight_geometry(int64_t out, int64_t kernel_h, int64_t kernel_w, int64_t in) {
   return {.images = out, .height = kernel_h, .width = kernel_w, .channels = in, .tile_h = kernel_h, .tile_w = kernel_w};
 }
@@ -61,13 +63,15 @@ struct ConvAxis {
   [[nodiscard]] int64_t outputs() const { return (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1; }
 };
 
-/// The two cuts of one convolution: of its padded input, with halo, and of its output.
+/// The two cuts of one convolution: of its padded input with halo, and of its output.
 struct ConvTiling {
   TileGeometry input, output;
 };
 
-/// @param tile outputs per tile side; 0 or more than there are means one tile. 1 is im2col.
-/// A pointwise kernel always gets single positions: every position is a row and a stride skips what is not read.
+/// Cuts a convolution into tiles.
+/// @param tile outputs along one side of a tile. 0, or more than there are, means one tile; 1 is im2col.
+/// A pointwise kernel always gets single positions: every position is a row, and a stride skips pixels that are not
+/// read.
 inline ConvTiling tile_convolution(int64_t images, ConvAxis y, ConvAxis x, int64_t in, int64_t out, int64_t tile) {
   const bool pointwise = y.kernel == 1 && x.kernel == 1;
   const int64_t ty = pointwise ? 1 : (tile == 0 ? y.outputs() : std::min(tile, y.outputs()));

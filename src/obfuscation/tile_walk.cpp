@@ -14,10 +14,10 @@ using kernels::kGroup;
 
 int64_t round_up(int64_t n) { return (n + kGroup - 1) / kGroup * kGroup; }
 
-/// Of pixels that are not to be written; no position of a tile brings it back into the image.
+/// Marks a pixel outside the image: it is far enough below zero that adding any position in a tile leaves it negative.
 constexpr int32_t kOutside = std::numeric_limits<int32_t>::min() / 2;
 
-/// Row numbers fit in 32 bits, whose division is several times faster than that of 64 bits.
+/// Row numbers fit in 32 bits; dividing those is several times faster than dividing 64 bits.
 uint32_t narrow(int64_t n) { return static_cast<uint32_t>(n); }
 
 }  // namespace
@@ -26,7 +26,8 @@ Owners::Owners(const TileGeometry& g)
     : along_y_(axis(g.tiles_y, g.step_y, g.pitch_y, g.offset_y)),
       along_x_(axis(g.tiles_x, g.step_x, g.pitch_x, g.offset_x)) {}
 
-/// Position p of tile t and position p - i of tile t + k are one pixel where k steps are i pitches; the least of them.
+/// Position p of tile t and position p - i of tile t + k are the same pixel if k steps are i pitches. The smallest such
+/// distance is the least common multiple of step and pitch.
 Owners::Axis Owners::axis(int64_t tiles, int64_t step, int64_t pitch, int64_t offset) {
   const int64_t apart = std::lcm(step, pitch);
   return {.shared_from = apart / pitch, .last_begins = (tiles - apart / step) * step - offset};
@@ -37,7 +38,7 @@ ChannelRounds<T>::ChannelRounds(KeyUse use) {
   const Key& key = *use.key;
   const auto padded = static_cast<size_t>(round_up(key.size));
   const bool scatters = !is_gathering(use.form);
-  // The second half is for inverses.
+  // the second half holds the inverses
   sources_.resize(padded * key.rounds.size() * (scatters ? 2 : 1));
   coefficients_.resize(sources_.size());
   for (size_t k = 0; k < key.rounds.size(); ++k) {
@@ -60,10 +61,10 @@ ChannelRounds<T>::ChannelRounds(KeyUse use) {
   }
 }
 
-/// The side that is not the image: rows in order.
+/// The side that is not the image. Its rows are in order.
 template <typename T>
 struct TileWalk<T>::OtherSide {
-  std::byte* base = nullptr;  ///< of row 0
+  std::byte* base = nullptr;  ///< address of row 0
   int64_t pitch = 0;          ///< elements between rows
   kernels::Columns columns;
   bool bf16 = false;
@@ -97,12 +98,12 @@ bool TileWalk<T>::streams() const {
 }
 
 namespace {
-/// Elements between two panels of a section's buffer; the odd lines keep them apart in caches.
+/// Elements between two panels of a section's buffer. The odd number of lines keeps them apart in caches.
 constexpr int64_t kBufferStride = kernels::kSection * kGroup + 5 * kGroup;
 }  // namespace
 
-/// A run of channels that stands for the padding, the kernels' work space, a section's buffer, rows that a map makes,
-/// and column sums.
+/// The work memory of a thread holds, in this order: one pixel that stands for the padding, the kernels' work memory, a
+/// section's buffer, rows that a map computes, and column sums.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
   return before_made_rows() + (map != nullptr ? kGroup * run_elements() : 0) +
@@ -204,7 +205,7 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
     other = side.base + group * kGroup * pitch;
   }
   for (int i = 0; i < pass.rows; ++i, other += pitch) {
-    const bool inside = static_cast<uint64_t>(of_rows[i].y + dy) < height &&  // negative ones become huge
+    const bool inside = static_cast<uint64_t>(of_rows[i].y + dy) < height &&  // negative values become huge
                         static_cast<uint64_t>(of_rows[i].x + dx) < width;
     T* run = inside ? image + of_rows[i].offset : work;
     pass.src[i] = gathering() ? static_cast<const void*>(run) : other;
@@ -218,11 +219,11 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
   }
 }
 
-/// What all passes of one walk share.
+/// The part of a pass that all passes of one walk share.
 template <typename T>
 kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   kernels::BlockPass<T> pass = {};
-  std::fill(pass.src, pass.src + kGroup, work);  // for `ahead`, where there are fewer rows
+  std::fill(pass.src, pass.src + kGroup, work);  // valid addresses for `ahead` if a group has fewer rows
   std::fill(pass.dst, pass.dst + kGroup, work);
   pass.work = work + run_elements();
   pass.channels = geometry.channels;
@@ -245,7 +246,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   return pass;
 }
 
-/// Between the buffer and the other side.
+/// Mixes groups with one another, between the buffer and the other side.
 template <typename T>
 void TileWalk<T>::mix_section(int64_t section, int64_t position, T* work) const {
   const OtherSide side = other_side(position);
@@ -289,8 +290,8 @@ void TileWalk<T>::make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T
   pass.fetches_all_ahead = true;
 }
 
-/// Items are (group or section of rows, position), positions fastest; passes are one for each group of an item. Each is
-/// prepared while there is one before it, so that the kernel can fetch its rows ahead.
+/// Items are pairs of a group or section of rows and a position, positions fastest. An item has one pass for each of
+/// its groups. Each pass is prepared during the one before it, so that the kernel can fetch its rows ahead.
 template <typename T>
 void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   kernels::BlockPass<T> passes[2] = {common_pass(work), common_pass(work)};
@@ -299,7 +300,7 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
   const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup, per_item = rows_per_item() / kGroup;
   struct At {
-    int64_t item, group, last;  // `last` group of the item
+    int64_t item, group, last;  // `last` is the item's last group
   };
   const auto start = [&](int64_t item) {
     const int64_t first = item / positions * per_item;
@@ -321,13 +322,13 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
     }
     set_addresses(at.group, position_of(at), of_rows, work, pass, pixels[into]);
   };
-  constexpr int kSummedGroups = 16;  // column sums run in the type of the operand over so many
+  constexpr int kSummedGroups = 16;  // column sums of this many groups are added in the type of the operand
   int summed = 0;
   if (column_totals != nullptr) clear_column_sums(work);
   At at = start(begin);
   int turn = 0;
   prepare(at, turn, nullptr);
-  bool is_first = true;  // of its item
+  bool is_first = true;  // whether the pass is the first of its item
   while (at.item < end) {
     kernels::BlockPass<T>&pass = passes[turn], &next = passes[1 - turn];
     const At following = next_of(at);

@@ -1,4 +1,5 @@
-/// The walk over groups of rows and tile positions that meets the image: the first row round and all channel rounds.
+/// Walks over groups of rows and tile positions, and reads or writes the image: the first row round and all channel
+/// rounds.
 #pragma once
 
 #include <array>
@@ -16,7 +17,7 @@
 
 namespace tempo::obfuscation {
 
-/// The channel rounds of a key in the order in which a form runs them, with coefficients in the type of the operand.
+/// The channel rounds of a key in the order in which a form runs them, with coefficients in the operand's type.
 template <typename T>
 class ChannelRounds {
  public:
@@ -30,32 +31,33 @@ class ChannelRounds {
   std::vector<kernels::ChannelRound<T>> rounds_;
 };
 
-/// Where the tile of a row begins in the image; (y, x) may be outside.
+/// Where the tile of a row begins in the image. (y, x) may lie outside the image.
 struct TileOrigin {
-  int64_t offset;  ///< elements from pixel (0, 0) of the first real image
+  int64_t offset;  ///< in elements, from pixel (0, 0) of the first real image
   int32_t y, x;
 };
 
-/// Column sums of all threads: of `per_channel` sums for each.
+/// The column sums of all threads together, `per_channel` sums for each channel.
 struct ColumnTotals {
   std::mutex mutex;
   int64_t per_channel = 0;
   std::vector<double> sums;  ///< [per_channel, channels]
 };
 
-/// Of the tiles that lie on a pixel the last is its owner: what is taken of a pixel is taken once.
+/// Says which tile owns a pixel: the last of those that cover it. What is computed of a pixel is computed at its owner
+/// only, and so once.
 class Owners {
  public:
   explicit Owners(const TileGeometry& geometry);
-  /// Of position (py, px) of the tile that begins at pixel (y, x).
+  /// Whether position (py, px) of the tile that begins at pixel (y, x) is the owner of its pixel.
   [[nodiscard]] bool owns(int64_t py, int64_t px, int32_t y, int32_t x) const {
     return along_y_.owns(py, y) && along_x_.owns(px, x);
   }
 
  private:
   struct Axis {
-    int64_t shared_from;  ///< positions from here on lie on a later tile, too
-    int64_t last_begins;  ///< pixel, unless the tile begins here or after
+    int64_t shared_from;  ///< positions from here on are covered by a later tile, too
+    int64_t last_begins;  ///< tiles that begin at this pixel or later are the last to cover their pixels
     [[nodiscard]] bool owns(int64_t position, int32_t begin) const {
       return position < shared_from || begin >= last_begins;
     }
@@ -64,41 +66,42 @@ class Owners {
   Axis along_y_, along_x_;
 };
 
-/// One side of the walk is the image. The other is rows of positions: the wire, or panels of scratch memory.
+/// A walk between the image and the other side: rows of positions on the wire, or in panels of scratch memory.
 template <typename T>
 struct TileWalk {
   TileGeometry geometry;
-  int64_t first_position = 0, positions = 0;  ///< that this walk visits, and `mixed` has
+  int64_t first_position = 0, positions = 0;  ///< positions that this walk visits and `mixed` holds
   KeyUse rows;
   const ChannelRounds<T>* channels = nullptr;
   const kernels::Kernels<T>* kernels = nullptr;
-  int64_t real_images = 0;     ///< those after them are decoys: read from elsewhere, never written
-  const T* source = nullptr;   ///< the real images if gathering
-  const T* decoys = nullptr;   ///< and the decoys
-  T* target = nullptr;         ///< the real images if scattering
-  std::byte* wire = nullptr;   ///< the other side, or nullptr: it is `mixed`
-  int64_t first_wire_row = 0;  ///< that `wire` begins with
+  int64_t real_images = 0;     ///< images after these are decoys: read from `decoys`, never written
+  const T* source = nullptr;   ///< real images, when gathering
+  const T* decoys = nullptr;   ///< decoys, when gathering
+  T* target = nullptr;         ///< real images, when scattering
+  std::byte* wire = nullptr;   ///< the other side, unless nullptr: then it is `mixed`
+  int64_t first_wire_row = 0;  ///< number of the row at the start of `wire`
   bool wire_bf16 = false;
   T* mixed = nullptr;
-  Panels panels;        ///< of `mixed`
+  Panels panels;        ///< layout of `mixed`
   bool stream = false;  ///< as in RowRounds
-  /// Scattering: add to the image. Only for one position at a time, at which no two tiles share a pixel.
+  /// When scattering, adds to the image. Only for one position at a time, at which no two tiles share a pixel.
   bool accumulate = false;
-  /// Taken on the way, by pixel of the image; only as BlockPass has them.
+  /// Products to compute, by pixel of the image; under the conditions of BlockPass.
   kernels::RowProducts<T> products = {};
-  const T* moments_above = nullptr;       ///< of what is scattered: the shift, or nullptr: none are taken
-  ColumnTotals* column_totals = nullptr;  ///< where there are weights in `products`, or moments are taken
-  const PixelMap* map = nullptr;          ///< gathering: what makes the pixels of real images, or nullptr
-  const Owners* owners = nullptr;         ///< where there are products or moments
-  const T* addend = nullptr;  ///< of the image's shape, added to what is scattered; only as BlockPass has it
-  /// Of all rows in the order of the key, where more walks than one need them; or nullptr: worked out on the way.
+  const T* moments_above = nullptr;       ///< shift of the moments of what is scattered; or nullptr: none
+  ColumnTotals* column_totals = nullptr;  ///< set if `products` has weights or there are moments
+  const PixelMap* map = nullptr;          ///< when gathering, computes the pixels of real images; or nullptr
+  const Owners* owners = nullptr;         ///< set if there are products or moments
+  const T* addend = nullptr;  ///< added to what is scattered; has the image's shape; under the conditions of BlockPass
+  /// The origins of all rows in the order of the key, if several walks need them; or nullptr: they are computed in the
+  /// walk.
   const TileOrigin* origins = nullptr;
 
-  /// Fills `table`, of a row each, for `origins`.
+  /// Fills `table`, one entry for each row, for `origins`.
   void find_origins(TileOrigin* table, ThreadPool& threads) const;
-  /// Elements of `work` for so many threads.
+  /// The number of elements that `work` must have for this many threads.
   [[nodiscard]] int64_t work_elements(int threads) const { return threads * work_per_thread(); }
-  /// @param some all, or those of a slice (blind.h): whole sections, but for the last
+  /// @param some all rows, or those of a slice (blind.h): whole sections, except at the end
   void run(T* work, const RowRange& some, ThreadPool& threads) const;
 
  private:
@@ -106,12 +109,12 @@ struct TileWalk {
   [[nodiscard]] bool streams() const;
   [[nodiscard]] int64_t run_elements() const;
   [[nodiscard]] int64_t work_per_thread() const;
-  /// Whether groups are mixed with one another, a section at a time, through a buffer.
+  /// Whether groups are mixed with one another. It then happens a section at a time, through a buffer.
   [[nodiscard]] bool is_wide() const {
     return !rows.key->rounds.empty() && rows.key->rounds[0].block > kernels::kGroup;
   }
   [[nodiscard]] int64_t rows_per_item() const { return is_wide() ? kernels::kSection : kernels::kGroup; }
-  /// Of a pass: where its rows lie in the image; negative outside of real images.
+  /// For each row of a pass, its pixel in the image; negative outside real images.
   using Pixels = std::array<int64_t, kernels::kGroup>;
   [[nodiscard]] bool needs_pixels() const { return products.count > 0 || moments_above != nullptr || map != nullptr; }
   struct OtherSide;
@@ -120,7 +123,7 @@ struct TileWalk {
   void start_group(int64_t group, TileOrigin* of_rows, kernels::BlockPass<T>& pass) const;
   void set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work, kernels::BlockPass<T>& pass,
                      Pixels& pixels) const;
-  /// Lets `map` make the rows of a pass.
+  /// Lets `map` compute the rows of a pass.
   void make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T* work) const;
   [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
   [[nodiscard]] T* section_buffer(T* work) const;

@@ -1,4 +1,4 @@
-// The choice among instruction sets.
+// Chooses among the instruction sets.
 #include <vector>
 
 #include "base/simd_targets.h"
@@ -9,7 +9,7 @@
 namespace tempo::obfuscation {
 namespace {
 
-/// Not a Highway target and not the reference: whatever is best here.
+/// Neither a Highway target nor the reference: stands for the best instruction set of this machine.
 constexpr int64_t kBestTarget = -1;
 thread_local int64_t current_target = kBestTarget;
 
@@ -18,7 +18,7 @@ thread_local int64_t current_target = kBestTarget;
 std::span<const Isa> supported_isas() {
   static const std::vector<Isa> kIsas = [] {
     std::vector<Isa> isas;
-    for (const int64_t target : hwy::SupportedAndGeneratedTargets())  // lowest bit, and so the best, first
+    for (const int64_t target : hwy::SupportedAndGeneratedTargets())  // lowest bit first, which is the best
       isas.push_back({target, hwy::TargetName(target)});
     isas.push_back({0, "reference"});
     return isas;

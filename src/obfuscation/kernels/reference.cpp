@@ -1,4 +1,5 @@
-// Plain loops: what the SIMD kernels must compute. Slow, always available, and the same operations in the same order.
+// The reference kernels: plain loops that define what the SIMD kernels must compute. They are slow, always available,
+// and do the same operations in the same order.
 #include <algorithm>
 #include <bit>
 #include <cstddef>
@@ -45,8 +46,8 @@ int64_t column_offset(const Columns& columns, int64_t c) {
   return c / columns.width * columns.stride + c % columns.width;
 }
 
-/// The unnormalised Hadamard transform of `size` entries, `stride` apart, in blocks of `block` and a ragged end.
-/// A pair of halves [j, j + 2 * half) lies within one block exactly where it fits below `size`.
+/// The unnormalised Hadamard transform of `size` entries, `stride` apart, in blocks of `block` and a ragged end. A pair
+/// of halves [j, j + 2 * half) lies within one block if and only if it fits below `size`.
 template <typename T>
 void butterfly(T* v, int64_t size, int64_t stride, uint32_t block) {
   for (int64_t half = 1; half < block; half *= 2)
@@ -96,7 +97,8 @@ void take_moments(const BlockPass<T>& pass) {
   }
 }
 
-/// Of the rows of the image, which lie at `rows`; `source` says which channel of them a vector's entry belongs to.
+/// Computes products of the image's rows, which lie at `rows`. `source` says which of their channels an entry of a
+/// vector belongs to.
 template <typename T>
 void take_products(const BlockPass<T>& pass, const void* const* rows, const Columns& columns, const uint32_t* source) {
   const RowProducts<T>& p = pass.products;

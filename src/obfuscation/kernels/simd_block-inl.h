@@ -1,6 +1,6 @@
-// A group of rows at one position, with channel rounds. The group is transposed on the way in, so that a channel is one
-// or a few whole vectors: permuting channels is then a choice of addresses, and mixing them the same butterfly as for
-// rows. Compiled once per instruction set.
+// Processes a group of rows at one position, with channel rounds. The group is transposed on the way in, so that a
+// channel is one or a few whole vectors: permuting channels is then a choice of addresses, and mixing them is the same
+// butterfly as for rows. Compiled once for each instruction set.
 #if defined(TEMPO_SIMD_BLOCK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TEMPO_SIMD_BLOCK_INL_H_
 #undef TEMPO_SIMD_BLOCK_INL_H_
@@ -39,7 +39,8 @@ class ColumnWalk {
   int64_t start_ = 0, within_ = 0;
 };
 
-/// Columns [c, c + lanes) of the rows at `src`, row round applied; lane l of v[i] is column c + l of row i.
+/// Loads columns [c, c + lanes) of the rows at `src` and applies the row round. Lane l of v[i] is column c + l of row
+/// i.
 template <bool kGather, int kBlock, class D, typename T, typename In>
 HWY_INLINE void load_rows(D d, const BlockPass<T>& pass, const In* const* src, int64_t c, VecOf<D> (&v)[kGroup]) {
   using V = VecOf<D>;
@@ -52,7 +53,7 @@ HWY_INLINE void load_rows(D d, const BlockPass<T>& pass, const In* const* src, i
       [&](int i, V mixed) HWY_ATTR { v[i] = kGather ? mixed : hn::Mul(mixed, hn::Set(d, pass.coefficient[i])); });
 }
 
-/// Columns [0, kGroup) of the rows at `src`, row round applied, into work[channel][row].
+/// Loads columns [0, kGroup) of the rows at `src` with the row round applied into work[channel][row].
 template <bool kGather, int kBlock, typename T, typename In>
 HWY_INLINE void load_tile(const BlockPass<T>& pass, const In* const* src, T* HWY_RESTRICT work) {
   const TagOf<T> d;
@@ -69,13 +70,13 @@ HWY_INLINE void load_tile(const BlockPass<T>& pass, const In* const* src, T* HWY
   }
 }
 
-/// Channels from c on, at most a group.
+/// The number of channels from c on, at most a group.
 template <typename T>
 HWY_INLINE int group_size(const BlockPass<T>& pass, int64_t c) {
   return static_cast<int>(std::min<int64_t>(kGroup, pass.channels - c));
 }
 
-/// One group of channels of a scattering round: vectors `read(i)` of channel c + i.
+/// Scatters one group of channels. `read(i)` returns the vectors of channel c + i.
 template <int kBlock, class D, typename T, class Read>
 HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, int size, const Read& read,
                                  T* HWY_RESTRICT to) {
@@ -85,15 +86,15 @@ HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, i
   });
 }
 
-/// Starts fetching columns from `offset` of the rows that the next pass meets.
+/// Prefetches columns from `offset` on of the rows that the next pass reads.
 template <typename In, typename T>
 HWY_INLINE void prefetch_ahead(const BlockPass<T>& pass, int64_t offset) {
 #pragma GCC unroll 16
   for (int i = 0; i < kGroup; ++i) __builtin_prefetch(static_cast<const In*>(pass.ahead[i]) + offset);
 }
 
-/// Calls `tile(c, src)` for every group of channels; src are the addresses of sixteen rows of sixteen columns.
-/// Rows and channels that do not fill a group come through a zeroed tile.
+/// Calls `tile(c, src)` for every group of channels. `src` holds the addresses of sixteen rows of sixteen columns. Rows
+/// and channels that do not fill a group are copied into a zeroed tile.
 template <typename In, typename T, class Tile>
 HWY_INLINE void for_each_loaded_tile(const BlockPass<T>& pass, const Tile& tile) {
   ColumnWalk walk(pass.src_columns), ahead(pass.ahead_columns);
@@ -115,7 +116,7 @@ HWY_INLINE void for_each_loaded_tile(const BlockPass<T>& pass, const Tile& tile)
   }
 }
 
-/// src -> work[channel][row].
+/// Loads src into work[channel][row], with the row round applied.
 template <bool kGather, typename In, typename T>
 void load_block(const BlockPass<T>& pass, T* HWY_RESTRICT work) {
   with_block(pass.rows, pass.row_block, [&](auto kind) HWY_ATTR {
@@ -124,7 +125,7 @@ void load_block(const BlockPass<T>& pass, T* HWY_RESTRICT work) {
   });
 }
 
-/// As load_block, with the first scattering round on the way: where a vector holds a whole group, its channels are in
+/// Like load_block, with the first scattering round included. If a vector holds a whole group, its channels are in
 /// registers already.
 template <typename In, typename T>
 void load_and_scatter(const BlockPass<T>& pass, const ChannelRound<T>& round, T* HWY_RESTRICT to) {
@@ -144,7 +145,7 @@ void load_and_scatter(const BlockPass<T>& pass, const ChannelRound<T>& round, T*
   });
 }
 
-/// Lanes [row, row + lanes) of one group of channels of a gathering round, to `use(i, vector of channel c + i)`.
+/// Gathers lanes [row, row + lanes) of one group of channels and passes each to `use(i, vector of channel c + i)`.
 template <int kBlock, class D, typename T, class Use>
 HWY_INLINE void gather_channels(D d, const ChannelRound<T>& round, int64_t c, int size, const T* HWY_RESTRICT from,
                                 const Use& use) {
@@ -191,8 +192,8 @@ void scatter_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const
   }
 }
 
-/// Lanes [row, row + lanes) of one group of channels, transposed back, to columns [0, kGroup) of the rows at `dst`:
-/// each row at once, so that whole lines go past the caches.
+/// Transposes lanes [row, row + lanes) of one group of channels back and stores them to columns [0, kGroup) of the rows
+/// at `dst`, one whole row at a time, so that whole lines go past the caches.
 template <Put kPut, class D, typename Out>
 HWY_INLINE void store_tile(D d, VecOf<D> (&v)[kGroup], Out* const* dst) {
   constexpr int kLanes = kLanesOf<hn::TFromD<D>>;
@@ -204,8 +205,8 @@ HWY_INLINE void store_tile(D d, VecOf<D> (&v)[kGroup], Out* const* dst) {
     for (int c = 0; c < kGroup; c += kLanes) put<kPut>(d, v[c + i], dst[i] + c);
 }
 
-/// Calls `tile(c, dst)` for every group of channels; dst are the addresses of sixteen rows of sixteen columns.
-/// What does not fill a group goes through a tile of its own.
+/// Calls `tile(c, dst)` for every group of channels. `dst` holds the addresses of sixteen rows of sixteen columns. Rows
+/// and channels that do not fill a group go through a tile on the stack.
 template <typename Out, typename T, class Tile>
 HWY_INLINE void for_each_stored_tile(const BlockPass<T>& pass, const Tile& tile) {
   ColumnWalk walk(pass.dst_columns);
@@ -229,7 +230,7 @@ HWY_INLINE void for_each_stored_tile(const BlockPass<T>& pass, const Tile& tile)
   }
 }
 
-/// The last gathering round, on its way out.
+/// Runs the last gathering round and stores its result.
 template <typename Out, typename T>
 void gather_and_store(const BlockPass<T>& pass, const ChannelRound<T>& round, const T* HWY_RESTRICT from) {
   const TagOf<T> d;
@@ -265,7 +266,7 @@ void store_block(const BlockPass<T>& pass, const T* HWY_RESTRICT from) {
   });
 }
 
-/// Without channel rounds nothing needs transposing.
+/// Runs a row round without channel rounds, for which nothing needs transposing.
 template <bool kGather, typename In, typename Out, typename T>
 void mix_block(const BlockPass<T>& pass) {
   const Columns &a = pass.src_columns, &b = pass.dst_columns;

@@ -1,4 +1,4 @@
-// The kernels of float, once per instruction set of Highway.
+// The float kernels, compiled once for each instruction set of Highway.
 #include "base/simd_targets.h"
 #include "obfuscation/kernels/kernels.h"
 

@@ -1,5 +1,5 @@
-// Sixteen vectors at a time: load, butterfly, transpose, store. Compiled once per instruction set (Highway's idiom,
-// hence the toggled guard and no #pragma once).
+// Operations on sixteen vectors at a time: load, butterfly, transpose, store. Compiled once for each instruction set
+// (Highway's idiom, hence the toggled guard instead of #pragma once).
 #include <cstring>
 #include <type_traits>
 
@@ -18,12 +18,12 @@ namespace tempo::obfuscation::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// A group: lane l of vector i is column l of row i, or the transpose of that. The loops below have constant bounds and
-/// are unrolled, so that a group lives in registers.
+/// A vector of a group. Lane l of vector i is column l of row i, or the transpose. The loops below have constant bounds
+/// and are unrolled, so that a group lies in registers.
 template <class D>
 using VecOf = hn::Vec<D>;
 
-/// A vector never has more lanes than a group has rows.
+/// Vectors that never have more lanes than a group has rows.
 template <typename T>
 using TagOf = hn::CappedTag<T, kGroup>;
 
@@ -39,7 +39,7 @@ HWY_INLINE VecOf<D> load(D d, const In* from) {
   }
 }
 
-/// @param stream past the caches; `to` is aligned, and the caller fences.
+/// @param stream writes past the caches; `to` must be aligned, and the caller must fence.
 template <class D, typename Out>
 HWY_INLINE void store(D d, VecOf<D> v, Out* to, bool stream) {
   using T = hn::TFromD<D>;
@@ -70,7 +70,7 @@ HWY_INLINE void put(D d, VecOf<D> v, Out* to) {
   store(d, v, to, kPut == Put::kStream);
 }
 
-/// Calls `body` with the kind of put as a compile-time constant: a question asked for every vector would cost.
+/// Calls `body` with the kind of put as a compile-time constant, because a branch for every vector would cost.
 template <class Body>
 HWY_INLINE void with_put(bool stream, bool accumulate, const Body& body) {
   if (accumulate)
@@ -81,7 +81,7 @@ HWY_INLINE void with_put(bool stream, bool accumulate, const Body& body) {
     body(std::integral_constant<Put, Put::kStore>());
 }
 
-/// round_coefficients() for a whole group; the same operations, so the same bits.
+/// Like round_coefficients(), for a whole group. Does the same operations, so gives the same bits.
 template <typename T>
 HWY_INLINE void group_coefficients(const float* HWY_RESTRICT scale, bool divide, uint32_t block,
                                    T* HWY_RESTRICT coefficient) {
@@ -99,7 +99,7 @@ HWY_INLINE void group_coefficients(const float* HWY_RESTRICT scale, bool divide,
   }
 }
 
-/// Pairs `kHalf` apart among kCount vectors.
+/// One butterfly stage over pairs `kHalf` apart among kCount vectors.
 template <int kHalf, int kCount, class V>
 HWY_INLINE void butterfly_stage(V* v) {
 #pragma GCC unroll 16
@@ -111,12 +111,12 @@ HWY_INLINE void butterfly_stage(V* v) {
   }
 }
 
-/// Butterfly blocks that get code of their own: none, whole groups, and everything else.
+/// The kinds of butterfly blocks with their own code: none, whole groups, and all others.
 constexpr int kNoBlock = 1, kWholeBlock = kGroup, kAnyBlock = 0;
 
-/// Vectors `read(i)`, i in 0..15, through a butterfly to `use(i, result)`. `size` and `block` matter for kAnyBlock
-/// only: a pair of halves lies within one block exactly where it fits below size. Whole groups go half by half, so that
-/// sixteen registers are nearly enough; the order of additions is the same.
+/// Passes vectors `read(i)`, i in 0..15, through a butterfly to `use(i, result)`. `size` and `block` matter only for
+/// kAnyBlock: a pair of halves lies within one block if and only if it fits below `size`. Whole groups are processed
+/// half by half, so that sixteen registers are nearly enough; the order of additions is the same.
 template <int kBlock, class V, class Read, class Use>
 HWY_INLINE void butterfly(int size, uint32_t block, const Read& read, const Use& use) {
   V v[kGroup];
@@ -164,12 +164,12 @@ HWY_INLINE void with_block(int size, uint32_t block, const Body& body) {
 }
 
 #if HWY_TARGET == HWY_SCALAR
-/// A square of one lane.
+/// Nothing to do for a square of one lane.
 template <class D>
 HWY_INLINE void transpose(D, VecOf<D>*) {}
 #else
 #if HWY_TARGET <= HWY_AVX3
-/// Blocks (x, y) of a, then (x, y) of b: 0x88 for the even ones, 0xdd for the odd ones.
+/// Blocks (x, y) of a, then (x, y) of b. kChoice is 0x88 for the even blocks and 0xdd for the odd ones.
 template <int kChoice>
 HWY_INLINE hn::Vec512<float> shuffle_blocks(hn::Vec512<float> a, hn::Vec512<float> b) {
   return hn::Vec512<float>{_mm512_shuffle_f32x4(a.raw, b.raw, kChoice)};
@@ -191,7 +191,7 @@ HWY_INLINE void transpose_blocks(D d, VecOf<D>* v) {
   } else if constexpr (kBlocks == 4) {
     const V a = v[0], b = v[kStep], c = v[2 * kStep], e = v[3 * kStep];
 #if HWY_TARGET <= HWY_AVX3
-    // Two shuffles for each result, where the portable way below takes three instructions.
+    // This takes two shuffles for each result; the portable way below takes three instructions.
     const V ab_even = shuffle_blocks<0x88>(a, b), ab_odd = shuffle_blocks<0xdd>(a, b);
     const V ce_even = shuffle_blocks<0x88>(c, e), ce_odd = shuffle_blocks<0xdd>(c, e);
     v[0] = shuffle_blocks<0x88>(ab_even, ce_even);

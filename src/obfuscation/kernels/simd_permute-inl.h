@@ -1,5 +1,5 @@
-// A group of rows at one position under keys that mix nothing: rows and channels change places and are scaled. Each row
-// is then read once, in the order of the channels that it goes to. Compiled once per instruction set.
+// Processes a group of rows at one position under keys that mix nothing: rows and channels change places and are
+// scaled. Each row is read once, in the order of the channels that it goes to. Compiled once for each instruction set.
 #if defined(TEMPO_SIMD_PERMUTE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TEMPO_SIMD_PERMUTE_INL_H_
 #undef TEMPO_SIMD_PERMUTE_INL_H_
@@ -15,14 +15,14 @@ HWY_BEFORE_NAMESPACE();
 namespace tempo::obfuscation::kernels {
 namespace HWY_NAMESPACE {
 
-/// Where channel c of a row comes from, whichever way the round runs.
+/// Says where channel c of a written row comes from, whether the round gathers or scatters.
 template <typename T>
 struct Order {
   const uint32_t* source = nullptr;
   const T* coefficient = nullptr;
 };
 
-/// Lane i is src[source[i]].
+/// Returns a vector whose lane i is src[source[i]].
 template <class D, typename In>
 HWY_INLINE VecOf<D> pick(D d, const In* HWY_RESTRICT src, const uint32_t* HWY_RESTRICT source) {
   using T = hn::TFromD<D>;
@@ -46,7 +46,7 @@ HWY_INLINE VecOf<D> pick(D d, const In* HWY_RESTRICT src, const uint32_t* HWY_RE
   }
 }
 
-/// What RowProducts take of one row, lane by lane. With a count of zero: nothing.
+/// The RowProducts of one row, lane by lane. With a count of zero nothing is computed.
 template <int kCount, class D>
 struct RowSums {
   VecOf<D> of[kCount + 1];
@@ -63,7 +63,8 @@ struct RowSums {
   }
 };
 
-/// Columns [c, c + lanes) of dst = row * coefficient * src[source] (+ addend). @returns them as the image has them.
+/// Writes columns [c, c + lanes) of dst = row * coefficient * src[source] (+ addend). @returns the values that the
+/// image has: the picked ones when gathering, the scaled ones when scattering.
 template <Put kPut, bool kGather, bool kAddend, class D, typename In, typename Out, typename T>
 HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
                                    const T* HWY_RESTRICT addend, Out* dst) {
@@ -76,17 +77,19 @@ HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<
   return kGather ? v : scaled;
 }
 
-/// Rows of so many bytes are fetched ahead: far enough for memory to answer, and few enough to stay in the first cache.
+/// This many bytes of rows are prefetched: far enough ahead for memory to answer, and few enough for the first-level
+/// cache.
 constexpr int64_t kFetchedBytes = 8192;
 
-/// What permute_rows does beside moving rows.
+/// What permute_rows does besides moving rows.
 enum class Beside { kNothing, kAddend, kColumns, kMoments };
 
 template <bool kGather, Beside kBeside, Put kPut, int kCount, typename In, typename Out, typename T>
 HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
   constexpr bool kAddend = kBeside == Beside::kAddend, kColumns = kBeside == Beside::kColumns;
   constexpr bool kMoments = kBeside == Beside::kMoments;
-  // In locals: what is stored could be any of it, for all that the compiler knows, and would be read again each time.
+  // Local copies: for all that the compiler knows, a store could change the pass, which would then be read again each
+  // time.
   const int64_t channels = pass.channels;
   const T* const vectors = pass.products.vectors;
   const TagOf<T> d;
@@ -99,7 +102,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
   for (int i = 0; i < pass.rows; ++i) {
     const In* const src = static_cast<const In*>(pass.src[i]);
     const int later = pass.fetches_all_ahead ? i + kGroup : i + rows_ahead;
-    // What jumps: the rows that are read, or of a wire that is read in order, those that are added.
+    // The rows that jump around in memory are those that are read; if the wire is read in order, those that are added.
     using Jumping = std::conditional_t<kAddend, T, In>;
     const void* const next = kAddend ? pass.addend[later % kGroup] : pass.src[later % kGroup];
     const auto* const ahead = static_cast<const Jumping*>(later < pass.rows ? next : pass.ahead[later % kGroup]);
@@ -114,7 +117,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
     T* const HWY_RESTRICT moment_sum = kMoments ? pass.moments.sum : nullptr;
     T* const HWY_RESTRICT moment_squares = kMoments ? pass.moments.squares : nullptr;
     const T* const shift = kMoments ? pass.moments.shift : nullptr;
-    // A row that is dropped may hold anything, also what is not a number: it is masked, not multiplied by zero.
+    // A dropped row may hold anything, even NaNs: it is masked, not multiplied by zero.
     const T counts = kMoments && pass.image_row[i] >= 0 ? T(1) : T(0);
     const auto take = [&](auto tag, auto& row_sums, auto v, int64_t at) HWY_ATTR {
       row_sums.add(tag, v, vectors, channels, at);
@@ -148,8 +151,8 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
   }
 }
 
-/// Rows and channels of a group whose rounds both have blocks of one. Only what callers can ask for is compiled:
-/// nothing gathered is added to anything, and nothing is taken of what accumulates.
+/// Processes a group whose row and channel rounds both have blocks of one. Only what callers can ask for is compiled:
+/// gathered rows are never added to anything, and nothing is computed of rows that accumulate.
 template <bool kGather, typename In, typename Out, typename T>
 void permute_block(const BlockPass<T>& pass, const Order<T>& order) {
   const auto with_count = [&](auto beside, auto kind) HWY_ATTR {
@@ -201,7 +204,7 @@ void take_products(const T* row, int64_t channels, const RowProducts<T>& product
                       : take_row<2>(row, channels, products, image_row);
 }
 
-/// Whether permute_block will do: `round` is given in the order of what is written.
+/// Whether permute_block can run the pass. `round` must be given in the order of what is written.
 template <typename T>
 HWY_INLINE bool only_permutes(const BlockPass<T>& pass) {
   return pass.row_block == 1 && pass.round_count == 1 && pass.rounds->block == 1 &&

@@ -1,5 +1,5 @@
-// One row round, straight from memory to memory, for as many columns as the caller has in a row.
-// Compiled once per instruction set.
+// Runs one row round from memory to memory, for as many columns as the caller has in a row. Compiled once for each
+// instruction set.
 #if defined(TEMPO_SIMD_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TEMPO_SIMD_ROWS_INL_H_
 #undef TEMPO_SIMD_ROWS_INL_H_
@@ -30,8 +30,8 @@ struct ConsecutiveRows {
   int64_t pitch;
   HWY_INLINE E* at(int i) const { return base + i * pitch; }
 };
-/// Rows a pitch apart, in the order of a permutation. Addresses are worked out where they are used: kept in an array
-/// they would cost more than the butterfly.
+/// Rows a pitch apart, in the order of a permutation. Addresses are computed where they are used: keeping them in an
+/// array would cost more than the butterfly.
 template <typename E>
 struct PermutedRows {
   E* base;
@@ -40,7 +40,7 @@ struct PermutedRows {
   HWY_INLINE E* at(int i) const { return base + int64_t{source[i]} * pitch; }
 };
 
-/// Columns [c, c + lanes) of dst = row round of those of src.
+/// Computes columns [c, c + lanes) of dst, the row round of those of src.
 template <bool kGather, int kBlock, bool kFull, Put kPut, class D, typename T, class Src, class Dst>
 HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
                             int64_t c) {
@@ -57,13 +57,13 @@ HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coeffic
       });
 }
 
-/// Columns [0, width) of up to sixteen rows.
+/// Computes columns [0, width) of up to sixteen rows.
 template <bool kGather, int kBlock, bool kFull, Put kPut, typename T, class Src, class Dst>
 HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
                             int64_t width) {
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  // Of rows in turns, only whole lines should go past the caches.
+  // Rows take turns, so only whole lines should go past the caches.
   constexpr bool kWholeLine = hn::MaxLanes(TagOf<T>()) * sizeof(T) >= 64;
   constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut, kPutVector = kWholeLine ? kPut : kPutOne;
   int64_t c = 0;
@@ -87,11 +87,11 @@ HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, i
   });
 }
 
-/// How far ahead rows are fetched, in groups.
+/// How far ahead rows are prefetched, in groups.
 constexpr int64_t kPrefetchGroups = 4;
 
-/// Starts fetching what the hardware will not guess: permuted rows, of this pass or the next, and rows of which a panel
-/// is only a piece.
+/// Prefetches what the hardware does not predict: permuted rows, of this pass or the next, and rows of which a panel is
+/// only a piece.
 template <bool kGather, typename In, typename Out>
 HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row, int64_t first, int64_t end) {
   if (!kGather && row + kGroup <= end && pass.src_pitch != pass.width) {
@@ -158,7 +158,7 @@ void scatter_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
   mix_rows_as<false, T, T, T>(pass, first, last);
 }
 
-/// The rows of one butterfly between groups, `src_step` and `dst_step` elements apart; columns [0, width).
+/// Runs one butterfly between groups over rows `src_step` and `dst_step` elements apart, for columns [0, width).
 template <int kBlock, typename T, typename In, typename Out>
 HWY_INLINE void mix_across(const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups, int64_t width) {
   const auto columns = [&](auto d, int64_t c) HWY_ATTR {
@@ -178,8 +178,8 @@ HWY_INLINE void mix_across(const In* src, int64_t src_step, Out* dst, int64_t ds
   for (; c < width; ++c) columns(hn::CappedTag<T, 1>(), c);
 }
 
-/// Rows of a whole group of columns past the caches. Half a line at a time, in turns with others, would reach memory
-/// as half lines.
+/// Writes rows of a whole group of columns past the caches. Half a line at a time, in turns with other rows, would
+/// reach memory as half lines.
 template <typename T>
 HWY_INLINE void stream_rows(const T* HWY_RESTRICT rows, int count, T* dst, int64_t pitch) {
   const TagOf<T> d;
@@ -188,8 +188,8 @@ HWY_INLINE void stream_rows(const T* HWY_RESTRICT rows, int count, T* dst, int64
     for (size_t c = 0; c < kGroup; c += hn::Lanes(d)) hn::Stream(hn::Load(d, rows + i * kGroup + c), d, dst + c);
 }
 
-/// Columns [0, width), up to a group, of all rows.
-/// @param ahead column 0 of what is fetched meanwhile, a row for a row; or nullptr
+/// Mixes columns [0, width), up to a group, of all rows of a section.
+/// @param ahead column 0 of what is prefetched, row by row; or nullptr
 template <bool kGather, typename T, typename In, typename Out>
 HWY_INLINE void mix_section(const WidePass& pass, const In* src, Out* dst, const In* ahead, int64_t width) {
   for (int64_t first = 0; first < pass.rows;) {
