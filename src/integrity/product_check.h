@@ -27,9 +27,8 @@ struct RoundingModel {
 struct Residual {
   std::vector<double> values;
   double tolerance = 0;  ///< largest Euclidean norm of `values` that rounding explains
-  bool is_decidable =
-      /// False if the master's own operands are not finite or products overflow. The run then fails anyway.
-      true;
+  /// False if the master's own operands are not finite or products overflow. The run then fails anyway.
+  bool is_decidable = true;
 
   /// Whether rounding explains the residual, or it is not decidable. False if a result of finite operands is not
   /// finite.

@@ -26,9 +26,9 @@ struct ImageShape {
   int64_t images = 0, height = 1, width = 1;
 };
 
+/// One layer's product y = x * w of an activation and a weight. Not thread-safe. Must not outlive its session.
 class BlindedProduct {
  public:
-  /// One layer's product y = x * w of an activation and a weight. Not thread-safe. Must not outlive its session.
   /// @param layer the layer's name in the model. Keys are derived from it, so it must be unique in the session.
   BlindedProduct(Session& session, std::string layer, const ProductGeometry& geometry);
 

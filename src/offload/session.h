@@ -94,7 +94,8 @@ struct ProductKeys {
   std::shared_ptr<const obfuscation::Key> left, inner, right;
 };
 
-/// Not thread-safe: one thread drives a model. Must outlive every Operand and every layer that uses it.
+/// What all offloaded layers of a run share; blinds and sends operands, and receives and un-blinds results. Not
+/// thread-safe: one thread drives a model. Must outlive every Operand and every layer that uses it.
 class Session {
  public:
   /// @param tee_threads the number of threads that blind, un-blind and verify, at least 1.
@@ -145,7 +146,7 @@ class Session {
   /// The slices in which the rows of one product's operands go to the workers and come back; see
   /// `obfuscation::slice_rows`.
   using Slices = std::vector<obfuscation::RowRange>;
-  /// Cuts rows that `rows` mixes into slices. Returns none if all rows go together.
+  /// Cuts the rows that the key `rows` mixes into slices. Returns none if all rows go together.
   /// @param bytes size of the larger operand.
   [[nodiscard]] Slices slices_of(const obfuscation::Key& rows, size_t bytes) const;
   /// Blinds tensors of equal geometry, each under its own pair of keys, into one operand of `shape`.

@@ -163,7 +163,7 @@ struct WidePass {
   Columns src_columns = {}, dst_columns = {};
   int64_t rows = 0;  ///< rows of one section, at most kSection
   int64_t channels = 0;
-  uint32_t block = 1;           ///< the round's
+  uint32_t block = 1;           ///< KeyRound::block
   bool stream = false;          ///< as in BlockPass
   const void* ahead = nullptr;  ///< when scattering, src of the next pass; prefetched, only a hint
 };

@@ -52,7 +52,7 @@ std::vector<WorkerPool::Place> WorkerPool::places_for(const TensorSpec& spec, Op
   const std::vector<RowRange> ranges = cut_rows(rows_of(spec), shares);
   for (size_t i = 0; i < ranges.size(); ++i)
     if (ranges[i].count() > 0) places.push_back({ranges[i], i});
-  if (places.empty()) places.push_back({{0, 0}, pick({})});  // an operand without rows
+  if (places.empty()) places.push_back({{0, 0}, pick({})});  // an operand without rows still lies on one worker
   return places;
 }
 

@@ -20,7 +20,7 @@ enum class Combine : uint8_t {
   kEach   ///< all workers do the same; one must succeed, and those that fail are dropped
 };
 
-/// One worker's try at a shard.
+/// One attempt of a worker at a shard.
 struct Attempt {
   size_t member = 0;
   uint64_t life = 0;
