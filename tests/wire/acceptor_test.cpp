@@ -62,7 +62,7 @@ TEST(Acceptor, ConnectionsAreAcceptedUntilStopped) {
   EXPECT_FALSE(acceptor.next()) << "stop lasts";
 }
 
-TEST(Acceptor, WithoutDescriptorsItSleepsAndAcceptsTheConnectionLater) {
+TEST(Acceptor, AnAcceptorWithoutDescriptorsSleepsAndAcceptsTheConnectionLater) {
   const std::string name = unused_name();
   Acceptor acceptor(listen_shm(name));
   const UniqueDescriptor peer = connect_shm(name, milliseconds(0));

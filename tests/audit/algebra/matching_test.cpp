@@ -82,7 +82,7 @@ TEST(AbsoluteCosines, RowsOfKnownMatricesHaveTheExpectedCosines) {
   EXPECT_LT((absolute_cosines(a, b) - wanted).norm(), 1e-12);
 }
 
-TEST(MatchDirections, FindsOrderWhateverSignAndLength) {
+TEST(MatchDirections, FindsTheOrderUnderAnySignsAndLengths) {
   Random random(5);
   const Matrix truth = random_gaussian(12, 20, random);
   Matrix recovered(12, 20);
@@ -139,7 +139,7 @@ TEST(PermutationChance, AgreesWithExperiment) {
   EXPECT_NEAR(measured.stddev, exact.stddev, 0.003);
 }
 
-TEST(RandomOrthogonal, IsOrthogonalAndUniform) {
+TEST(RandomOrthogonal, MatricesAreOrthogonalAndUniformlyDistributed) {
   Random random(9);
   for (const int64_t size : {1, 2, 5, 40}) {
     const Matrix q = random_orthogonal(size, random);

@@ -38,7 +38,7 @@ TEST(Ownership, RowsOfZerosAndMisfittingShapesHaveNoOwner) {
   EXPECT_TRUE(owners_of_rows(Operand(4, 1, 1, 5), {}, plain, 100, {}, random).blinded.empty());
 }
 
-TEST(Spread, IsEvenAndWithinRange) {
+TEST(Spread, IndicesAreEvenlySpacedAndWithinRange) {
   EXPECT_EQ(spread(3, 10), (std::vector<int64_t>{0, 1, 2}));
   EXPECT_EQ(spread(10, 2), (std::vector<int64_t>{0, 5}));
   EXPECT_TRUE(spread(0, 5).empty());

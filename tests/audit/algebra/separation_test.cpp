@@ -106,7 +106,7 @@ TEST(JointDiagonaliser, SurvivesDegenerateInput) {
   EXPECT_EQ(joint_diagonaliser({Matrix::Ones(1, 1)}), Matrix(Matrix::Identity(1, 1)));
 }
 
-TEST(NearestOrthogonal, IsThePolarFactor) {
+TEST(NearestOrthogonal, TheResultIsThePolarFactor) {
   Random random(9);
   const Matrix q = random_orthogonal(5, random), g = random_gaussian(5, 5, random);
   const Matrix stretch = g * g.transpose() + Matrix::Identity(5, 5);
