@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 # Settings that slow OpenBLAS down where a shell exports them.
 unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
-.PHONY: all demo test check format setup build clean
+.PHONY: all demo man test check format setup build clean
 
 all: build
 
@@ -18,8 +18,13 @@ build: setup $(BUILD)/build.ninja
 	@cmake --build $(BUILD) -j $(JOBS)
 
 demo: setup $(BUILD)/build.ninja
+	@echo "Building tempo. The first build takes about four minutes on two cores."
 	@cmake --build $(BUILD) -j $(JOBS) --target tempo
-	@tools/demo.sh $(BUILD)/apps/tempo
+	@tools/demo.sh $(BUILD)/apps/tempo $(BUILD)/demo
+
+# Man pages of every command, to be put where `man` looks: $(BUILD)/man.
+man: build
+	@tools/man_pages.py $(BUILD)/apps/tempo $(BUILD)/man
 
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure

@@ -1,62 +1,55 @@
 #include "child.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include <boost/process.hpp>
+#include <boost/process/extend.hpp>
 #include <csignal>
 
 #include "tempo/error.h"
 
 namespace tempo::bench {
 
+namespace process = boost::process;
+
+struct Child::Process {
+  process::ipstream output;
+  process::child child;
+};
+
 Child::Child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
-             const std::filesystem::path& messages) {
-  std::vector<std::string> words = {program.string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  int output[2];
-  if (pipe2(output, O_CLOEXEC) != 0) throw RunError("bench: no pipe for a program");
-  process_ = fork();
-  if (process_ == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const int errors = open(messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (errors < 0 || dup2(errors, STDERR_FILENO) < 0 || dup2(output[1], STDOUT_FILENO) < 0) _exit(127);
-    execv(argv[0], argv.data());
-    _exit(127);
+             const std::filesystem::path& messages)
+    : process_(std::make_unique<Process>()) {
+  const auto end_with_parent = [](auto&) { prctl(PR_SET_PDEATHSIG, SIGKILL); };
+  try {
+    process_->child =
+        process::child(process::exe = program.string(), process::args = arguments, process::std_out > process_->output,
+                       process::std_err > messages.string(), process::extend::on_exec_setup = end_with_parent);
+  } catch (const process::process_error& error) {
+    throw RunError(fmt::format("bench: cannot start {}: {}", program.string(), error.code().message()));
   }
-  close(output[1]);
-  output_ = output[0];
-  if (process_ < 0) throw RunError(fmt::format("bench: cannot start {}", program.string()));
 }
 
 Child::~Child() {
-  if (process_ > 0) {
-    kill(process_, SIGTERM);
-    wait();
-  }
-  close(output_);
+  std::error_code error;
+  if (!process_->child.running(error)) return;
+  kill(process_->child.id(), SIGTERM);
+  process_->child.wait(error);
 }
 
 std::string Child::next_line() {
   std::string line;
-  for (char c = 0; read(output_, &c, 1) == 1 && c != '\n';) line += c;
-  if (line.empty()) throw RunError("bench: a program ended without a word");
+  if (!std::getline(process_->output, line) || line.empty()) throw RunError("bench: a program ended without a word");
   return line;
 }
 
 int Child::wait() {
-  char rest[4096];
-  while (read(output_, rest, sizeof rest) > 0) {
+  for (std::string rest; std::getline(process_->output, rest);) {  // a full pipe would stop it
   }
-  int status = 0;
-  while (waitpid(process_, &status, 0) < 0 && errno == EINTR) {
-  }
-  process_ = -1;
+  process_->child.wait();
+  const int status = process_->child.native_exit_code();
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -1,15 +1,15 @@
 /// Programs that a benchmark starts beside itself.
 #pragma once
 
-#include <sys/types.h>
-
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace tempo::bench {
 
-/// A program under way; ended with the object. Its standard error goes to a file. @throws RunError if it cannot start.
+/// A program under way, over Boost.Process; ended with the object, and with this program. Its standard error goes to a
+/// file. @throws RunError if it cannot start.
 class Child {
  public:
   Child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
@@ -24,8 +24,8 @@ class Child {
   int wait();
 
  private:
-  pid_t process_ = -1;
-  int output_ = -1;
+  struct Process;
+  std::unique_ptr<Process> process_;
 };
 
 }  // namespace tempo::bench

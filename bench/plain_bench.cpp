@@ -1,7 +1,10 @@
 // What LibTorch makes of a model with nothing hidden and no TEE: the other end of the scale. One JSON line a step, as
 // metrics.jsonl of a run has it.
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/optim.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>

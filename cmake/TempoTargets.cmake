@@ -8,7 +8,13 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo)
 endif()
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
-set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")  # kernels ask for more: tempo_kernels
+
+option(TEMPO_UNITY "Compile sources in batches: half the CPU time for a clean build, more for a small change" OFF)
+if(TEMPO_UNITY)
+  set(CMAKE_UNITY_BUILD ON)
+  set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
+endif()
 
 find_program(TEMPO_CCACHE ccache)
 if(TEMPO_CCACHE)
@@ -42,15 +48,38 @@ function(tempo_library name)
   target_link_libraries(${name} PUBLIC tempo_flags ${ARG_LINK})
 endfunction()
 
-# tempo_test(NAME SOURCES ... LINK ...): one GoogleTest program, run by ctest as one test.
+# Sources of kernels, where the time of a run goes: each compiled alone, as Highway's dispatch wants it.
+function(tempo_kernels)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
+# What nearly every test includes. Its users are compiled with -fPIC, as it is: otherwise it would be parsed again.
+function(tempo_make_test_header)
+  file(WRITE ${CMAKE_BINARY_DIR}/pch/test_pch.cpp "// Exists to own the precompiled header of the tests.\n")
+  add_library(tempo_test_pch OBJECT ${CMAKE_BINARY_DIR}/pch/test_pch.cpp)
+  target_link_libraries(tempo_test_pch PRIVATE tempo_flags fmt::fmt GTest::gmock GTest::gtest)
+  target_precompile_headers(tempo_test_pch PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h> <filesystem>
+                            <functional> <map> <span> <thread>)
+endfunction()
+
+# tempo_test(NAME [TORCH] SOURCES ... LINK ... [TIMEOUT seconds]): one GoogleTest program, run by ctest as one test.
+# TORCH: its sources include LibTorch.
 function(tempo_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "TIMEOUT" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  if(ARG_TORCH)
+    tempo_use_torch(${name})
+  else()
+    set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${name} PRIVATE -fPIC)
+    target_precompile_headers(${name} REUSE_FROM tempo_test_pch)
+  endif()
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)  # tests spend their time in the libraries
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
 endfunction()

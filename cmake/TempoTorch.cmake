@@ -17,11 +17,13 @@ target_link_options(tempo_torch INTERFACE "LINKER:--push-state,--no-as-needed,-l
 separate_arguments(TEMPO_TORCH_FLAGS UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 target_compile_options(tempo_torch INTERFACE ${TEMPO_TORCH_FLAGS})
 
-# One precompiled header for everything that includes LibTorch: parsing it dominates the build otherwise.
+# One precompiled header for everything that includes LibTorch. It holds what most of those files ask for, and not
+# <torch/torch.h>: every file pays for what lies in it, at 10 s of CPU time instead of 5.
 file(WRITE ${CMAKE_BINARY_DIR}/pch/torch_pch.cpp "// Exists to own the precompiled LibTorch header.\n")
 add_library(tempo_torch_pch OBJECT ${CMAKE_BINARY_DIR}/pch/torch_pch.cpp)
 target_link_libraries(tempo_torch_pch PUBLIC tempo_flags tempo_torch)
-target_precompile_headers(tempo_torch_pch PRIVATE <torch/torch.h>)
+target_precompile_headers(tempo_torch_pch PRIVATE <torch/types.h> <torch/utils.h> <torch/nn/module.h>
+                          <torch/csrc/autograd/custom_function.h>)
 
 # Whether a file includes LibTorch, itself or through headers of ours. Found out once a configuration: a wrong answer costs
 # time, nothing else.
@@ -68,7 +70,33 @@ function(tempo_use_torch name)
     endif()
   endforeach()
 endfunction()
+
+# A library some of whose sources include LibTorch: those that do without are a part of their own, so that no batch of
+# sources mixes the two.
 function(tempo_torch_library name)
-  tempo_library(${name} ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  set(torch_sources)
+  set(plain_sources)
+  foreach(source IN LISTS ARG_SOURCES)
+    get_filename_component(path ${source} ABSOLUTE)
+    tempo_includes_torch(${path} needs_torch)
+    if(needs_torch)
+      list(APPEND torch_sources ${source})
+    else()
+      list(APPEND plain_sources ${source})
+    endif()
+  endforeach()
+  if(NOT torch_sources)
+    tempo_library(${name} ${ARGN})
+    target_link_libraries(${name} PUBLIC tempo_torch)
+    return()
+  endif()
+  tempo_library(${name} SOURCES ${torch_sources} LINK ${ARG_LINK})
   tempo_use_torch(${name})
+  if(plain_sources)
+    add_library(${name}_plain OBJECT ${plain_sources})
+    target_link_libraries(${name}_plain PRIVATE tempo_flags tempo_torch ${ARG_LINK})
+    target_include_directories(${name}_plain PRIVATE $<TARGET_PROPERTY:${name},INCLUDE_DIRECTORIES>)
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:${name}_plain>)
+  endif()
 endfunction()

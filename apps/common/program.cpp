@@ -1,13 +1,18 @@
 #include "common/program.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <fmt/ranges.h>
+#include <torch/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "common/suggestion.h"
 #include "observe/standard_streams.h"
 #include "tempo/error.h"
 
@@ -15,19 +20,38 @@ namespace tempo::apps {
 namespace {
 
 /// CLI11 would say only that something was not expected.
-bool is_unknown_command(const CLI::App& app, const std::string& word, std::string& names) {
-  bool is_known = false;
-  for (const auto* command : app.get_subcommands({})) {
-    is_known = is_known || command->get_name() == word;
-    names += (names.empty() ? "" : ", ") + command->get_name();
-  }
-  return !is_known;
+void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (names.empty() || argc < 2 || argv[1][0] == '-' || std::ranges::count(names, argv[1]) > 0) return;
+  throw InputError(fmt::format("got the command \"{}\", expected one of {}{}", argv[1], fmt::join(names, ", "),
+                               suggestion(argv[1], names)));
 }
 
-void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
-  if (std::string names;
-      !app.get_subcommands({}).empty() && argc > 1 && argv[1][0] != '-' && is_unknown_command(app, argv[1], names))
-    throw InputError(fmt::format("got the command \"{}\", expected one of {}", argv[1], names));
+/// The command that was chosen, and its name with those it stands below: "tempo policy init".
+std::pair<const CLI::App*, std::string> chosen_command(const CLI::App& app) {
+  const CLI::App* command = &app;
+  std::string name = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().back();
+    name += " " + command->get_name();
+  }
+  return {command, name};
+}
+
+/// One line for words that the command line does not have, with the flag that may have been meant.
+[[noreturn]] void refuse_unexpected(const CLI::App& app, const CLI::ParseError& error) {
+  const auto [command, name] = chosen_command(app);
+  for (const std::string& word : app.remaining(true)) {
+    if (!word.starts_with("--")) continue;
+    std::vector<std::string> flags;
+    for (const CLI::Option* option : command->get_options())
+      for (const std::string& flag : option->get_lnames()) flags.push_back("--" + flag);
+    const std::string given = word.substr(0, word.find('='));
+    throw InputError(fmt::format("got {}, which {} does not take{}{} see {} --help", given, name,
+                                 suggestion(given, flags), nearest_word(given, flags).empty() ? ";" : "", name));
+  }
+  throw InputError(fmt::format("{}; see {} --help", error.what(), name));
 }
 
 int print_help_or_version(const CLI::App& app, const CLI::Success& wanted) {
@@ -42,6 +66,8 @@ int parse(CLI::App& app, int argc, char** argv) try {
   return 0;
 } catch (const CLI::Success& wanted) {
   return print_help_or_version(app, wanted);
+} catch (const CLI::ExtrasError& error) {
+  refuse_unexpected(app, error);
 } catch (const CLI::ParseError& error) {
   throw InputError(fmt::format("{}; see {} --help", error.what(), app.get_name()));
 } catch (const c10::Error& error) {

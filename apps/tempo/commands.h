@@ -11,10 +11,13 @@ void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_export(CLI::App& app);
 void add_keygen(CLI::App& app);
+void add_picture(CLI::App& app);
 void add_verify_evidence(CLI::App& app);
 void add_policy(CLI::App& app);
 void add_seal(CLI::App& app);
 void add_unseal(CLI::App& app);
+/// `tempo completion bash|zsh`. To be added last: it prints what the others have declared.
+void add_completion(CLI::App& app);
 #ifdef TEMPO_HAS_SERVICE
 void add_serve(CLI::App& app);
 void add_submit(CLI::App& app);

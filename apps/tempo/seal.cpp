@@ -54,8 +54,9 @@ class Bars {
     const double rate = seconds.count() > 0 ? static_cast<double>(done - first_) * 1e-6 / seconds.count() : 0;
     bar_->update(static_cast<int64_t>(done), static_cast<int64_t>(total),
                  [=, what = is_checking ? "checking what is there  " : ""](const std::string& eta) {
-                   return fmt::format("{}{} of {}  {:.0f} MB/s  ETA {}", what, size_text(done), size_text(total), rate,
-                                      eta);
+                   const std::string size = fmt::format("{}{} of {}", what, size_text(done), size_text(total));
+                   const std::string speed = fmt::format("{:.0f} MB/s", rate);
+                   return std::vector<ProgressPart>{{size, size}, {speed, speed}, {eta + " left", eta + " left"}};
                  });
   }
 

@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <memory>
 #include <thread>
 
@@ -14,17 +13,11 @@
 #include "common/program.h"
 #include "observe/standard_streams.h"
 #include "service/server.h"
+#include "stop_signal.h"
 #include "tempo/run.h"
 
 namespace tempo::apps {
 namespace {
-
-std::atomic<bool> g_stop{false};
-
-void on_signal(int signal) {
-  g_stop = true;
-  std::signal(signal, SIG_DFL);  // a second one ends at once
-}
 
 struct ServeFlags {
   std::string listen = "localhost:7070", state, tee = "auto", log, evidence;
@@ -70,8 +63,7 @@ struct ServeFlags {
 };
 
 void serve(ServeFlags& flags) {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  listen_for_stop();
   check_text(flags.options.base.workers, "--workers");
   check_text(flags.options.base.tls, "--tls");
   flags.options.listen = wire::parse_host_port(flags.listen);
@@ -96,7 +88,7 @@ void serve(ServeFlags& flags) {
                  server.configuration());
   observe::flush_output();
   log->info("service_started", {{"tee", attest::name_of(evidence->tee())}, {"port", server.port()}});
-  while (!g_stop) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  while (!stop_asked) std::this_thread::sleep_for(std::chrono::milliseconds(100));
   log->info("service_stopping", {});
 }
 

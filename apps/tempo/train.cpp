@@ -1,25 +1,18 @@
 // tempo train | plan: every setting of RunConfig is a flag and a TOML key.
 #include <fmt/format.h>
 
-#include <csignal>
 #include <memory>
 
 #include "commands.h"
 #include "common/program.h"
 #include "observe/standard_streams.h"
+#include "stop_signal.h"
 #include "tempo/run.h"
 #include "train/config.h"
 #include "train/run_log.h"
 
 namespace tempo::apps {
 namespace {
-
-std::atomic<bool> g_stop{false};
-
-void on_interrupt(int signal) {
-  g_stop = true;
-  std::signal(signal, SIG_DFL);  // a second Ctrl-C ends at once
-}
 
 /// The settings of one subcommand, as given on the command line.
 struct RunFlags {
@@ -63,12 +56,8 @@ void add_train(CLI::App& app) {
   flags->add_to(*command);
   command->add_option("--resume", flags->resume, "go on with the run in this directory")->type_name("DIR");
   command->callback([flags] {
-    const auto listen_for_interrupts = [] {
-      std::signal(SIGINT, on_interrupt);
-      std::signal(SIGTERM, on_interrupt);
-    };
     const RunConfig config = flags->to_config();
-    const RunSummary summary = run_training(config, {.stop = &g_stop, .begins = listen_for_interrupts});
+    const RunSummary summary = run_training(config, {.stop = &stop_asked, .begins = listen_for_stop});
     observe::print_text(train::to_text(summary));
     if (!summary.completed)
       observe::print("stopped after step {}; go on with: tempo train --resume {}\n", summary.steps, config.out);

@@ -159,6 +159,17 @@ struct Prediction {
 std::vector<Prediction> run_prediction(const std::filesystem::path& run, const std::filesystem::path& images,
                                        const std::string& key, const std::string& data_key = "");
 
+/// One image, and what a worker holds in its place: the operand of the first offloaded convolution.
+struct WorkerView {
+  int64_t image_side = 0, image_channels = 0;
+  std::vector<uint8_t> image;         ///< [image_channels, image_side, image_side]
+  int64_t side = 0, channels = 0;     ///< of the operand
+  std::vector<float> plain, blinded;  ///< [channels, side, side]: in the TEE; as sent
+};
+/// What a worker would get of test image `image` in a training step with the weights of a run's last checkpoint.
+WorkerView run_worker_view(const std::filesystem::path& run, int64_t image, const std::string& key,
+                           const std::string& data_key = "");
+
 /// Rates for `plan`; 0 keeps the built-in figure.
 struct PlanRates {
   double worker_gflops = 0, link_gbytes_per_second = 0, tee_gflops = 0;

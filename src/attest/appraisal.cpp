@@ -13,8 +13,6 @@
 namespace tempo::attest {
 namespace {
 
-constexpr Aspect kHardware = Aspect::kHardware, kConfiguration = Aspect::kConfiguration;
-
 struct Inputs {
   const Evidence& evidence;
   const Collateral& collateral;

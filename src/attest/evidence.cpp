@@ -8,6 +8,7 @@
 #include "attest/crypto/json.h"
 #include "attest/hcl_blob.h"
 #include "attest/simulated.h"
+#include "attest/snp/report.h"
 #include "base/byte_reader.h"
 #include "tempo/error.h"
 
@@ -18,7 +19,7 @@ constexpr std::array<std::pair<Tee, std::string_view>, 4> kNames = {{{Tee::kSevS
                                                                      {Tee::kTdx, "tdx"},
                                                                      {Tee::kSgx, "sgx"},
                                                                      {Tee::kInsecureSimulated, "insecure-simulated"}}};
-constexpr size_t kSnpReportBytes = 1184, kQuoteHeaderBytes = 48;
+constexpr size_t kQuoteHeaderBytes = 48;
 constexpr uint32_t kMaxPlausibleSnpVersion = 64;
 /// Of Intel's quoting enclave, in every quote at offset 12.
 constexpr std::string_view kIntelVendor = "939a7233f79c4ca9940a0db3957f0607";

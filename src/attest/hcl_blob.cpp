@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "attest/crypto/json.h"
+#include "attest/snp/report.h"
 #include "base/byte_reader.h"
 #include "tempo/error.h"
 
@@ -10,7 +11,7 @@ namespace tempo::attest {
 namespace {
 
 constexpr std::string_view kMagic = "HCLA";
-constexpr size_t kReportOffset = 0x20, kRuntimeOffset = 0x4C0, kSnpReportBytes = 1184, kTdReportBytes = 1024;
+constexpr size_t kReportOffset = 0x20, kRuntimeOffset = 0x4C0, kTdReportBytes = 1024;
 constexpr uint32_t kSnpReport = 2, kTdReport = 4, kSha256 = 1;
 
 }  // namespace

@@ -14,8 +14,6 @@ namespace {
 constexpr std::string_view kMagic = "insecure-simulated-tee-1";
 constexpr size_t kSignedBytes = kMagic.size() + 32 + 64 + crypto_sign_PUBLICKEYBYTES;
 
-const unsigned char* raw(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-
 struct SigningKey {
   std::array<unsigned char, crypto_sign_SECRETKEYBYTES> secret{};
   std::array<unsigned char, crypto_sign_PUBLICKEYBYTES> open{};

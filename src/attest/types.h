@@ -28,6 +28,11 @@ UtcTime parse_utc(std::string_view text, std::string_view what);
 /// "2025-07-01T10:16:03Z".
 std::string to_text(UtcTime time);
 
+/// Bytes as the libraries in C take them.
+inline const unsigned char* raw(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+/// The bytes of a text, which is borrowed.
+inline ByteView bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+
 /// Lower-case digits.
 std::string to_hex(ByteView bytes);
 /// Either case. @throws InputError naming `what` unless it is exactly so many bytes.

@@ -9,6 +9,7 @@ namespace tempo::attest {
 
 /// Parts of EAR's trustworthiness vector that are appraised here.
 enum class Aspect { kHardware, kInstanceIdentity, kExecutables, kConfiguration };
+using enum Aspect;
 constexpr size_t kAspects = 4;
 
 class Refused : public AttestationError {

@@ -1,5 +1,8 @@
 #include "audit/surrogate.h"
 
+#include <torch/nn/functional/loss.h>
+#include <torch/optim/sgd.h>
+
 #include <algorithm>
 #include <cstring>
 

@@ -1,7 +1,7 @@
 /// The trained networks of an audit: the victim's, and the attacker's own.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <filesystem>
 #include <map>

@@ -43,6 +43,12 @@ std::string ByteReader::text(size_t count) {
   return {reinterpret_cast<const char*>(view.data()), view.size()};
 }
 
+void append(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
+void append(std::vector<std::byte>& out, std::string_view text) {
+  append(out, std::as_bytes(std::span(text.data(), text.size())));
+}
 void append_u32(std::vector<std::byte>& out, uint32_t value) { append_little_endian(out, value); }
 void append_u64(std::vector<std::byte>& out, uint64_t value) { append_little_endian(out, value); }
 

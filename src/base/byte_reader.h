@@ -39,6 +39,8 @@ class ByteReader {
   std::string source_;
 };
 
+void append(std::vector<std::byte>& out, std::span<const std::byte> bytes);
+void append(std::vector<std::byte>& out, std::string_view text);
 void append_u32(std::vector<std::byte>& out, uint32_t value);
 void append_u64(std::vector<std::byte>& out, uint64_t value);
 

@@ -33,12 +33,32 @@ std::string format_seconds(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+std::string full_text(const std::vector<ProgressPart>& parts) {
+  std::string joined;
+  for (const auto& part : parts) joined += (joined.empty() ? "" : "  ") + part.text;
+  return joined;
+}
+
+std::string brief_text(const std::vector<ProgressPart>& parts) {
+  std::string joined;
+  for (const auto& part : parts)
+    if (!part.brief.empty()) joined += (joined.empty() ? "" : " ") + part.brief;
+  return joined;
+}
+
+std::string percent_of(double share) { return fmt::format("{:3.0f}%", std::floor(share * 100)); }
+
 }  // namespace
 
-std::string fit_progress_line(double fraction, const std::string& text, int width) {
+std::string fit_progress_line(double fraction, const std::vector<ProgressPart>& parts, int width) {
   const double share = std::clamp(fraction, 0.0, 1.0);
-  const std::string percent = fmt::format("{:3.0f}%", std::floor(share * 100));
-  const int rest = width - static_cast<int>(percent.size() + text.size()) - 4;  // two spaces, two brackets
+  const std::string percent = percent_of(share);
+  const auto room_beside = [&](const std::string& text) {
+    return width - static_cast<int>(percent.size() + text.size()) - 1;
+  };
+  std::string text = full_text(parts);
+  if (room_beside(text) < 0) text = brief_text(parts);
+  const int rest = room_beside(text) - 3;  // a space, two brackets
   std::string line = percent;
   if (const int bar = std::min(rest, kMaxBar); bar >= kMinBar) {
     const int filled = static_cast<int>(share * bar);
@@ -81,13 +101,13 @@ std::string ProgressLine::eta(double now) const {
 
 void ProgressLine::draw(double now) {
   const double fraction = static_cast<double>(done_) / static_cast<double>(total_);
-  const std::string text = describe_(eta(now));
+  const std::vector<ProgressPart> parts = describe_(eta(now));
   if (terminal_) {
     // One column stays free: a full last column makes some terminals wrap.
     std::fputs(kEraseLine, out_);
-    std::fputs(fit_progress_line(fraction, text, terminal_width(out_) - 1).c_str(), out_);
+    std::fputs(fit_progress_line(fraction, parts, terminal_width(out_) - 1).c_str(), out_);
   } else {
-    std::fputs(fmt::format("{:3.0f}% {}\n", std::floor(std::clamp(fraction, 0.0, 1.0) * 100), text).c_str(), out_);
+    std::fputs(fmt::format("{} {}\n", percent_of(std::clamp(fraction, 0.0, 1.0)), full_text(parts)).c_str(), out_);
   }
   std::fflush(out_);
   is_drawn_ = true;

@@ -5,10 +5,17 @@
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace tempo {
 
-/// On a terminal: ` 42% [####......] TEXT`, redrawn at most ten times a second, never wider than the terminal (80
+/// One thing that a progress line says.
+struct ProgressPart {
+  std::string text;
+  std::string brief;  ///< what stands there instead where the line is too narrow; may be empty
+};
+
+/// On a terminal: ` 42% [####......] PARTS`, redrawn at most ten times a second, never wider than the terminal (80
 /// columns if that is unknown). Elsewhere the same without the bar, on a line of its own: at the first and last update,
 /// at every 5%, and otherwise once 10 s have passed since the last line. A failure to write is ignored. Not
 /// thread-safe.
@@ -16,8 +23,8 @@ class ProgressLine {
  public:
   /// Seconds since some fixed moment, never going back.
   using Clock = std::function<double()>;
-  /// Makes TEXT. @param eta time left at the pace since the first update, e.g. 0:05 or 1:02:03; --:-- if unknown.
-  using Describe = std::function<std::string(const std::string& eta)>;
+  /// Makes PARTS. @param eta time left at the pace since the first update, e.g. 0:05 or 1:02:03; --:-- if unknown.
+  using Describe = std::function<std::vector<ProgressPart>(const std::string& eta)>;
 
   /// @param terminal e.g. isatty(fileno(out)). @param out borrowed; stderr as a rule. @param clock for tests.
   ProgressLine(bool terminal, std::FILE* out, Clock clock = {});
@@ -48,7 +55,8 @@ class ProgressLine {
   double drawn_time_ = 0;
 };
 
-/// One line of at most `width` columns: the bar shrinks and goes first, then the end is cut.
-std::string fit_progress_line(double fraction, const std::string& text, int width);
+/// One line of at most `width` columns: the bar shrinks and goes first, then the parts become brief, then the end is
+/// cut.
+std::string fit_progress_line(double fraction, const std::vector<ProgressPart>& parts, int width);
 
 }  // namespace tempo

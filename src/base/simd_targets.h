@@ -9,6 +9,9 @@
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | HWY_SSE4)
 #include "hwy/targets.h"
 
+/// Highway's target without vectors. Kernels that have a plain reference leave this target out.
+#define TEMPO_TARGET_HAS_NO_VECTORS (HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128)
+
 namespace tempo {
 
 /// Which entry of HWY_DISPATCH_TABLE(..) is that of one Highway target, which this machine must support. Highway's own

@@ -2,7 +2,7 @@
 /// and Szegedy, arXiv:1502.03167 (2015).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

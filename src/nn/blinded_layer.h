@@ -1,7 +1,7 @@
 /// Offloaded products as differentiable functions of LibTorch.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <string>

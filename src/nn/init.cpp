@@ -1,5 +1,6 @@
 #include <ATen/Dispatch.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -2,7 +2,7 @@
 /// and half the bytes to read.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

@@ -4,7 +4,8 @@
 /// Activations are [N, C, H, W] in channels-last memory. Every layer accepts any layout and returns channels-last.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <string>

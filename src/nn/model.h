@@ -1,7 +1,8 @@
 /// The models Tempo trains, by name.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <string>

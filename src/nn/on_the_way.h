@@ -2,7 +2,7 @@
 /// or un-blinded, and need no memory of their own.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <vector>

@@ -1,7 +1,8 @@
 /// Observes every layer's call during a forward pass: for shapes when planning, and for finiteness after a bad loss.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <functional>
 #include <map>

@@ -2,7 +2,7 @@
 /// the kernels of kernels/token_ops.h, all others LibTorch's operators. Tensors are [..., width].
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <array>
 #include <cstdint>

@@ -14,7 +14,7 @@
 namespace tempo::seal {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kArchiveVersion = 1;
 constexpr uint8_t kFileKind = 0, kFolderKind = 1;
 constexpr size_t kTableHeadBytes = kTableLengthBytes + kFingerprintBytes + 4;
 constexpr size_t kMinEntryBytes = 1 + 4 + 1;  // kind, length, a name of one byte
@@ -22,9 +22,6 @@ constexpr size_t kMinEntryBytes = 1 + 4 + 1;  // kind, length, a name of one byt
 constexpr uint64_t kMaxChunks = (kMaxContentBytes + kMaxTableBytes) / kArchiveChunkBytes + 1;
 
 using Bytes = std::vector<std::byte>;
-
-void append(Bytes& out, std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
-void append(Bytes& out, std::string_view text) { append(out, std::as_bytes(std::span(text.data(), text.size()))); }
 
 template <size_t kBytes>
 std::array<std::byte, kBytes> array_of(std::span<const std::byte> bytes) {
@@ -113,7 +110,7 @@ std::array<std::byte, kArchiveHeaderBytes> ArchiveHeader::encode() const {
   Bytes out;
   out.reserve(kArchiveHeaderBytes);
   append(out, kArchiveMagic);
-  append_u32(out, kVersion);
+  append_u32(out, kArchiveVersion);
   append_u32(out, kArchiveChunkBytes);
   append(out, key_id);
   append(out, archive_id);
@@ -125,8 +122,8 @@ ArchiveHeader parse_archive_header(std::span<const std::byte> bytes, const Secre
   ByteReader reader(bytes, source);
   if (reader.left() < kArchiveMagic.size() || reader.text(kArchiveMagic.size()) != kArchiveMagic)
     throw InputError(fmt::format("{}: not a sealed archive; expected it to begin with {}", source, kArchiveMagic));
-  if (const uint32_t version = reader.u32(); version != kVersion)
-    throw InputError(fmt::format("{}: sealed archive of version {}, expected {}", source, version, kVersion));
+  if (const uint32_t version = reader.u32(); version != kArchiveVersion)
+    throw InputError(fmt::format("{}: sealed archive of version {}, expected {}", source, version, kArchiveVersion));
   if (const uint32_t chunk = reader.u32(); chunk != kArchiveChunkBytes)
     throw InputError(fmt::format("{}: sealed in chunks of {} bytes, expected {}", source, chunk, kArchiveChunkBytes));
   ArchiveHeader header;

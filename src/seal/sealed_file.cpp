@@ -18,13 +18,10 @@ namespace tempo::seal {
 namespace {
 
 constexpr std::string_view kMagic = "TEMPOSEA";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kFileVersion = 1;
 constexpr size_t kMaxHeaderBytes = kMagic.size() + 4 + 4 + kKeyIdBytes + 4 + kMaxKindBytes + kStreamHeaderBytes;
 
 using Bytes = std::vector<std::byte>;
-
-void append(Bytes& out, std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
-void append(Bytes& out, std::string_view text) { append(out, std::as_bytes(std::span(text.data(), text.size()))); }
 
 SecretKey stream_key(const SecretKey& key, std::string_view kind) { return derive_key(key, "sealed-file", {kind}); }
 
@@ -58,8 +55,8 @@ std::span<const std::byte, kStreamHeaderBytes> read_header(ByteReader& reader, c
   const std::string& source = reader.source();
   if (reader.left() < kMagic.size() || reader.text(kMagic.size()) != kMagic)
     throw InputError(fmt::format("{}: not a sealed file; expected it to begin with {}", source, kMagic));
-  if (const uint32_t version = reader.u32(); version != kVersion)
-    throw InputError(fmt::format("{}: sealed file of version {}, expected {}", source, version, kVersion));
+  if (const uint32_t version = reader.u32(); version != kFileVersion)
+    throw InputError(fmt::format("{}: sealed file of version {}, expected {}", source, version, kFileVersion));
   if (const uint32_t chunk = reader.u32(); chunk != kChunkBytes)
     throw InputError(fmt::format("{}: sealed in chunks of {} bytes, expected {}", source, chunk, kChunkBytes));
   const auto id = reader.bytes(kKeyIdBytes);
@@ -131,7 +128,7 @@ SealedWriter::SealedWriter(std::filesystem::path path, const SecretKey& key, std
   Bytes& header = state_->header;
   header.reserve(kMaxHeaderBytes);
   append(header, kMagic);
-  append_u32(header, kVersion);
+  append_u32(header, kFileVersion);
   append_u32(header, kChunkBytes);
   append(header, key_id_bytes(key));
   append_u32(header, static_cast<uint32_t>(kind.size()));

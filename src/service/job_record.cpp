@@ -17,7 +17,7 @@ using attest::Bytes;
 using attest::ByteView;
 
 constexpr std::string_view kRecordMagic = "TEMPOJOB", kStateMagic = "TEMPOJST";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kRecordVersion = 1;
 constexpr const char* kStateKind = "job-state";
 constexpr size_t kMaxLines = size_t{1} << 20;
 constexpr size_t kMaxStateBytes = (size_t{64} << 20);
@@ -53,7 +53,7 @@ class Writer {
 
 void write(Writer& out, const JobState& state) {
   out.text(kStateMagic);
-  out.number(kVersion);
+  out.number(kRecordVersion);
   out.bytes(state.job);
   out.bytes(state.owner);
   out.number(state.counter);
@@ -84,8 +84,8 @@ class Reader {
   void expect(std::string_view magic, const char* what) {
     if (reader_.left() < magic.size() || reader_.text(magic.size()) != magic)
       throw InputError(fmt::format("{}: not {}; expected it to begin with {}", reader_.source(), what, magic));
-    if (const uint32_t version = reader_.u32(); version != kVersion)
-      throw InputError(fmt::format("{}: of version {}, expected {}", reader_.source(), version, kVersion));
+    if (const uint32_t version = reader_.u32(); version != kRecordVersion)
+      throw InputError(fmt::format("{}: of version {}, expected {}", reader_.source(), version, kRecordVersion));
   }
   template <size_t kBytes>
   void fill(std::array<std::byte, kBytes>& out) {
@@ -128,7 +128,7 @@ Bytes encode(const JobRecord& record) {
   const auto put = [&](std::span<std::byte> into) {
     Writer out(into);
     out.text(kRecordMagic);
-    out.number(kVersion);
+    out.number(kRecordVersion);
     out.bytes(record.job);
     out.bytes(record.owner);
     out.number(record.archive_bytes);

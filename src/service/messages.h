@@ -19,9 +19,7 @@ std::array<std::byte, kBytes> fixed(const std::string& field, const char* what);
 /// As text that can be shown on a terminal: one line, printable ASCII, not too long.
 std::string printable(const std::string& untrusted, size_t most);
 
-inline attest::ByteView bytes_of(const std::string& field) {
-  return std::as_bytes(std::span(field.data(), field.size()));
-}
+using attest::bytes_of;
 inline std::string text_of(attest::ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }

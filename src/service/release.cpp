@@ -9,15 +9,15 @@ namespace tempo::service {
 namespace {
 
 constexpr std::string_view kMagic = "TEMPOREL";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kReleaseVersion = 1;
 constexpr size_t kFixedBytes = 8 + 4 + 32 + 16 + 32 + 8 + 1 + 16 + 4;
 
 using attest::Bytes;
+using attest::bytes_of;
 using attest::ByteView;
+using attest::raw;
 
-const unsigned char* as_sodium(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
 unsigned char* as_sodium_out(std::span<std::byte> bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
-ByteView bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 void require_sodium() {
   if (sodium_init() < 0) throw RunError("service: libsodium could not be initialised");
@@ -79,7 +79,7 @@ SecretBytes encode_release(const Release& release, const attest::Digest32& trans
   SecretBytes plain(kFixedBytes + release.config.size());
   Filler out(plain.writable());
   out.bytes(bytes_of(kMagic));
-  out.number(kVersion);
+  out.number(kReleaseVersion);
   out.bytes(transcript);
   out.bytes(release.job);
   out.bytes(release.data_key.bytes());
@@ -93,7 +93,7 @@ SecretBytes encode_release(const Release& release, const attest::Digest32& trans
 
 Release parse_release(ByteView plain, const attest::Digest32& transcript) {
   ByteReader reader(plain, "release of keys");
-  if (reader.text(kMagic.size()) != kMagic || reader.u32() != kVersion)
+  if (reader.text(kMagic.size()) != kMagic || reader.u32() != kReleaseVersion)
     throw InputError("release of keys: not one of version 1");
   if (take<32>(reader) != transcript)
     throw InputError("release of keys: made for another attestation, expected one for this connection's last");
@@ -116,7 +116,7 @@ Bytes seal_release(const Release& release, const ReleasePublicKey& key, const at
   require_sodium();
   const SecretBytes plain = encode_release(release, transcript);
   Bytes sealed(plain.size() + crypto_box_SEALBYTES);
-  if (crypto_box_seal(as_sodium_out(sealed), as_sodium(plain.bytes()), plain.size(), as_sodium(key)) != 0)
+  if (crypto_box_seal(as_sodium_out(sealed), raw(plain.bytes()), plain.size(), raw(key)) != 0)
     throw RunError("service: libsodium could not seal the keys");
   return sealed;
 }
@@ -125,8 +125,8 @@ Release open_release(ByteView sealed, const ReleaseKey& key, const attest::Diges
   if (sealed.size() < crypto_box_SEALBYTES + kFixedBytes || sealed.size() > kMaxReleaseBytes)
     throw InputError("release of keys: of a size that none has");
   SecretBytes plain(sealed.size() - crypto_box_SEALBYTES);
-  if (crypto_box_seal_open(as_sodium_out(plain.writable()), as_sodium(sealed), sealed.size(),
-                           as_sodium(key.public_key()), key.secret_key().data()) != 0)
+  if (crypto_box_seal_open(as_sodium_out(plain.writable()), raw(sealed), sealed.size(), raw(key.public_key()),
+                           key.secret_key().data()) != 0)
     throw InputError("release of keys: not sealed to this service's key, or altered");
   return parse_release(plain.bytes(), transcript);
 }

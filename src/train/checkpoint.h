@@ -1,7 +1,7 @@
 /// Everything a run needs to go on, in one sealed file: docs/formats/checkpoint.md.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <filesystem>
 #include <map>

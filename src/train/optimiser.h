@@ -2,7 +2,7 @@
 /// need their state by name, on every LibTorch version.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <string>

@@ -2,7 +2,8 @@
 #include "tempo/run.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <fstream>
 #include <map>
@@ -27,6 +28,7 @@
 #include "train/data/synthetic.h"
 #include "train/deployment.h"
 #include "train/trainer.h"
+#include "train/worker_view.h"
 
 namespace tempo {
 namespace {
@@ -333,6 +335,15 @@ std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& imag
     }
   }
   return predictions;
+}
+
+WorkerView run_worker_view(const fs::path& run, int64_t image, const std::string& key, const std::string& data_key) {
+  LoadedRun loaded = load_run(run, key);
+  if (!data_key.empty()) loaded.config.data_key = data_key;
+  const DataSplits splits = load_data(loaded.config, nullptr);
+  check_matches(loaded.checkpoint, model_options(loaded.config, splits.test), checkpoint_path(run).string());
+  return worker_view(loaded.config, loaded.checkpoint.model, splits.test, image,
+                     [&](nn::Model& model) { restore_model(model, loaded.checkpoint, checkpoint_path(run).string()); });
 }
 
 std::string plan_run(const RunConfig& given, const PlanRates& rates) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <torch/nn/functional/loss.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -199,7 +200,12 @@ void Trainer::log_step(int64_t step, const StepResult& result, double seconds, d
               .seconds = seconds,
               .tee_cpu_seconds = cpu,
               .samples_per_second = static_cast<double>(images) / seconds});
-  if (progress_) progress_->step(step + 1, result.loss, static_cast<double>(tally_.samples) / tally_.wall_seconds);
+  if (progress_)
+    progress_->step({.step = step + 1,
+                     .loss = result.loss,
+                     .samples_per_second = static_cast<double>(tally_.samples) / tally_.wall_seconds,
+                     .accuracy = summary_.test_accuracy,
+                     .workers = deployment_.is_offloaded() ? deployment_.session->workers().active() : 0});
 }
 
 Trainer::StepResult Trainer::train_step(const BatchTensors& batch, int64_t step) {

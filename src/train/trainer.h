@@ -1,7 +1,7 @@
 /// The training loop.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <exception>
 #include <filesystem>

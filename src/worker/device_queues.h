@@ -2,7 +2,7 @@
 /// executor.cpp alone.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 

@@ -1,7 +1,10 @@
 #include "worker/executor.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+#include <torch/version.h>
 
 #include <mutex>
 #include <optional>

@@ -1,6 +1,7 @@
 // Blinded products against plain LibTorch: outputs and all gradients, every scheme x reuse x weights x layer shape.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "nn/blinded_layer.h"
 #include "nn/blinding_cases.h"

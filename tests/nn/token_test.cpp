@@ -1,7 +1,8 @@
 // What a transformer does between its products: kernels against their reference, functions against LibTorch.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <functional>

@@ -1,7 +1,9 @@
 // Whole runs on tiny networks: loss curves, counts, resuming, and what happens when something is wrong.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -24,7 +24,7 @@ using UniqueObject = std::unique_ptr<ASN1_OBJECT, FreeHandle<ASN1_OBJECT_free>>;
 using UniqueInteger = std::unique_ptr<ASN1_INTEGER, FreeHandle<ASN1_INTEGER_free>>;
 
 constexpr int kAuthLevel = 2;  // 112 bits: RSA of 2048 and more, no SHA-1
-constexpr int kMaxDepth = 4;
+constexpr int kMaxChainDepth = 4;
 
 template <auto kDecode>
 auto decode_der(ByteView der) {
@@ -64,7 +64,7 @@ UniqueStoreContext prepare(const ChainRequest& request, X509_STORE* store, STACK
   X509_STORE_CTX_set0_crls(context.get(), lists);
   X509_VERIFY_PARAM* parameters = X509_STORE_CTX_get0_param(context.get());
   X509_VERIFY_PARAM_set_time(parameters, static_cast<time_t>(request.now.time_since_epoch().count()));
-  X509_VERIFY_PARAM_set_depth(parameters, kMaxDepth);
+  X509_VERIFY_PARAM_set_depth(parameters, kMaxChainDepth);
   X509_VERIFY_PARAM_set_auth_level(parameters, kAuthLevel);
   if (request.check_revocation)
     check_openssl(X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1,

@@ -13,7 +13,7 @@
 namespace tempo::attest {
 namespace {
 
-constexpr int kMaxDepth = 16;
+constexpr int kMaxJsonDepth = 16;
 
 /// Refuses depth and double keys while the text is read.
 class Guard {
@@ -21,7 +21,7 @@ class Guard {
   explicit Guard(const std::string& what) : what_(what) {}
 
   bool operator()(int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kMaxDepth) throw InputError(fmt::format("{}: JSON deeper than {} levels", what_, kMaxDepth));
+    if (depth > kMaxJsonDepth) throw InputError(fmt::format("{}: JSON deeper than {} levels", what_, kMaxJsonDepth));
     if (event == Json::parse_event_t::object_start) keys_.emplace_back();
     if (event == Json::parse_event_t::object_end) keys_.pop_back();
     if (event == Json::parse_event_t::key && !keys_.back().insert(value.get_ref<const std::string&>()).second)

@@ -15,8 +15,6 @@ using UniqueKeyContext = std::unique_ptr<EVP_PKEY_CTX, FreeHandle<EVP_PKEY_CTX_f
 using UniqueSignature = std::unique_ptr<ECDSA_SIG, FreeHandle<ECDSA_SIG_free>>;
 using UniqueNumber = std::unique_ptr<BIGNUM, FreeHandle<BN_free>>;
 
-const unsigned char* raw(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-
 template <size_t kBytes>
 std::array<std::byte, kBytes> digest(const EVP_MD* hash, ByteView bytes) {
   std::array<std::byte, kBytes> out{};

@@ -9,8 +9,6 @@
 namespace tempo::attest {
 namespace {
 
-constexpr Aspect kHardware = Aspect::kHardware, kIdentity = Aspect::kInstanceIdentity,
-                 kExecutables = Aspect::kExecutables, kConfiguration = Aspect::kConfiguration;
 constexpr uint32_t kMiscExInfo = 1;
 
 uint64_t low_word(const Digest16& attributes) {
@@ -117,9 +115,9 @@ void check_policy(const Quote& quote, const PckFacts& pck, const PlatformVerifie
   check_components(pck.components, policy.minimum_tcb_components,
                    quote.is_tdx() ? "tdx: TCB component" : "sgx: TCB component");
   if (policy.platform_instance_ids.empty()) return;
-  demand(pck.platform_instance_id.has_value(), kIdentity, "{}: the platform has no instance id, the policy lists some",
-         tee);
-  demand(is_listed(*pck.platform_instance_id, policy.platform_instance_ids), kIdentity,
+  demand(pck.platform_instance_id.has_value(), kInstanceIdentity,
+         "{}: the platform has no instance id, the policy lists some", tee);
+  demand(is_listed(*pck.platform_instance_id, policy.platform_instance_ids), kInstanceIdentity,
          "{}: platform instance id is not in the policy", tee);
 }
 

@@ -10,7 +10,6 @@
 namespace tempo::attest {
 namespace {
 
-constexpr Aspect kHardware = Aspect::kHardware;
 /// TEE_TCB_SVN[0] is the module's version of security, [1] its major version: both have levels of their own from 1.5
 /// on.
 constexpr size_t kModuleSvn = 0, kModuleMajor = 1, kFirstOther = 2;

@@ -13,7 +13,6 @@
 namespace tempo::attest {
 namespace {
 
-constexpr Aspect kHardware = Aspect::kHardware;
 constexpr size_t kMaxChain = 6;
 constexpr std::string_view kRootCa = "Intel SGX Root CA", kPlatformCa = "Intel SGX PCK Platform CA",
                            kProcessorCa = "Intel SGX PCK Processor CA", kPck = "Intel SGX PCK Certificate",

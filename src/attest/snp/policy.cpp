@@ -9,9 +9,6 @@
 namespace tempo::attest {
 namespace {
 
-constexpr Aspect kHardware = Aspect::kHardware, kIdentity = Aspect::kInstanceIdentity,
-                 kExecutables = Aspect::kExecutables, kConfiguration = Aspect::kConfiguration;
-
 void check_tcb(const SnpTcb& tcb, const SnpTcbMinimum& minimum, const char* which) {
   const auto check = [&](const char* part, uint8_t found, uint8_t least) {
     demand(found >= least, kHardware, "sev-snp: {} TCB: {} is {}, the policy's minimum is {}", which, part, found,
@@ -98,9 +95,10 @@ Json json_of(const SnpFirmware& firmware) {
 void check_policy(const SnpVerified& verified, const SnpPolicy& policy) {
   check_hardware(verified, policy);
   if (!policy.chip_ids.empty()) {
-    demand(!is_zero(verified.report.chip_id), kIdentity,
+    demand(!is_zero(verified.report.chip_id), kInstanceIdentity,
            "sev-snp: the platform hides its chip id, the policy lists some");
-    demand(is_listed(verified.report.chip_id, policy.chip_ids), kIdentity, "sev-snp: chip id is not in the policy");
+    demand(is_listed(verified.report.chip_id, policy.chip_ids), kInstanceIdentity,
+           "sev-snp: chip id is not in the policy");
   }
   check_guest(verified, policy);
 }

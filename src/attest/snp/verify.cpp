@@ -11,7 +11,6 @@
 namespace tempo::attest {
 namespace {
 
-constexpr Aspect kHardware = Aspect::kHardware, kIdentity = Aspect::kInstanceIdentity;
 constexpr uint32_t kEcdsaP384 = 1, kKnownKeyFlags = 0x1F, kChipKeyMasked = 2;
 
 /// All certificates that came along, parsed. What is none is passed over: it may belong to another TEE.
@@ -65,7 +64,7 @@ void check_chip(const SnpReport& report, const SnpEndorsement& endorsement) {
   const ByteView chip_id(report.chip_id);
   const bool is_rest_zero = std::all_of(chip_id.begin() + static_cast<std::ptrdiff_t>(hwid.size()), chip_id.end(),
                                         [](std::byte byte) { return byte == std::byte{0}; });
-  demand(std::equal(hwid.begin(), hwid.end(), chip_id.begin()) && is_rest_zero, kIdentity,
+  demand(std::equal(hwid.begin(), hwid.end(), chip_id.begin()) && is_rest_zero, kInstanceIdentity,
          "sev-snp: the report's chip id is not that of its VCEK");
 }
 

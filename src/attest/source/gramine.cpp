@@ -12,13 +12,13 @@ namespace tempo::attest {
 namespace {
 
 constexpr const char* kFolder = "dev/attestation";
-constexpr size_t kMaxTextBytes = 64;
+constexpr size_t kMaxTypeBytes = 64;
 
 class Gramine final : public EvidenceSource {
  public:
   Gramine(std::unique_ptr<DeviceFiles> files, const std::filesystem::path& root)
       : files_(std::move(files)), folder_(root / kFolder) {
-    const Bytes type = read("attestation_type", kMaxTextBytes);
+    const Bytes type = read("attestation_type", kMaxTypeBytes);
     std::string_view name = as_text(type);
     while (!name.empty() && (name.back() == '\n' || name.back() == '\0')) name.remove_suffix(1);
     if (name != "dcap")

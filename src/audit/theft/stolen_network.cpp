@@ -1,5 +1,10 @@
 #include "audit/theft/stolen_network.h"
 
+#include <torch/nn/functional/loss.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/optim/adam.h>
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <cmath>
 

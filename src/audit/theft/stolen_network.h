@@ -2,7 +2,7 @@
 /// attacker trains from it with a few labels.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <optional>
 #include <vector>

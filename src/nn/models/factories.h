@@ -2,7 +2,7 @@
 /// factories share.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 

@@ -1,6 +1,7 @@
 #include "nn/models/initialise.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 

@@ -2,7 +2,7 @@
 /// of `named_parameters()`, so that the values depend on the random stream alone.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "base/csprng.h"
 #include "nn/layers.h"

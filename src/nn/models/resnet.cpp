@@ -1,5 +1,6 @@
 // He, Zhang, Ren, Sun: "Deep residual learning for image recognition", arXiv:1512.03385 (2015).
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <map>
 #include <memory>

@@ -1,7 +1,8 @@
 // Models for examples and quick tests. LeNet-5: LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to
 // document recognition" (1998), with ReLU and max pooling.
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <memory>
 

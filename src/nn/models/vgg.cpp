@@ -1,7 +1,8 @@
 // Simonyan, Zisserman: "Very deep convolutional networks for large-scale image recognition", arXiv:1409.1556 (2014),
 // with batch norm: torchvision's vgg16_bn.
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <array>
 #include <memory>

@@ -1,6 +1,7 @@
 // Dosovitskiy et al.: "An image is worth 16x16 words", arXiv:2010.11929 (2020), with the names of timm.
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <map>
 #include <memory>

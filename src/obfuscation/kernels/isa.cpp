@@ -19,7 +19,7 @@ std::span<const Isa> supported_isas() {
   static const std::vector<Isa> kIsas = [] {
     std::vector<Isa> isas;
     for (const int64_t target : hwy::SupportedAndGeneratedTargets())  // lowest bit first, which is the best
-      isas.push_back({target, hwy::TargetName(target)});
+      if ((target & (HWY_SCALAR | HWY_EMU128)) == 0) isas.push_back({target, hwy::TargetName(target)});
     isas.push_back({0, "reference"});
     return isas;
   }();

@@ -7,17 +7,23 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "hwy/highway.h"
+#if !TEMPO_TARGET_HAS_NO_VECTORS
 #include "obfuscation/kernels/simd_block-inl.h"
 #include "obfuscation/kernels/simd_rows-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace tempo::obfuscation::kernels::HWY_NAMESPACE {
 
 const Kernels<float>* kernels_f32() {
+#if TEMPO_TARGET_HAS_NO_VECTORS
+  return nullptr;  // the reference takes its place
+#else
   static constexpr Kernels<float> kTable = {gather_block<float>, scatter_block<float>, gather_rows<float>,
                                             scatter_rows<float>, mix_wide<float>,      sum_runs<float>,
                                             take_products<float>};
   return &kTable;
+#endif
 }
 
 }  // namespace tempo::obfuscation::kernels::HWY_NAMESPACE

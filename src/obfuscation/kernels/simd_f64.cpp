@@ -7,17 +7,23 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "hwy/highway.h"
+#if !TEMPO_TARGET_HAS_NO_VECTORS
 #include "obfuscation/kernels/simd_block-inl.h"
 #include "obfuscation/kernels/simd_rows-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace tempo::obfuscation::kernels::HWY_NAMESPACE {
 
 const Kernels<double>* kernels_f64() {
+#if TEMPO_TARGET_HAS_NO_VECTORS
+  return nullptr;  // the reference takes its place
+#else
   static constexpr Kernels<double> kTable = {gather_block<double>, scatter_block<double>, gather_rows<double>,
                                              scatter_rows<double>, mix_wide<double>,      sum_runs<double>,
                                              take_products<double>};
   return &kTable;
+#endif
 }
 
 }  // namespace tempo::obfuscation::kernels::HWY_NAMESPACE

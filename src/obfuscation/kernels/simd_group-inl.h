@@ -163,11 +163,6 @@ HWY_INLINE void with_block(int size, uint32_t block, const Body& body) {
     body(std::integral_constant<int, kAnyBlock>());
 }
 
-#if HWY_TARGET == HWY_SCALAR
-/// Nothing to do for a square of one lane.
-template <class D>
-HWY_INLINE void transpose(D, VecOf<D>*) {}
-#else
 #if HWY_TARGET <= HWY_AVX3
 /// Blocks (x, y) of a, then (x, y) of b. kChoice is 0x88 for the even blocks and 0xdd for the odd ones.
 template <int kChoice>
@@ -236,7 +231,6 @@ HWY_INLINE void transpose(D d, VecOf<D>* v) {
 #pragma GCC unroll 16
   for (int j = 0; j < kInBlock; ++j) transpose_blocks<kLanes / kInBlock, kInBlock>(d, v + j);
 }
-#endif
 
 }  // namespace HWY_NAMESPACE
 }  // namespace tempo::obfuscation::kernels

@@ -57,6 +57,16 @@ HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coeffic
       });
 }
 
+/// Computes columns [c, width), fewer than a vector holds, one by one. One function serves all kinds of block: unrolled
+/// for each kind, these loops would be half of the code.
+template <bool kGather, Put kPut, typename T, class Src, class Dst>
+HWY_NOINLINE void mix_last_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
+                                   int64_t c, int64_t width) {
+  block = std::min<uint32_t>(block, kGroup);
+  for (; c < width; ++c)
+    mix_vectors<kGather, kAnyBlock, false, kPut>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c);
+}
+
 /// Computes columns [0, width) of up to sixteen rows.
 template <bool kGather, int kBlock, bool kFull, Put kPut, typename T, class Src, class Dst>
 HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
@@ -69,8 +79,7 @@ HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient,
   int64_t c = 0;
   for (; c + lanes <= width; c += lanes)
     mix_vectors<kGather, kBlock, kFull, kPutVector>(d, src, dst, coefficient, rows, block, c);
-  for (; c < width; ++c)
-    mix_vectors<kGather, kBlock, kFull, kPutOne>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c);
+  if (c < width) mix_last_columns<kGather, kPutOne>(src, dst, coefficient, rows, block, c, width);
 }
 
 template <bool kGather, typename T, class Src, class Dst>
@@ -158,24 +167,35 @@ void scatter_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
   mix_rows_as<false, T, T, T>(pass, first, last);
 }
 
-/// Runs one butterfly between groups over rows `src_step` and `dst_step` elements apart, for columns [0, width).
+/// Runs one butterfly between groups over rows `src_step` and `dst_step` elements apart, for columns [c, c + lanes).
+template <int kBlock, class D, typename In, typename Out>
+HWY_INLINE void mix_across_vectors(D d, const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups,
+                                   int64_t c) {
+  using V = VecOf<D>;
+  butterfly<kBlock, V>(
+      groups, static_cast<uint32_t>(groups),
+      [&](int k)
+          HWY_ATTR { return kBlock == kWholeBlock || k < groups ? load(d, src + k * src_step + c) : hn::Zero(d); },
+      [&](int k, V v) HWY_ATTR {
+        if (kBlock == kWholeBlock || k < groups) store(d, v, dst + k * dst_step + c, false);
+      });
+}
+
+/// Does the same for columns [c, width), fewer than a vector holds; one function for all kinds of block.
+template <typename T, typename In, typename Out>
+HWY_NOINLINE void mix_last_across(const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups, int64_t c,
+                                  int64_t width) {
+  for (; c < width; ++c) mix_across_vectors<kAnyBlock>(hn::CappedTag<T, 1>(), src, src_step, dst, dst_step, groups, c);
+}
+
+/// Runs one butterfly between groups over columns [0, width).
 template <int kBlock, typename T, typename In, typename Out>
 HWY_INLINE void mix_across(const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups, int64_t width) {
-  const auto columns = [&](auto d, int64_t c) HWY_ATTR {
-    using V = VecOf<decltype(d)>;
-    butterfly<kBlock, V>(
-        groups, static_cast<uint32_t>(groups),
-        [&](int k)
-            HWY_ATTR { return kBlock == kWholeBlock || k < groups ? load(d, src + k * src_step + c) : hn::Zero(d); },
-        [&](int k, V v) HWY_ATTR {
-          if (kBlock == kWholeBlock || k < groups) store(d, v, dst + k * dst_step + c, false);
-        });
-  };
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t c = 0;
-  for (; c + lanes <= width; c += lanes) columns(d, c);
-  for (; c < width; ++c) columns(hn::CappedTag<T, 1>(), c);
+  for (; c + lanes <= width; c += lanes) mix_across_vectors<kBlock>(d, src, src_step, dst, dst_step, groups, c);
+  if (c < width) mix_last_across<T>(src, src_step, dst, dst_step, groups, c, width);
 }
 
 /// Writes rows of a whole group of columns past the caches. Half a line at a time, in turns with other rows, would

@@ -4,22 +4,18 @@
 
 #include <algorithm>
 
+#include "offload/transport/connection_limits.h"
 #include "tempo/error.h"
 #include "wire/reply_size.h"
+#include "wire/timeouts.h"
 
 namespace tempo::offload {
 
 using std::chrono::milliseconds;
 using wire::ClientMessage;
 using wire::GrpcStream;
-
-namespace {
-
-constexpr size_t kMaxInFlight = 1024;
-constexpr const char* kMasterVersion = "0.1.0";
-constexpr milliseconds kForever{-1}, kAtOnce{0};
-
-}  // namespace
+using wire::kAtOnce;
+using wire::kForever;
 
 GrpcConnection::GrpcConnection(std::string uri, const std::shared_ptr<grpc::Channel>& channel,
                                const GrpcOptions& options)

@@ -4,16 +4,14 @@
 
 #include <cstring>
 
+#include "offload/transport/connection_limits.h"
 #include "tempo/error.h"
+#include "wire/timeouts.h"
 
 namespace tempo::offload {
-namespace {
 
-constexpr size_t kMaxInFlight = 1024;
-constexpr const char* kMasterVersion = "0.1.0";
-constexpr std::chrono::milliseconds kForever{-1}, kAtOnce{0};
-
-}  // namespace
+using wire::kAtOnce;
+using wire::kForever;
 
 ShmConnection::ShmConnection(const std::string& name, const ShmOptions& options)
     : uri_("shm://" + name), options_(options), socket_(wire::connect_shm(name, options.connect)) {

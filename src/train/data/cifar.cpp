@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kSide = 32, kChannels = 3;
 constexpr size_t kImageBytes = kChannels * kSide * kSide;
 constexpr size_t kRecordBytes = 1 + kImageBytes;
-constexpr size_t kClasses = 10;
+constexpr size_t kCifarClasses = 10;
 constexpr size_t kMaxNameBytes = 64;
 static_assert(kMaxCifar10FileBytes == kRecordBytes * 1'000'000);
 constexpr size_t kMaxNamesFileBytes = 4096;
@@ -77,8 +77,8 @@ void append_cifar10_records(std::span<const std::byte> bytes, const std::string&
                     source, bytes.size(), records, bytes.size() % kRecordBytes, kRecordBytes));
   for (size_t i = 0; i < records; ++i) {
     const auto label = std::to_integer<unsigned>(bytes[i * kRecordBytes]);
-    if (label >= kClasses)
-      throw InputError(fmt::format("{}: record {} has label {}, expected 0 to {}", source, i + 1, label, kClasses - 1));
+    if (label >= kCifarClasses)
+      throw InputError(fmt::format("{}: record {} has label {}, expected 0 to {}", source, i + 1, label, kCifarClasses - 1));
   }
   into.labels.reserve(into.labels.size() + records);
   into.images.reserve(into.images.size() + records * kImageBytes);
@@ -102,12 +102,12 @@ std::vector<std::string> parse_cifar10_class_names(std::string_view text, const 
     if (line.size() > kMaxNameBytes)
       throw InputError(fmt::format("{}: class name {} has {} bytes, expected at most {}", source, names.size() + 1,
                                    line.size(), kMaxNameBytes));
-    if (names.size() == kClasses)
-      throw InputError(fmt::format("{}: more than {} class names, expected {}", source, kClasses, kClasses));
+    if (names.size() == kCifarClasses)
+      throw InputError(fmt::format("{}: more than {} class names, expected {}", source, kCifarClasses, kCifarClasses));
     names.emplace_back(line);
   }
-  if (names.size() != kClasses)
-    throw InputError(fmt::format("{}: {} class names, expected {}", source, names.size(), kClasses));
+  if (names.size() != kCifarClasses)
+    throw InputError(fmt::format("{}: {} class names, expected {}", source, names.size(), kCifarClasses));
   return names;
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kSlopes = 5;
 constexpr double kDegreesApart = 22.5;
-constexpr int kClasses = 2 * kSlopes;
+constexpr int kSyntheticClasses = 2 * kSlopes;
 constexpr int64_t kMaxSize = 10'000'000;
 
 /// What differs between two images of one class. Lengths are in units of the image's side, angles in radians.
@@ -88,7 +88,7 @@ Dataset make_split(const std::string& split, int64_t size, const SecretKey& root
   data.name = "synthetic/" + split;
   data.channels = 3;
   data.height = data.width = side;
-  for (int label = 0; label < kClasses; ++label)
+  for (int label = 0; label < kSyntheticClasses; ++label)
     data.class_names.push_back(
         fmt::format("{}-{}deg", label < kSlopes ? "coarse" : "fine", label % kSlopes * kDegreesApart));
   data.mean = {0.5F, 0.5F, 0.5F};
@@ -98,7 +98,7 @@ Dataset make_split(const std::string& split, int64_t size, const SecretKey& root
   data.images.resize(static_cast<size_t>(size) * values);
   for (size_t i = 0; i < data.labels.size(); ++i) {
     Csprng random(derive_key(root, "synthetic", {split, uint64_t{i}}));
-    const int label = static_cast<int>(i % kClasses);
+    const int label = static_cast<int>(i % kSyntheticClasses);
     data.labels[i] = static_cast<uint8_t>(label);
     paint(draw_scene(label, random), side, random, std::span(data.images).subspan(i * values, values));
   }

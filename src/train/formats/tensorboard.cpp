@@ -3,58 +3,34 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <span>
 
 #include "base/byte_reader.h"
 #include "base/path.h"
 #include "tempo/error.h"
+#include "tempo/tensorboard.pb.h"
 #include "train/formats/crc32c.h"
 
 namespace tempo::train {
 namespace {
 
+using tensorboard::Event;
 using Bytes = std::vector<std::byte>;
 
-// Protocol Buffers wire format: a key is (field number << 3) | type.
-enum class WireType : uint8_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
-
-void append_varint(Bytes& out, uint64_t value) {
-  for (; value >= 0x80U; value >>= 7U) out.push_back(static_cast<std::byte>((value & 0x7FU) | 0x80U));
-  out.push_back(static_cast<std::byte>(value));
-}
-
-void append_field(Bytes& out, uint8_t number, WireType type) {
-  append_varint(out, (uint64_t{number} << 3U) | static_cast<uint64_t>(type));
-}
-
-void append_delimited(Bytes& out, uint8_t number, std::span<const std::byte> content) {
-  append_field(out, number, WireType::kLengthDelimited);
-  append_varint(out, content.size());
-  out.insert(out.end(), content.begin(), content.end());
-}
-
-void append_delimited(Bytes& out, uint8_t number, std::string_view text) {
-  append_delimited(out, number, std::as_bytes(std::span(text.data(), text.size())));
-}
-
-// Event { double wall_time = 1; int64 step = 2; oneof { string file_version = 3; Summary summary = 5;
-//         SessionLog session_log = 7; } }
-Bytes begin_event(double wall_time) {
-  Bytes event;
-  append_field(event, 1, WireType::kFixed64);
-  append_u64(event, std::bit_cast<uint64_t>(wall_time));
+Event event_of(double wall_time, int64_t step = 0) {
+  Event event;
+  event.set_wall_time(wall_time);
+  event.set_step(step);
   return event;
 }
 
-Bytes begin_event(double wall_time, int64_t step) {
-  Bytes event = begin_event(wall_time);
-  append_field(event, 2, WireType::kVarint);
-  append_varint(event, static_cast<uint64_t>(step));
-  return event;
+Bytes encode(const Event& event) {
+  Bytes bytes(event.ByteSizeLong());
+  if (!event.SerializeToArray(bytes.data(), static_cast<int>(bytes.size())))
+    throw RunError("tensorboard: an event could not be encoded");
+  return bytes;
 }
 
 double unix_seconds() {
@@ -64,34 +40,23 @@ double unix_seconds() {
 }  // namespace
 
 std::vector<std::byte> encode_version_event(double wall_time) {
-  Bytes event = begin_event(wall_time);
-  append_delimited(event, 3, "brain.Event:2");
-  return event;
+  Event event = event_of(wall_time);
+  event.set_file_version("brain.Event:2");
+  return encode(event);
 }
 
 std::vector<std::byte> encode_session_start_event(double wall_time, int64_t step) {
-  // SessionLog { SessionStatus status = 1; }, START = 1
-  constexpr uint64_t kStart = 1;
-  Bytes session;
-  append_field(session, 1, WireType::kVarint);
-  append_varint(session, kStart);
-  Bytes event = begin_event(wall_time, step);
-  append_delimited(event, 7, session);
-  return event;
+  Event event = event_of(wall_time, step);
+  event.mutable_session_log()->set_status(tensorboard::SessionLog::START);
+  return encode(event);
 }
 
 std::vector<std::byte> encode_scalar_event(double wall_time, int64_t step, std::string_view tag, float value) {
-  // Summary { repeated Value { string tag = 1; float simple_value = 2; } value = 1; }
-  Bytes entry;
-  append_delimited(entry, 1, tag);
-  append_field(entry, 2, WireType::kFixed32);
-  append_u32(entry, std::bit_cast<uint32_t>(value));
-  Bytes summary;
-  append_delimited(summary, 1, entry);
-
-  Bytes event = begin_event(wall_time, step);
-  append_delimited(event, 5, summary);
-  return event;
+  Event event = event_of(wall_time, step);
+  tensorboard::Summary::Value* entry = event.mutable_summary()->add_value();
+  entry->set_tag(std::string(tag));
+  entry->set_simple_value(value);
+  return encode(event);
 }
 
 std::vector<std::byte> frame_record(const std::vector<std::byte>& payload) {
@@ -99,7 +64,7 @@ std::vector<std::byte> frame_record(const std::vector<std::byte>& payload) {
   frame.reserve(payload.size() + 16);
   append_u64(frame, payload.size());
   append_u32(frame, masked_crc32c(frame));
-  frame.insert(frame.end(), payload.begin(), payload.end());
+  append(frame, payload);
   append_u32(frame, masked_crc32c(payload));
   return frame;
 }

@@ -1,6 +1,5 @@
-/// TensorBoard event files: TFRecord frames around hand-encoded `tensorflow.Event` messages, scalars only.
+/// TensorBoard event files: TFRecord frames around the messages of proto/tempo/tensorboard.proto, scalars only.
 /// Frame: u64 length, masked CRC-32C of the length, payload, masked CRC-32C of the payload; little-endian.
-/// Fields as in tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
 #pragma once
 
 #include <cstddef>

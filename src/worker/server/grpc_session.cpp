@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tempo/error.h"
+#include "wire/timeouts.h"
 #include "worker/executor.h"
 #include "worker/server/process_memory.h"
 
@@ -22,7 +23,6 @@ constexpr milliseconds kHelloPatience{10'000};
 constexpr milliseconds kReadPatience{30'000};    // for a master that reads nothing: its session ends then
 constexpr milliseconds kGoodbyePatience{2'000};  // likewise, once the session is over
 constexpr milliseconds kRoomInterval{200};       // how soon a session that waits for room sees that it is to stop
-constexpr milliseconds kForever{-1};
 
 Buffer copy_of(const Buffer& buffer) {
   Buffer copy = Buffer::allocate(buffer.spec());
@@ -86,7 +86,7 @@ bool GrpcSession::receive(grpc::ByteBuffer& frame) {
   // What waits is bounded by not reading on: gRPC's flow control then holds the master back.
   while (!session_->wait_for_room(kRoomInterval))
     if (is_stopping_) return false;
-  return stream_->receive(frame, kForever) == GrpcStream::Arrival::kFrame;
+  return stream_->receive(frame, wire::kForever) == GrpcStream::Arrival::kFrame;
 }
 
 void GrpcSession::serve() {

@@ -9,6 +9,7 @@
 
 #include "tempo/error.h"
 #include "wire/shm_area.h"
+#include "wire/timeouts.h"
 #include "worker/executor.h"
 #include "worker/server/pinned_memory.h"
 #include "worker/server/process_memory.h"
@@ -24,7 +25,6 @@ constexpr milliseconds kHelloPatience{10'000};
 constexpr milliseconds kReleasePatience{5'000};  // for a master that holds all of the reply area
 constexpr milliseconds kReadPatience{30'000};    // for a master that reads nothing: its session ends then
 constexpr milliseconds kGoodbyePatience{100};
-constexpr milliseconds kForever{-1};
 
 }  // namespace
 
@@ -192,7 +192,7 @@ void ShmSession::greet() {
 
 void ShmSession::serve() {
   std::vector<std::byte> bytes;
-  while (memory_->channel().receive(bytes, kForever) == wire::Arrival::kMessage)
+  while (memory_->channel().receive(bytes, wire::kForever) == wire::Arrival::kMessage)
     std::visit([this](const auto& message) { handle(message); }, wire::decode_client_message(bytes));
 }
 
