@@ -45,8 +45,9 @@ def end_group(group):
 
 def run_block(script, folder, environment, output):
     """The exit code, or None if time ran out; and the process group, of which some may still run."""
-    process = subprocess.Popen(["bash", "-c", "set -euo pipefail\n" + script], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-                               stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(["bash", "-c", "set -euo pipefail\n" + script], cwd=folder, env=environment,
+                               stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                               start_new_session=True)
     try:
         return process.wait(TIMEOUT_SECONDS), process.pid
     except subprocess.TimeoutExpired:
