@@ -25,7 +25,8 @@ def cell(value):
 def write(results, file):
     victim = results["victim"]
     file.write(f"# {results['date']}, {results['machine']}, tempo {results['version']}; {victim['model']} on "
-               f"{victim['data']}, {victim['test_accuracy']:.1%} on test images, {victim['steps_recorded']} recorded steps\n")
+               f"{victim['data']}, {victim['test_accuracy']:.1%} on test images, "
+               f"{victim['steps_recorded']} steps recorded\n")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for finding in results["findings"]:

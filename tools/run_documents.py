@@ -3,9 +3,9 @@
 
     tools/run_documents.py BUILD_DIR
 
-The blocks of a page run in order in one temporary folder, with BUILD_DIR/apps first on PATH. What a block leaves running
-in the background serves the later blocks of its page, and is ended after them. Prints a line for each block; exits 1 if one
-fails or takes longer than two minutes.
+The blocks of a page run in order in one temporary folder, with BUILD_DIR/apps first on PATH. What a block leaves
+running in the background serves the later blocks of its page, and is ended after them. Prints a line for each block;
+exits 1 if one fails or takes longer than two minutes.
 """
 import os
 import pathlib
