@@ -84,7 +84,7 @@ void set_up_runtime(char** argv) {
     if (std::getenv(name) == nullptr) is_changed = setenv(name, value, 1) == 0 || is_changed;
   };
   // OpenMP threads spin while they wait, by default. On a machine that does anything else they then steal the time of
-  // the very work they wait for (docs/results.md), and waiting is booked as the TEE's CPU time.
+  // the very work they wait for (docs/performance.md), and waiting is booked as the TEE's CPU time.
   if (std::getenv("GOMP_SPINCOUNT") == nullptr) set_default("OMP_WAIT_POLICY", "passive");
   // A step allocates and frees the same tensors again and again. By default each large one is mapped and unmapped, and
   // the kernel clears its pages: a sixth of the TEE's time (docs/performance.md). Kept instead, in huge pages.
