@@ -15,16 +15,17 @@ MAY_INCLUDE = {
     "base": {"base", "tempo", "hwy"},
     "wire": {"wire", "tempo/worker.h", "tempo/error.h", "tempo/v1/worker.pb.h"},
     "observe": {"observe", "tempo/error.h", "wire/host_port.h", "wire/descriptor.h", "wire/acceptor.h", "wire/listen.h"},
+    "page": {"base", "observe", "page", "wire/host_port.h", "tempo/error.h"},
     "obfuscation": {"base", "obfuscation", "tempo", "hwy"},  # Highway's headers go in quotes by its own convention
     "integrity": {"base", "integrity", "tempo", "hwy"},
     "seal": {"base", "seal", "tempo"},
     "worker": {"worker", "wire", "observe", "tempo/worker.h", "tempo/error.h"},
     "offload": {"base", "wire", "observe", "obfuscation", "integrity", "offload", "worker", "tempo"},
     "nn": {"base", "obfuscation", "offload", "nn", "tempo", "hwy"},
-    "train": {"base", "observe", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo", "hwy"},
+    "train": {"base", "observe", "page", "obfuscation", "integrity", "seal", "offload", "nn", "train", "tempo", "hwy"},
     "attest": {"base", "seal", "attest", "tempo"},
-    "service": {"base", "wire", "observe", "seal", "attest", "train", "service", "tempo"},
-    "audit": {"base", "obfuscation", "integrity", "offload", "nn", "train", "worker", "audit", "tempo"},
+    "service": {"base", "wire", "observe", "page", "seal", "attest", "train", "service", "tempo"},
+    "audit": {"base", "page", "obfuscation", "integrity", "offload", "nn", "train", "worker", "audit", "tempo"},
 }
 # The one file of offload/ that may touch the worker's code is the embedded transport, and the factory that names it.
 WORKER_CODE_ONLY_IN = {"src/offload/transport/inprocess.cpp", "src/offload/worker_factory.cpp"}
@@ -34,7 +35,8 @@ UNPINNED_ONLY_IN = {"src/attest/appraisal.cpp", "src/attest/appraise_with_roots.
 # Library that the worker is made of -> all it may link.
 MAY_LINK = {
     "worker": {"tempo_contract", "tempo_wire", "tempo_shm", "tempo_observe"},
-    "observe": {"tempo_wire", "fmt::fmt", "nlohmann_json::nlohmann_json", "PkgConfig::PROMETHEUS", "Threads::Threads"},
+    "observe": {"tempo_wire", "fmt::fmt", "nlohmann_json::nlohmann_json", "PkgConfig::HTTPLIB", "PkgConfig::PROMETHEUS",
+                "Threads::Threads"},
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)

@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
 # Installs what Tempo builds and tests with, on Debian 12. Does nothing where everything is there already.
+#
+#   tools/setup.sh              what the build and the tests need
+#   tools/setup.sh --browser    a browser as well, for tests/apps/page_test.py
 set -euo pipefail
 
 packages=(
   g++ cmake ninja-build ccache make pkg-config git python3
   libtorch-dev libgloo-dev libopenblas0-openmp libhwy-dev libpng-dev libssl-dev libsodium-dev libfmt-dev libcli11-dev
-  libtomlplusplus-dev nlohmann-json3-dev libprotobuf-dev protobuf-compiler libgrpc++-dev prometheus-cpp-dev
+  libtomlplusplus-dev nlohmann-json3-dev libprotobuf-dev protobuf-compiler libgrpc++-dev prometheus-cpp-dev libcpp-httplib-dev
   libeigen3-dev libdlib-dev libgtest-dev libgmock-dev libbenchmark-dev libboost-filesystem-dev clang-format-14
   python3-torch python3-torchvision
 )
+case "${1-}" in
+  "") ;;
+  --browser) packages+=(chromium chromium-driver python3-selenium) ;;
+  *) echo "setup: got \"$1\", expected --browser or nothing" >&2; exit 2 ;;
+esac
 
 missing=()
 for package in "${packages[@]}"; do

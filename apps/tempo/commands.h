@@ -7,6 +7,7 @@ namespace tempo::apps {
 
 void add_train(CLI::App& app);
 void add_plan(CLI::App& app);
+void add_report(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_predict(CLI::App& app);
 void add_export(CLI::App& app);

@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", TEMPO_VERSION);
   tempo::apps::add_train(app);
   tempo::apps::add_plan(app);
+  tempo::apps::add_report(app);
   tempo::apps::add_eval(app);
   tempo::apps::add_predict(app);
   tempo::apps::add_export(app);

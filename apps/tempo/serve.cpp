@@ -57,6 +57,11 @@ struct ServeFlags {
     command.add_option("--max-connections", options.listener.connections, "at once")
         ->check(Number::whole(1, 1 << 16))
         ->capture_default_str();
+    command
+        .add_option("--page", options.page,
+                    "list the jobs in a browser at http://HOST:PORT/, in plain, to whoever reaches it; PORT alone: on "
+                    "localhost (port 0: a free one)")
+        ->type_name("HOST:PORT");
     command.add_option("--log", log, "append log lines, JSON objects, to FILE; -: to standard error")
         ->type_name("FILE");
   }
@@ -86,6 +91,7 @@ void serve(ServeFlags& flags) {
   observe::print("serving at {}, evidence: {}\nconfiguration: {}\n",
                  wire::to_string({flags.options.listen.host, server.port()}), attest::name_of(evidence->tee()),
                  server.configuration());
+  if (!server.page().empty()) observe::print("page at {}\n", server.page());
   observe::flush_output();
   log->info("service_started", {{"tee", attest::name_of(evidence->tee())}, {"port", server.port()}});
   while (!stop_asked) std::this_thread::sleep_for(std::chrono::milliseconds(100));

@@ -67,6 +67,7 @@ struct RunConfig {
   int64_t checkpoint_interval = 0;  ///< steps; 0: at the end of every epoch
   std::string key;                  ///< sealing key file; "" means the user's own
   std::string metrics;              ///< HOST:PORT at which Prometheus metrics are served, in plain; "" means nowhere
+  std::string page;                 ///< HOST:PORT, or PORT of localhost, of a page that shows the run; "" means nowhere
   std::string log;                  ///< file that log lines are appended to, "-" standard error; "" means nowhere
 };
 

@@ -10,7 +10,7 @@
 
 #include <mutex>
 
-#include "observe/http_page.h"
+#include "observe/http_server.h"
 #include "tempo/error.h"
 #include "wire/host_port.h"
 
@@ -94,16 +94,20 @@ Histogram& Metrics::histogram(const std::string& name, const std::string& help, 
 }
 
 struct MetricsServer::State {
-  HttpPage page;
+  HttpServer server;
 };
 
 MetricsServer::MetricsServer(const std::string& host_port, const Metrics& metrics) {
   wire::HostPort listen = parse_address(host_port);
-  const auto body = [registry = metrics.state_->registry] {
+  const auto body = [registry = metrics.state_->registry](const HttpQuery&) {
     return prometheus::TextSerializer().Serialize(registry->Collect());
   };
-  state_.reset(new State{.page = HttpPage(listen, kPath, body)});
-  listen.port = state_->page.port();
+  HttpPages pages;
+  pages[kPath] = {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = body};
+  // Elsewhere than on loopback a scraper may know the machine by any name, as in a cluster.
+  const HostCheck check = wire::is_loopback(listen.host) ? HostCheck::kOwnName : HostCheck::kAnyName;
+  state_.reset(new State{.server = HttpServer("metrics", listen, check, std::move(pages))});
+  listen.port = state_->server.port();
   address_ = fmt::format("http://{}{}", wire::to_string(listen), kPath);
 }
 

@@ -62,10 +62,9 @@ class Metrics {
   const std::unique_ptr<State> state_;
 };
 
-/// Serves `http://HOST:PORT/metrics` until destroyed, on a thread of its own. It is plain HTTP and asks nobody who they
+/// Serves `http://HOST:PORT/metrics` until destroyed, on threads of its own. It is plain HTTP and asks nobody who they
 /// are: listen on localhost, or on a network that only the scraper reaches. What is read there is what the metrics say,
-/// and how fast they change: operations, bytes and times. Stopping takes up
-/// to 2 s.
+/// and how fast they change: operations, bytes and times.
 class MetricsServer {
  public:
   /// @param host_port as of wire::parse_host_port; port 0 takes a free one. There is

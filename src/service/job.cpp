@@ -94,6 +94,16 @@ JobView Job::view() const {
           .note = state_.note};
 }
 
+JobSight Job::sight() const {
+  const std::lock_guard lock(mutex_);
+  return {.job = record_.job,
+          .phase = phase_,
+          .began = began_,
+          .step = state_.step,
+          .workers = phase_ == Phase::kRunning ? workers_ : 0,
+          .archive_bytes = record_.archive_bytes};
+}
+
 bool Job::has_nothing_to_run() const {
   const std::lock_guard lock(mutex_);
   return phase_ == Phase::kWaitingForKey && !keys_ && !fs::exists(file(kStateFile));

@@ -26,6 +26,16 @@ struct JobView {
   std::string note;
 };
 
+/// What the service's operator may see of a job without its owner's leave: nothing that a host cannot find out anyway,
+/// from the disk, the log, and what goes to workers (docs/service.md).
+struct JobSight {
+  JobId job{};
+  Phase phase = Phase::kUploading;
+  int64_t began = 0;  ///< seconds since 1970 when its run began here; 0: it has not
+  uint64_t step = 0;  ///< of its last checkpoint here
+  uint64_t workers = 0, archive_bytes = 0;
+};
+
 /// Files of a job, in a folder of its own: `job` (its record), `data.partial` while it is uploaded, then `data.sealed`,
 /// `state.sealed`, and `checkpoint-N.sealed`. Thread-safe.
 class Job {
@@ -37,6 +47,7 @@ class Job {
 
   [[nodiscard]] const JobRecord& record() const { return record_; }
   [[nodiscard]] JobView view() const;
+  [[nodiscard]] JobSight sight() const;
   /// Appends to the archive. @param offset must be what has been received so far. @throws InputError otherwise, beyond
   /// the announced size, or once the upload is complete.
   void upload(uint64_t offset, attest::ByteView bytes);
@@ -98,6 +109,8 @@ class Job {
   std::optional<Keys> keys_;  ///< from release to the end of the run
   JobState state_;            ///< `counter` 0: sealed
   size_t log_bytes_ = 0;
+  int64_t began_ = 0;     // seconds since 1970
+  uint64_t workers_ = 0;  // of the run that goes on
 };
 
 }  // namespace tempo::service

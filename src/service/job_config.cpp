@@ -11,9 +11,9 @@
 namespace tempo::service {
 namespace {
 
-const std::set<std::string, std::less<>> kOfTheService = {"data-key",       "out",        "init", "workers", "tls",
-                                                          "worker-timeout", "key",        "log",  "metrics", "resume",
-                                                          "worker-wait",    "tee-threads"};
+const std::set<std::string, std::less<>> kOfTheService = {"data-key",       "out",         "init", "workers", "tls",
+                                                          "worker-timeout", "key",         "log",  "metrics", "resume",
+                                                          "worker-wait",    "tee-threads", "page"};
 
 }  // namespace
 

@@ -2,8 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <optional>
+#include <string_view>
 
 #include "attest/types.h"
+#include "base/text.h"
 #include "service/job.h"
 #include "service/job_config.h"
 #include "tempo/error.h"
@@ -11,6 +15,20 @@
 #include "train/run_log.h"
 
 namespace tempo::service {
+
+namespace {
+
+/// The number of workers that a line of metrics names, for the operator; nothing where it names none.
+std::optional<uint64_t> workers_in(const std::string& json) {
+  constexpr std::string_view kName = "\"workers\":";
+  const size_t at = json.find(kName);
+  if (at == std::string::npos) return {};
+  const size_t begin = at + kName.size(), end = json.find_first_not_of("0123456789", begin);
+  const auto value = parse_decimal(std::string_view(json).substr(begin, end - begin));
+  return value && *value >= 0 ? std::optional(static_cast<uint64_t>(*value)) : std::nullopt;
+}
+
+}  // namespace
 
 /// A checkpoint is written under a new name and a new key; then the state that holds both replaces the old one,
 /// atomically; then the old checkpoint goes. Whenever the process dies, the state on disk names a checkpoint that is
@@ -41,6 +59,7 @@ class Job::Keeper final : public RunKeeper {
   }
   void line(int64_t step, const std::string& json) override {
     const std::lock_guard lock(job_.mutex_);
+    if (const auto workers = workers_in(json)) job_.workers_ = *workers;
     auto& lines = job_.state_.lines;
     lines.push_back({static_cast<uint64_t>(step), json.substr(0, kMaxLineBytes)});
     job_.log_bytes_ += lines.back().text.size();
@@ -79,6 +98,8 @@ void Job::run(const RunConfig& base, Train train) noexcept try {
     const std::lock_guard lock(mutex_);
     if (!keys_ || phase_ != Phase::kQueued) return;  // cancelled meanwhile
     phase_ = state_.phase = Phase::kRunning;
+    began_ =
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
     config = state_.config;
   }
   Keeper keeper(*this);

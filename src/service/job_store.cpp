@@ -66,6 +66,13 @@ std::vector<std::shared_ptr<Job>> JobStore::all_of(const attest::Digest32& owner
   return found;
 }
 
+std::vector<std::shared_ptr<Job>> JobStore::all() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<Job>> found;
+  for (const auto& [id, job] : jobs_) found.push_back(job);
+  return found;
+}
+
 void JobStore::remove(const std::shared_ptr<Job>& job) {
   const std::lock_guard lock(mutex_);
   job->remove();

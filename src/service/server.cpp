@@ -52,6 +52,7 @@ Server::Server(const ServerOptions& options, attest::EvidenceSource& evidence, J
     return serve_session(std::move(socket),
                          [session](const v1::JobRequest& request) { return session->answer(request); });
   };
+  if (!options.page.empty()) page_ = std::make_unique<JobsPage>(options.page, jobs_, queue_);
   listener_ = std::make_unique<Listener>(options.listen, identity_, options.listener, log, serve);
 }
 

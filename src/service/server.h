@@ -7,6 +7,7 @@
 
 #include "attest/source.h"
 #include "service/job_store.h"
+#include "service/jobs_page.h"
 #include "service/listener.h"
 #include "service/session.h"
 
@@ -18,6 +19,7 @@ struct ServerOptions {
   RunConfig base;  ///< workers, tls, waits and threads of every job
   StoreLimits store;
   ListenerLimits listener;
+  std::string page;  ///< PORT of localhost, or HOST:PORT, of the operator's list of jobs; "": nowhere
 };
 
 /// What the evidence's config hash is over, as JSON: all that an operator can set and a client may care about.
@@ -37,6 +39,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   [[nodiscard]] uint16_t port() const { return listener_->port(); }
+  /// Where the list of jobs is served, or "".
+  [[nodiscard]] std::string page() const { return page_ ? page_->address() : std::string(); }
   [[nodiscard]] const std::string& configuration() const { return configuration_; }
 
  private:
@@ -45,6 +49,7 @@ class Server {
   const std::string configuration_;
   JobStore jobs_;
   JobQueue queue_;
+  std::unique_ptr<JobsPage> page_;      // or nullptr
   std::unique_ptr<Listener> listener_;  // last: it calls the rest
 };
 

@@ -208,6 +208,10 @@ std::vector<Field> make_fields() {
   t.text("key", TEMPO_MEMBER(key), "sealing key file; default: ~/.config/tempo/checkpoint.key, made at first use");
   t.text("metrics", TEMPO_MEMBER(metrics),
          "serve Prometheus metrics at http://HOST:PORT/metrics, in plain, to whoever reaches it (port 0: a free one)");
+  t.text(
+      "page", TEMPO_MEMBER(page),
+      "show the run in a browser at http://HOST:PORT/, in plain, to whoever reaches it; PORT alone: on localhost (port "
+      "0: a free one)");
   t.text("log", TEMPO_MEMBER(log), "append log lines, JSON objects, to FILE; -: to standard error");
   t.fields.push_back({"seed", "reproducible initial weights and data order; without it they are secret", false, false,
                       [](RunConfig& c, const std::string& v) {
@@ -322,7 +326,8 @@ int tee_threads(const RunConfig& config) {
 
 std::string operand_settings(const RunConfig& config) {
   RunConfig copy = config;
-  copy.out = copy.key = copy.data_key = copy.workers = copy.tls = copy.integrity = copy.metrics = copy.log = "";
+  copy.out = copy.key = copy.data_key = copy.workers = copy.tls = copy.integrity = copy.metrics = copy.page = copy.log =
+      "";
   copy.tee_threads = 0;
   copy.blinding.slices = 0;
   copy.blinding.products = offload::ProductPrecision::kFloat32;

@@ -16,8 +16,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Keeps the lines of steps up to `last_step`; a line that is not ours, or torn by a crash, ends what is kept.
-void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
+constexpr int64_t kMostEvents = 10'000, kMostReissuedOfAStep = 4;
+constexpr size_t kMaxTextBytes = 256;
+
+/// Keeps the lines of steps up to `last_step`, and what happened later as of that step; a line that is not ours, or
+/// torn by a crash, ends what is kept. @param page gets what is kept, too.
+void cut_metrics(const std::filesystem::path& file, int64_t last_step, page::LivePage* page) {
   std::error_code error;
   const auto type = std::filesystem::status(file, error).type();
   if (type == std::filesystem::file_type::fifo)
@@ -27,11 +31,17 @@ void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
   if (!in) return;
   std::string kept, text;
   while (std::getline(in, text)) {
-    const Json line = Json::parse(text, nullptr, false);
+    Json line = Json::parse(text, nullptr, false);
     const bool is_ours =
         !find_non_text(text) && line.is_object() && line.contains("step") && line["step"].is_number_integer();
-    if (!is_ours || line["step"].get<int64_t>() > last_step) break;
+    if (!is_ours) break;
+    if (line["step"].get<int64_t>() > last_step) {
+      if (!line.contains("event")) continue;
+      line["step"] = last_step;
+      text = line.dump();
+    }
     kept += text + "\n";
+    if (page != nullptr) page->add_line(text);
   }
   in.close();
   AtomicFile out(file);
@@ -39,22 +49,41 @@ void cut_metrics(const std::filesystem::path& file, int64_t last_step) {
   out.commit();
 }
 
+std::string to_json(int64_t step, const RunEvent& event) {
+  Json json{{"step", step}, {"event", event.event}, {"during", event.during}};
+  const auto text = [&](const char* name, const std::string& value) {
+    if (!value.empty()) json[name] = value.substr(0, kMaxTextBytes);
+  };
+  text("worker", event.worker);
+  text("operation", event.operation);
+  text("reason", event.reason);
+  if (event.to_step) json["to_step"] = *event.to_step;
+  if (event.workers) json["workers"] = *event.workers;
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);  // a worker's own words may be no UTF-8
+}
+
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& run, int64_t first_step)
-    : path_(run / "metrics.jsonl"), events_(std::in_place, run / "tensorboard", first_step + 1) {
-  cut_metrics(path_, first_step);
+RunLog::RunLog(std::filesystem::path run, int64_t first_step, page::LivePage* page)
+    : page_(page), run_(std::move(run)), path_(run_ / "metrics.jsonl") {
+  open(first_step);
+}
+
+void RunLog::open(int64_t first_step) {
+  scalars_.emplace(run_ / "tensorboard", first_step + 1);
+  cut_metrics(path_, first_step, page_);
   file_.reset(std::fopen(path_.c_str(), "a"));
   if (!file_) fail_at(path_, "opened for appending", errno);
 }
 
 void RunLog::line(int64_t step, const std::string& text) {
+  if (page_ != nullptr) page_->add_line(text);
   if (keeper_ != nullptr) return keeper_->line(step, text);
   if (std::fputs((text + "\n").c_str(), file_.get()) < 0) throw RunError(path_.string() + ": cannot be written");
 }
 
-void RunLog::event(const char* name, double value, int64_t step) {
-  if (events_) events_->scalar(name, value, step);
+void RunLog::scalar(const char* name, double value, int64_t step) {
+  if (scalars_) scalars_->scalar(name, value, step);
 }
 
 void RunLog::step(const StepMetrics& m) {
@@ -65,26 +94,73 @@ void RunLog::step(const StepMetrics& m) {
                   {"gradient_norm", m.gradient_norm},
                   {"seconds", m.seconds},
                   {"tee_cpu_seconds", m.tee_cpu_seconds},
-                  {"samples_per_second", m.samples_per_second}};
+                  {"samples_per_second", m.samples_per_second},
+                  {"key_seconds", m.offload.key_seconds},
+                  {"blind_seconds", m.offload.blind_seconds},
+                  {"unblind_seconds", m.offload.unblind_seconds},
+                  {"verify_seconds", m.offload.verify_seconds},
+                  {"wait_seconds", m.offload.wait_seconds},
+                  {"bytes_to_workers", m.offload.bytes_to_workers},
+                  {"bytes_from_workers", m.offload.bytes_from_workers},
+                  {"reissued", m.offload.reissued},
+                  {"integrity_checks", m.integrity_checks},
+                  {"integrity_failures", m.integrity_failures},
+                  {"workers", m.workers},
+                  {"resident_bytes", m.resident_bytes}};
   line(m.step, json.dump());
-  event("train/loss", m.loss, m.step);
-  event("train/learning_rate", m.learning_rate, m.step);
-  event("train/gradient_norm", m.gradient_norm, m.step);
-  event("speed/samples_per_second", m.samples_per_second, m.step);
+  scalar("train/loss", m.loss, m.step);
+  scalar("train/learning_rate", m.learning_rate, m.step);
+  scalar("train/gradient_norm", m.gradient_norm, m.step);
+  scalar("speed/samples_per_second", m.samples_per_second, m.step);
 }
 
-void RunLog::evaluation(int64_t step, int64_t epoch, double accuracy, double loss) {
-  const Json json{{"step", step}, {"epoch", epoch}, {"test_accuracy", accuracy}, {"test_loss", loss}};
-  line(step, json.dump());
-  event("test/accuracy", accuracy, step);
-  event("test/loss", loss, step);
+void RunLog::evaluation(const EvaluationMetrics& m) {
+  const Json json{{"step", m.step},
+                  {"epoch", m.epoch},
+                  {"test_accuracy", m.accuracy},
+                  {"test_loss", m.loss},
+                  {"integrity_checks", m.integrity_checks},
+                  {"integrity_failures", m.integrity_failures}};
+  line(m.step, json.dump());
+  scalar("test/accuracy", m.accuracy, m.step);
+  scalar("test/loss", m.loss, m.step);
   flush();
+}
+
+void RunLog::happened(int64_t step, const RunEvent& event) {
+  if (event.event == "part_reissued") {
+    if (event.during != reissued_during_) reissued_ = 0;
+    reissued_during_ = event.during;
+    if (++reissued_ > kMostReissuedOfAStep) return;
+  }
+  if (++events_ > kMostEvents + 1) return;
+  const RunEvent last{.event = "events_not_written", .during = event.during};
+  const RunEvent& written = events_ > kMostEvents ? last : event;
+  if (keeper_ != nullptr) unsaved_events_.emplace_back(step, written);
+  line(step, to_json(step, written));
+}
+
+void RunLog::went_back(int64_t step) {
+  if (keeper_ != nullptr) {
+    keeper_->went_back(step);
+    for (const auto& [then, event] : unsaved_events_)
+      if (then > step) keeper_->line(step, to_json(step, event));
+    std::erase_if(unsaved_events_, [&](const auto& one) { return one.first > step; });
+    return;
+  }
+  file_.reset();
+  scalars_.reset();
+  if (page_ != nullptr) page_->went_back(step);
+  page::LivePage* const page = page_;
+  page_ = nullptr;  // it has the lines that are kept
+  open(step);
+  page_ = page;
 }
 
 void RunLog::flush() {
   if (keeper_ != nullptr) return;
   if (std::fflush(file_.get()) != 0) throw RunError(path_.string() + ": cannot be written");
-  events_->flush();
+  scalars_->flush();
 }
 
 std::string to_json(const RunSummary& s) {

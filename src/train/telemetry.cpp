@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <variant>
@@ -63,36 +64,51 @@ void Telemetry::totals(const offload::Counters& counters, const offload::Verifie
   workers_.set(static_cast<double>(workers));
 }
 
+void Telemetry::happened(RunEvent event) const {
+  event.during = step_;
+  if (happened_) happened_(std::max<int64_t>(0, step_ - 1), event);
+}
+
+void Telemetry::began(size_t workers, const std::string& names) {
+  happened({.event = "run_began", .worker = names, .workers = static_cast<int64_t>(workers)});
+}
+
 void Telemetry::saved(int64_t step) {
+  if (happened_) happened_(step, {.event = "checkpoint_saved", .during = step});
   checkpoints_.add();
   log_->info("checkpoint_saved", {{"step", step}});
 }
 
 void Telemetry::went_back(int64_t to) {
+  happened({.event = "went_back", .to_step = to});
   returns_.add();
   log_->warning("went_back", {{"step", step_}, {"to_step", to}});
   say(fmt::format("step {}: going on from step {}", step_, to));
 }
 
 void Telemetry::joined(const std::string& uri) {
+  happened({.event = "worker_joined", .worker = uri});
   joined_.add();
   log_->info("worker_joined", {{"worker", uri}, {"step", step_}});
   if (step_ > 0) say(fmt::format("step {}: worker {} joined", step_, uri));
 }
 
 void Telemetry::lost(const std::string& uri, const std::string& reason) {
+  happened({.event = "worker_lost", .worker = uri, .reason = reason});
   lost_.add();
   log_->warning("worker_lost", {{"worker", uri}, {"step", step_}, {"reason", reason}});
   say(fmt::format("step {}: worker lost: {}", step_, reason));
 }
 
 void Telemetry::quarantined(const std::string& uri, const std::string& reason) {
+  happened({.event = "worker_quarantined", .worker = uri, .reason = reason});
   quarantined_.add();
   log_->error("worker_quarantined", {{"worker", uri}, {"step", step_}, {"reason", reason}});
   say(fmt::format("step {}: worker {} is left out from now on: {}", step_, uri, reason));
 }
 
 void Telemetry::reissued(const std::string& what, const std::string& to) {
+  happened({.event = "part_reissued", .worker = to, .operation = what});
   log_->warning("part_reissued", {{"operation", what}, {"worker", to}, {"step", step_}});
 }
 

@@ -10,6 +10,7 @@
 #include "observe/log.h"
 #include "observe/metrics.h"
 #include "offload/session.h"
+#include "train/run_log.h"
 
 namespace tempo::train {
 
@@ -21,6 +22,8 @@ class Telemetry final : public offload::PoolObserver {
 
   /// Where notes for a person go; nothing: nowhere.
   void notes_to(std::function<void(const std::string&)> note) { note_ = std::move(note); }
+  /// Where what happens goes, as lines of the run's log; nothing: nowhere.
+  void events_to(std::function<void(int64_t step, const RunEvent&)> happened) { happened_ = std::move(happened); }
   /// "http://localhost:9464/metrics", or nothing.
   [[nodiscard]] std::string address() const { return server_ ? server_->address() : std::string(); }
 
@@ -29,6 +32,8 @@ class Telemetry final : public offload::PoolObserver {
   void step_done(double seconds, int64_t samples);
   /// Counters since the run began, and how many workers there are.
   void totals(const offload::Counters& counters, const offload::Verifier::Counts& checks, size_t workers);
+  /// @param workers that have a share of the work, and @param names of them
+  void began(size_t workers, const std::string& names);
   void saved(int64_t step);
   void went_back(int64_t to);
   void say(const std::string& note) const;
@@ -55,7 +60,11 @@ class Telemetry final : public offload::PoolObserver {
   observe::Gauge& workers_;
   Follower bytes_to_, bytes_from_, encryptions_, checks_, failures_, reissued_;
   std::map<std::string, observe::Histogram*, std::less<>> operation_seconds_;
+  /// @param event without `during`
+  void happened(RunEvent event) const;
+
   std::function<void(const std::string&)> note_;
+  std::function<void(int64_t, const RunEvent&)> happened_;
   int64_t step_ = 0;
 };
 

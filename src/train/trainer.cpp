@@ -11,9 +11,11 @@
 #include <optional>
 
 #include "base/cpu_time.h"
+#include "base/memory_use.h"
 #include "nn/probe.h"
 #include "tempo/error.h"
 #include "train/config.h"
+#include "train/run_view.h"
 
 namespace tempo::train {
 namespace {
@@ -105,6 +107,7 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
     if (deployment.resident_layer_of(item.key()) == nullptr) tee_parameters_.push_back({item.key(), item.value()});
   optimiser_ = make_optimiser(config, tee_parameters_);
   total_steps_ = config.steps > 0 ? config.steps : steps_left();
+  if (!config.page.empty()) page_ = std::make_unique<page::LivePage>(config.page);
 }
 
 Trainer::~Trainer() {
@@ -112,13 +115,20 @@ Trainer::~Trainer() {
 }
 
 RunSummary Trainer::run(const RunHooks& hooks) {
+  if (page_) {
+    page::RunView view = view_of(config_);
+    view.total_steps = total_steps_;
+    page_->describe(std::move(view));
+  }
   log_ = new_log(first_step_);
   deployment_.model->train();
   if (!hooks.quiet) {
     progress_.emplace(total_steps_, isatty(STDERR_FILENO) != 0, stderr);
     telemetry_.notes_to([this](const std::string& note) { progress_->note(note); });
     if (!config_.metrics.empty()) telemetry_.say("metrics at " + telemetry_.address());
+    if (page_) telemetry_.say("page at " + page_->address());
   }
+  log_start();
   if (deployment_.is_offloaded()) {
     deployment_.session->workers().observe(&telemetry_);
     remember(capture(first_step_, false));
@@ -166,8 +176,9 @@ bool Trainer::advance(int64_t step, const RunHooks& hooks) {
   const BatchTensors batch = make_batch(*batches_, step - first_batch_, data_.train, threads_);
   const StepResult result = train_step(batch, step);
   const double cpu = process_cpu_seconds().tee - cpu_before, seconds = seconds_since(start);
-  tally_.offload = tally_.offload + (counters_of(deployment_) - before);
-  log_step(step, result, seconds, cpu, batch.labels.numel());
+  const offload::Counters used = counters_of(deployment_) - before;
+  tally_.offload = tally_.offload + used;
+  log_step(step, result, {.wall = seconds, .cpu = cpu, .offload = used}, batch.labels.numel());
 
   place_.position += batch.labels.numel();
   const bool is_pass_over = place_.position == data_.train.size();
@@ -181,7 +192,8 @@ bool Trainer::advance(int64_t step, const RunHooks& hooks) {
   return stops;
 }
 
-void Trainer::log_step(int64_t step, const StepResult& result, double seconds, double cpu, int64_t images) {
+void Trainer::log_step(int64_t step, const StepResult& result, const StepCost& cost, int64_t images) {
+  const auto& [seconds, cpu, offload] = cost;
   tally_.tee_seconds += cpu;
   tally_.wall_seconds += seconds;
   tally_.samples += images;
@@ -192,6 +204,7 @@ void Trainer::log_step(int64_t step, const StepResult& result, double seconds, d
                       deployment_.session->workers().active());
   step_seconds_.push_back(seconds);
   summary_.losses.push_back(result.loss);
+  const offload::Verifier::Counts checks = new_checks();
   log_->step({.step = step + 1,
               .epoch = place_.epoch,
               .loss = result.loss,
@@ -199,7 +212,12 @@ void Trainer::log_step(int64_t step, const StepResult& result, double seconds, d
               .gradient_norm = result.gradient_norm,
               .seconds = seconds,
               .tee_cpu_seconds = cpu,
-              .samples_per_second = static_cast<double>(images) / seconds});
+              .samples_per_second = static_cast<double>(images) / seconds,
+              .offload = offload,
+              .integrity_checks = checks.checks,
+              .integrity_failures = checks.failures,
+              .workers = deployment_.is_offloaded() ? deployment_.session->workers().active() : 0,
+              .resident_bytes = resident_bytes()});
   if (progress_)
     progress_->step({.step = step + 1,
                      .loss = result.loss,
@@ -282,7 +300,13 @@ void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
   const Evaluation result =
       evaluate_model(deployment_, data_.test, config_.batch_size, static_cast<uint64_t>(step), threads_);
   summary_.test_accuracy = result.accuracy;
-  log_->evaluation(step, epoch, result.accuracy, result.loss);
+  const offload::Verifier::Counts checks = new_checks();
+  log_->evaluation({.step = step,
+                    .epoch = epoch,
+                    .accuracy = result.accuracy,
+                    .loss = result.loss,
+                    .integrity_checks = checks.checks,
+                    .integrity_failures = checks.failures});
   telemetry_.say(fmt::format("epoch {}: test accuracy {:.2f}%", epoch + 1, 100 * result.accuracy));
 }
 

@@ -69,7 +69,11 @@ class Trainer {
   [[nodiscard]] int64_t steps_left() const;
   /// One step, and what is due after it. @returns whether the run is to stop here
   bool advance(int64_t step, const RunHooks& hooks);
-  void log_step(int64_t step, const StepResult& result, double seconds, double cpu, int64_t images);
+  struct StepCost {
+    double wall = 0, cpu = 0;  ///< seconds
+    offload::Counters offload;
+  };
+  void log_step(int64_t step, const StepResult& result, const StepCost& cost, int64_t images);
   /// Workers failed, and their operands are gone: goes back to the last checkpoint, once a worker is there.
   /// @returns false if `*stop` was set: that checkpoint is saved then, and the run is over. @throws `error` where no
   /// worker can come, RunError where none came in time
@@ -87,6 +91,10 @@ class Trainer {
   /// Where the run keeps them.
   void store(const Checkpoint& checkpoint);
   std::unique_ptr<RunLog> new_log(int64_t first_step);
+  /// Says that the run begins, and with which workers.
+  void log_start();
+  /// Checks and failures since the last call.
+  offload::Verifier::Counts new_checks();
   /// Keeps a copy to go back to.
   void remember(const Checkpoint& checkpoint);
   Checkpoint capture(int64_t step, bool stopping);
@@ -107,7 +115,9 @@ class Trainer {
   Place place_;
   int64_t first_batch_ = 0;  // step of the first of `batches_`
   Telemetry telemetry_;
+  std::unique_ptr<page::LivePage> page_;  // or nullptr
   std::unique_ptr<RunLog> log_;
+  offload::Verifier::Counts checks_told_;
   std::optional<Progress> progress_;
   std::optional<Batches> batches_;
   Tally tally_;

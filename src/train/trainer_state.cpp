@@ -77,9 +77,7 @@ void Trainer::go_on_from(const Checkpoint& checkpoint) {
   restore_resident(checkpoint, false);
   place_ = place_of(checkpoint);
   batches_.reset();
-  log_.reset();
-  if (keeper_ != nullptr) keeper_->went_back(checkpoint.step);
-  log_ = new_log(checkpoint.step);
+  log_->went_back(checkpoint.step);
   summary_.losses.resize(static_cast<size_t>(checkpoint.step - first_step_));
 }
 
@@ -154,7 +152,7 @@ void Trainer::store(const Checkpoint& checkpoint) {
 
 std::unique_ptr<RunLog> Trainer::new_log(int64_t first_step) {
   if (keeper_ != nullptr) return std::make_unique<RunLog>(*keeper_);
-  return std::make_unique<RunLog>(config_.out, first_step);
+  return std::make_unique<RunLog>(config_.out, first_step, page_.get());
 }
 
 void Trainer::save(int64_t step, bool stopping) {
@@ -166,7 +164,29 @@ void Trainer::save(int64_t step, bool stopping) {
                                  step, name, what_stands()));
   store(checkpoint);
   telemetry_.saved(step);
+  log_->saved();
   if (deployment_.is_offloaded()) remember(checkpoint);
+}
+
+void Trainer::log_start() {
+  telemetry_.step_began(first_step_ + 1);
+  telemetry_.events_to([this](int64_t step, const RunEvent& event) { log_->happened(step, event); });
+  std::string names;
+  size_t active = 0;
+  if (deployment_.is_offloaded())
+    for (const offload::Member& member : deployment_.session->workers().members())
+      if (member.is_active()) {
+        names += (names.empty() ? "" : ", ") + member.uri;
+        ++active;
+      }
+  telemetry_.began(active, names);
+}
+
+offload::Verifier::Counts Trainer::new_checks() {
+  if (!deployment_.is_offloaded()) return {};
+  const offload::Verifier::Counts now = deployment_.session->verifier().counts(), before = checks_told_;
+  checks_told_ = now;
+  return {.checks = now.checks - before.checks, .failures = now.failures - before.failures};
 }
 
 void Trainer::restore(const Checkpoint& checkpoint, bool same_keys) {

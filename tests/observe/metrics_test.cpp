@@ -118,7 +118,7 @@ TEST(MetricsServer, MethodsAndQueriesAreAnsweredAsHttpRequires) {
   }
   EXPECT_THAT(http_get(port, "/?/metrics"), StartsWith("HTTP/1.1 404 "));
   EXPECT_THAT(testing::http_request(port, "HEAD", "/other"), ::testing::EndsWith("\r\n\r\n"));
-  EXPECT_THAT(http_get(port, ""), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(http_get(port, ""), StartsWith("HTTP/1.1 400 "));
   EXPECT_THAT(testing::http_request(port, "nonsense\r\n", ""), StartsWith("HTTP/1.1 400 "));
 }
 

@@ -54,7 +54,7 @@ TEST_F(Jobs, AJobRunsToItsEndAndIsFetched) {
   EXPECT_EQ(view.step, 20U);
   const Client::Lines lines = client->logs(id, 0);
   ASSERT_EQ(lines.lines.size(), 20U);
-  EXPECT_EQ(lines.lines.back(), "{\"step\":20}");
+  EXPECT_EQ(lines.lines.back(), "{\"step\":20,\"workers\":3}");
   EXPECT_TRUE(lines.is_over);
   const FetchedJob fetched = client->fetch(id, owner.key);
   EXPECT_EQ(fetched.checkpoint.size(), 20U);

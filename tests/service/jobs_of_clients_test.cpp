@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "observe/http_get.h"
 #include "service/job_config.h"
 #include "service_peers.h"
 
@@ -123,7 +124,7 @@ TEST_F(JobsOfClients, ARefusedJobIsRemoved) {
 
 TEST_F(JobsOfClients, AClientCannotSetWhatBelongsToTheService) {
   for (const char* key :
-       {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "tee-threads"}) {
+       {"workers", "tls", "out", "resume", "key", "data-key", "init", "log", "metrics", "page", "tee-threads"}) {
     const std::string value = std::string(key) == "tee-threads" ? " = 3\n" : " = '/etc/passwd'\n";
     EXPECT_THROW(check_job_settings(key + value, 0), InputError) << key;
   }
@@ -143,6 +144,33 @@ TEST_F(JobsOfClients, AClientCannotSetWhatBelongsToTheService) {
   RunConfig base;
   base.workers = "local";
   EXPECT_EQ(job_run_config("model = 'lenet'\n", base).workers, "local");
+}
+
+TEST_F(Clients, TheOperatorSeesOnlyWhatAHostCanFindOut) {
+  const std::string address = service.server->page();
+  const auto port = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
+  const auto list = [&] { return testing::http_get(port, "/jobs.json"); };
+  EXPECT_THAT(list(), HasSubstr("{\"jobs\":[]}"));
+  const auto a = alice.connect(service), b = bob.connect(service);
+  FakeTraining::pause_at = 7;
+  const JobId first = alice.submit(*a);
+  Owner::wait_for(*a, first, Phase::kRunning);
+  const JobId second = bob.submit(*b);
+  for (int i = 0; i < 2000 && list().find("\"step\":5,") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const std::string running = list();
+  EXPECT_THAT(running, HasSubstr(fmt::format("{{\"job\":\"{}\",\"state\":\"running\",\"ahead\":0,", to_string(first))));
+  EXPECT_THAT(running, HasSubstr(fmt::format("{{\"job\":\"{}\",\"state\":\"queued\",\"ahead\":1,\"began\":0,\"step\":0,"
+                                             "\"workers\":0,\"archive_bytes\":0}}",
+                                             to_string(second))));
+  EXPECT_THAT(running, HasSubstr("\"step\":5,\"workers\":3,"));
+  FakeTraining::pause_at = -1;
+  Owner::wait_for(*b, second, Phase::kDone);
+  const std::string page = testing::http_get(port, "/") + list();
+  EXPECT_THAT(page, HasSubstr("\"state\":\"done\""));
+  for (const std::string& secret :
+       {std::string("lenet"), attest::to_hex(sha256(alice.identity.spki())), std::string("loss\":")})
+    EXPECT_EQ(page.find(secret), std::string::npos) << secret;
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ struct FakeTraining {
     const int64_t total = config.steps > 0 ? config.steps : 20;
     while (step < total) {
       ++step;
-      hooks.keeper->line(step, "{\"step\":" + std::to_string(step) + "}");
+      hooks.keeper->line(step, "{\"step\":" + std::to_string(step) + ",\"workers\":3}");
       while (pause_at == step && !hooks.stop->load()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
       const bool stops = hooks.stop->load() && step < total;
       if (step % 5 == 0 || step == total || stops) save(*hooks.keeper, step, step == total);
@@ -92,6 +92,7 @@ class Service {
     options.state = folder / "state";
     options.store = limits;
     options.base.workers = "local";
+    options.page = "0";
     server = std::make_unique<Server>(options, source_, FakeTraining::train, log);
   }
   void restart() {

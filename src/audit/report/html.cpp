@@ -7,6 +7,8 @@
 #include "audit/report/html_parts.h"
 #include "audit/report/text.h"
 #include "audit/report/verdict.h"
+#include "page/document.h"
+#include "page/parts.h"
 
 namespace tempo::audit {
 namespace {
@@ -109,8 +111,7 @@ std::string surrogates(const AuditResults& results) {
 }  // namespace
 
 std::string to_html(const AuditResults& results, std::span<const Attack> attacks) {
-  std::string body = "<h1>What an untrusted worker could learn: an audit of Tempo</h1>\n";
-  body += verdict_box(results, attacks);
+  std::string body = verdict_box(results, attacks);
   body += section("What was measured", measured(results));
   body += section("Settings and what they cost", html::settings_table(results) + html::cost_charts(results));
   body += section("How to read the tables of attacks", std::string(html::kHowToRead));
@@ -132,11 +133,13 @@ std::string to_html(const AuditResults& results, std::span<const Attack> attacks
       section("Every measurement", fmt::format("<details class=\"all\"><summary>{}</summary>\n{}</details>\n",
                                                count_of(static_cast<int64_t>(results.findings.size()), "measurement"),
                                                html::every_finding(results, attacks)));
-  return fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<title>Tempo audit: {}</title>\n<style>{}</style></head>\n<body>\n{}</body></html>\n",
-      escape_html(results.victim.model), html::kStyle, body);
+  return page::document({.title = "What an untrusted worker could learn: an audit of Tempo",
+                         .body = body,
+                         .data = {},
+                         .scripts = {},
+                         .styles = {page::page_css(), html::audit_css()},
+                         .has_style_attributes = true})
+      .html;
 }
 
 }  // namespace tempo::audit

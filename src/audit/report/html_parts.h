@@ -13,9 +13,11 @@
 namespace tempo::audit::html {
 
 // Fixed text, html_text.cpp.
-extern const std::string_view kStyle;
 extern const std::string_view kHowToRead;
 extern const std::string_view kLimits;
+
+/// The file audit.css.
+std::string_view audit_css();
 
 /// A table in a box of its own that scrolls sideways; the first `names` columns are text, the rest numbers.
 /// `cells` are HTML already.

@@ -1,0 +1,46 @@
+// The operator's list of jobs. It asks for the list every two seconds.
+"use strict";
+(() => {
+  const main = document.getElementById("main");
+  const kHeads = ["Job", "State", "Before it", "Began", "Step of its checkpoint", "Workers", "Size of its archive"];
+  const element = (name, properties = {}, ...children) => {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(properties)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  };
+  const count = (value) => (value > 0 ? value.toLocaleString("en") : "\u2013");
+  const size = (bytes) => {
+    const units = ["B", "kB", "MB", "GB", "TB"];
+    let i = 0;
+    for (; bytes >= 1000 && i < units.length - 1; ++i) bytes /= 1000;
+    return bytes > 0 ? `${+bytes.toPrecision(3)} ${units[i]}` : "none";
+  };
+  const time = (seconds) => (seconds > 0 ? new Date(1000 * seconds).toLocaleString("en-GB") : "\u2013");
+
+  const state = element("p", { role: "status", id: "state" }), box = element("div");
+  function show(data) {
+    const rows = data.jobs.map((job) => [element("code", {}, job.job), job.state, count(job.ahead), time(job.began), count(job.step), count(job.workers), size(job.archive_bytes)]);
+    const table = element("table", {}, element("thead", {}, element("tr", {}, ...kHeads.map((head) => element("th", { scope: "col" }, head)))),
+      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell))))));
+    const list = element("div", { class: "scroll jobs", tabindex: "0", role: "region", "aria-label": "Jobs" }, table);
+    box.replaceChildren(rows.length ? list : element("p", {}, "There is no job."));
+  }
+  async function poll() {
+    if (!document.hidden) {
+      try {
+        const answer = await fetch("jobs.json", { signal: AbortSignal.timeout(10000) });
+        if (!answer.ok) throw new Error(String(answer.status));
+        const data = await answer.json();
+        show(data);
+        state.textContent = `${data.jobs.length} ${data.jobs.length === 1 ? "job" : "jobs"}. Updated at ${new Date().toLocaleTimeString("en-GB")}.`;
+      } catch {
+        state.textContent = "No answer: the service has ended, or cannot be reached.";
+      }
+    }
+    setTimeout(poll, 2000);
+  }
+  main.append(state, box, element("p", { class: "soft" }, "What a host of this service can find out anyway. Losses, settings, data and owners of jobs are not here."));
+  show(JSON.parse(document.getElementById("data").textContent));
+  poll();
+})();
