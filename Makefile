@@ -6,7 +6,9 @@ unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
 .PHONY: all demo man test check format setup build clean
 
-all: build
+all: setup $(BUILD)/build.ninja
+	@echo "Building the programs. The first build takes about five minutes on two cores."
+	@cmake --build $(BUILD) -j $(JOBS) --target tempo tempo-worker tempo-audit
 
 setup:
 	@tools/setup.sh

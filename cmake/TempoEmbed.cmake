@@ -13,6 +13,7 @@ function(tempo_embed target header namespace)
       COMMAND ${CMAKE_COMMAND} -DIN=${file} -DOUT=${made} -DHEADER=${header} -DNAMESPACE=${namespace}
               -DFUNCTION=${function} -P ${TEMPO_EMBED_SCRIPT}
       DEPENDS ${file} ${TEMPO_EMBED_SCRIPT} VERBATIM)
+    set_source_files_properties(${made} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
     target_sources(${target} PRIVATE ${made})
   endwhile()
 endfunction()

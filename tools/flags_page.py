@@ -26,9 +26,10 @@ def cell(text):
 def page(tempo):
     out = [HEAD]
     for command in commands_of(tempo):
-        out.append(f"## tempo {command.name}\n\n{command.meaning}.\n")
+        meaning = command.meaning[0].lower() + command.meaning[1:]
         if command.name == "plan":
-            out.append("It takes the flags of `tempo train`, and:\n")
+            meaning += ". It takes the flags of `tempo train`, and:"
+        out.append(f"## tempo {command.name}: {meaning}\n")
         if command.flags:
             out.append("| flag | what it does | default |\n|---|---|---|")
             out += [f"| `{flag.name}` | {cell(flag.meaning)} | {f'`{flag.default}`' if flag.default else ''} |"

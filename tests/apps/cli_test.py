@@ -48,7 +48,6 @@ class CommandLine(unittest.TestCase):
         out = self.path / "run"
         self.refused("train", "--colour", "red", says="--colour")
         self.refused("paint", says='got the command "paint", expected one of train,')
-        self.refused(says="subcommand")
         self.refused("train", "--out", out, "--lr", "fast", says='--lr: got "fast", expected a number')
         self.refused("train", "--out", out, "--protection", "xor", says="expected none|permuted|rotated")
         self.refused("train", "--out", out, "--model", "resnet51", says='got "resnet51", expected one of')

@@ -19,6 +19,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace equilibrate_and_match {
 namespace {
 
 constexpr int kNumber = 1;
@@ -116,12 +117,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace equilibrate_and_match
 
-const Attack kEquilibrateAndMatch{kNumber,
+const Attack kEquilibrateAndMatch{equilibrate_and_match::kNumber,
                                   "equilibrate and match",
                                   "Can a worker who knows nearly the same weights find yours behind the blinding?",
                                   "a weight near W: a public start, or W of an earlier step",
                                   "Sinkhorn, Knopp, 1967, for the balancing; the matching is Tempo's",
-                                  run};
+                                  equilibrate_and_match::run};
 
 }  // namespace tempo::audit

@@ -15,6 +15,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace direction_match {
 namespace {
 
 constexpr int kNumber = 2;
@@ -54,12 +55,13 @@ std::vector<Finding> run(const LayerCase& layer, Random&) {
 }
 
 }  // namespace
+}  // namespace direction_match
 
-const Attack kDirectionMatch{kNumber,
+const Attack kDirectionMatch{direction_match::kNumber,
                              "direction match",
                              "Do blinded weights still point the way the public ones do?",
                              "a public weight near W",
                              "ArrowMatch: Wang et al., Game of Arrows, USENIX Security 2025",
-                             run};
+                             direction_match::run};
 
 }  // namespace tempo::audit

@@ -24,6 +24,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace kernel_cosine {
 namespace {
 
 constexpr int kNumber = 3;
@@ -197,12 +198,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace kernel_cosine
 
-const Attack kKernelCosine{kNumber,
+const Attack kKernelCosine{kernel_cosine::kNumber,
                            "kernel cosine",
                            "Do the small filters of a convolution keep their shape when they are blinded?",
                            "a weight near W; nothing, to see the kernels' directions",
                            "the attack in GroupCover: Zhang et al., ICML 2024",
-                           run};
+                           kernel_cosine::run};
 
 }  // namespace tempo::audit

@@ -17,6 +17,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace scalar_ratio {
 namespace {
 
 constexpr int kNumber = 4;
@@ -117,12 +118,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace scalar_ratio
 
-const Attack kScalarRatio{kNumber,
+const Attack kScalarRatio{scalar_ratio::kNumber,
                           "scalar ratio",
                           "Is a tensor hidden by one number only, and does its size show?",
                           "a weight near W for the first finding; nothing for the second",
                           "SOTER's morphing (Shen et al. 2022), as attacked by Zhang et al. 2024",
-                          run};
+                          scalar_ratio::run};
 
 }  // namespace tempo::audit

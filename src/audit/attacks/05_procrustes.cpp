@@ -25,6 +25,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace procrustes {
 namespace {
 
 constexpr int kNumber = 5;
@@ -209,12 +210,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace procrustes
 
-const Attack kProcrustes{kNumber,
+const Attack kProcrustes{procrustes::kNumber,
                          "Procrustes alignment",
                          "Can the secret keys be solved for from a similar weight that is public?",
                          "a weight near W: a public start, or a model of its own",
                          "Schoenemann 1966; Zhang et al. 2024",
-                         run};
+                         procrustes::run};
 
 }  // namespace tempo::audit

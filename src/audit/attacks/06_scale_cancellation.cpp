@@ -18,6 +18,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace scale_cancellation {
 namespace {
 
 constexpr int kNumber = 6;
@@ -197,6 +198,7 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace scale_cancellation
 
 const Attack kScaleCancellation{
     6,
@@ -204,6 +206,6 @@ const Attack kScaleCancellation{
     "Do secret scales cancel when a tensor is multiplied by its gradient, so that plain numbers appear?",
     "nothing",
     "own analysis, from the equations of reuse=full (docs/blinding.md)",
-    run};
+    scale_cancellation::run};
 
 }  // namespace tempo::audit

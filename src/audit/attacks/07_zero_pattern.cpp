@@ -21,6 +21,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace zero_pattern {
 namespace {
 
 constexpr int kNumber = 7;
@@ -298,12 +299,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace zero_pattern
 
 const Attack kZeroPattern{7,
                           "zero pattern",
                           "Do the zeros that ReLU leaves show which channel and which sample is which?",
                           "nothing to see zeros; for the order, a model that is zero at the same places",
                           "colour refinement: Weisfeiler and Leman, 1968",
-                          run};
+                          zero_pattern::run};
 
 }  // namespace tempo::audit

@@ -25,6 +25,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace integer_scales {
 namespace {
 
 constexpr int kNumber = 8;
@@ -318,12 +319,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace integer_scales
 
-const Attack kIntegerScales{kNumber,
+const Attack kIntegerScales{integer_scales::kNumber,
                             "integer scales",
                             "Do whole-number blinding factors give themselves away as common divisors?",
                             "nothing",
                             "Tempo; Euclid's algorithm on the coefficients of the published scheme",
-                            run};
+                            integer_scales::run};
 
 }  // namespace tempo::audit

@@ -20,6 +20,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace label_clusters {
 namespace {
 
 constexpr int kNumber = 9;
@@ -242,12 +243,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace label_clusters
 
 const Attack kLabelClusters{9,
                             "label clusters",
                             "Can a worker tell which samples share a label from the gradients it is sent?",
                             "the number of classes",
                             "Zhao et al., iDLG, 2020; Li et al., Label Leakage in Split Learning, ICLR 2022",
-                            run};
+                            label_clusters::run};
 
 }  // namespace tempo::audit

@@ -25,6 +25,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace structure_anchors {
 namespace {
 
 constexpr int kNumber = 10;
@@ -195,12 +196,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace structure_anchors
 
 const Attack kStructureAnchors{10,
                                "structure anchors",
                                "Do padding, dead channels or sums of rows stand out in what a worker is sent?",
                                "the architecture",
                                "own analysis of padding, rank and row sums",
-                               run};
+                               structure_anchors::run};
 
 }  // namespace tempo::audit

@@ -24,6 +24,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace key_linking {
 namespace {
 
 constexpr int kNumber = 11;
@@ -147,12 +148,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace key_linking
 
-const Attack kKeyLinking{kNumber,
+const Attack kKeyLinking{key_linking::kNumber,
                          "key linking",
                          "Do new keys at every step keep the steps apart?",
                          "W~ of two steps under different keys",
                          "Schoenemann 1966; Sinkhorn, Knopp 1967",
-                         run};
+                         key_linking::run};
 
 }  // namespace tempo::audit

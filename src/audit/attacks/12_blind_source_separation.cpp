@@ -30,6 +30,7 @@
 #include "audit/information.h"
 
 namespace tempo::audit {
+namespace blind_source_separation {
 namespace {
 
 constexpr int kNumber = 12;
@@ -370,12 +371,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace blind_source_separation
 
-const Attack kBlindSourceSeparation{kNumber,
+const Attack kBlindSourceSeparation{blind_source_separation::kNumber,
                                     "blind source separation",
                                     "Do statistics of the blinded activations, over one or many steps, undo the keys?",
                                     "nothing; for linked steps, that the weight changes little from step to step",
                                     "Hyvarinen, 1999 (FastICA); Belouchrani et al., 1997 (SOBI)",
-                                    run};
+                                    blind_source_separation::run};
 
 }  // namespace tempo::audit

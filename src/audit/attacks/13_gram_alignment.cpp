@@ -23,6 +23,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace gram_alignment {
 namespace {
 
 constexpr int kNumber = 13;
@@ -234,12 +235,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace gram_alignment
 
-const Attack kGramAlignment{kNumber,
+const Attack kGramAlignment{gram_alignment::kNumber,
                             "Gram alignment",
                             "Do known activations of one batch give the key of the channels away?",
                             "activations near X of one batch; or X itself",
                             "Umeyama 1988; Schoenemann 1966",
-                            run};
+                            gram_alignment::run};
 
 }  // namespace tempo::audit

@@ -27,6 +27,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace candidate_dictionary {
 namespace {
 
 constexpr int kNumber = 14;
@@ -234,12 +235,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace candidate_dictionary
 
-const Attack kCandidateDictionary{kNumber,
+const Attack kCandidateDictionary{candidate_dictionary::kNumber,
                                   "candidate dictionary",
                                   "Can a worker tell that an image it has is in the batch?",
                                   "candidate images and a model of its own",
                                   "dictionary of known inputs; zeros as a fingerprint, this project",
-                                  run};
+                                  candidate_dictionary::run};
 
 }  // namespace tempo::audit

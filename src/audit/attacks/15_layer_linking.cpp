@@ -15,6 +15,7 @@
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
+namespace layer_linking {
 namespace {
 
 constexpr int kNumber = 15;
@@ -82,12 +83,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace layer_linking
 
 const Attack kLayerLinking{15,
                            "layer linking",
                            "Can a worker tell which output channel of a layer is which input channel of the next?",
                            "nothing",
                            "own analysis; assignment: Kuhn, 1955",
-                           run};
+                           layer_linking::run};
 
 }  // namespace tempo::audit

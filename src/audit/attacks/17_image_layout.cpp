@@ -21,6 +21,7 @@
 #include "audit/theft/image_layout.h"
 
 namespace tempo::audit {
+namespace image_layout {
 namespace {
 
 constexpr int kNumber = 17;
@@ -153,12 +154,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace image_layout
 
 const Attack kImageLayout{17,
                           "image layout",
                           "Can a worker put the rows that it is sent together to images again?",
                           "one step, the geometry",
                           "own analysis",
-                          run};
+                          image_layout::run};
 
 }  // namespace tempo::audit

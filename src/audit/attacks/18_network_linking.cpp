@@ -19,6 +19,7 @@
 #include "audit/theft/layer_chain.h"
 
 namespace tempo::audit {
+namespace network_linking {
 namespace {
 
 constexpr int kNumber = 18;
@@ -139,12 +140,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace network_linking
 
 const Attack kNetworkLinking{18,
                              "network linking",
                              "Can a worker put the layers together to a network that computes the same?",
                              "one step, the architecture",
                              "own analysis; assignment: Kuhn, 1955",
-                             run};
+                             network_linking::run};
 
 }  // namespace tempo::audit

@@ -22,6 +22,7 @@
 #include "audit/theft/layer_chain.h"
 
 namespace tempo::audit {
+namespace first_layer {
 namespace {
 
 constexpr int kNumber = 19;
@@ -138,12 +139,13 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
 }
 
 }  // namespace
+}  // namespace first_layer
 
 const Attack kFirstLayer{19,
                          "first layer and images",
                          "Can a worker recover the training images, and the layer that was never sent?",
                          "one step, the architecture, other images of the same kind",
                          "own analysis; subspace identification: Moulines et al., 1995",
-                         run};
+                         first_layer::run};
 
 }  // namespace tempo::audit

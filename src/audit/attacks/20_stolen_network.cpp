@@ -15,6 +15,7 @@
 #include "audit/theft/layer_chain.h"
 
 namespace tempo::audit {
+namespace stolen_network {
 namespace {
 
 constexpr int kNumber = 20;
@@ -47,12 +48,13 @@ std::vector<Finding> run(const LayerCase& first, Random& random) {
 }
 
 }  // namespace
+}  // namespace stolen_network
 
 const Attack kStolenNetwork{20,
                             "stolen network",
                             "Can a worker run the network that it helps to train?",
                             "one step, the architecture, other images of the same kind, a few labels",
                             "own analysis",
-                            run};
+                            stolen_network::run};
 
 }  // namespace tempo::audit
