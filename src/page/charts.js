@@ -4,6 +4,7 @@ var TempoCharts = (() => {
   const kHeight = 220, kSync = "steps";
   const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 2], [1, 2], [12, 4], [6, 6]];
   const kWholeSteps = [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+  const kFew = 60;  // points that can be told apart
   let all = [];
   let zoom = null;
 
@@ -16,6 +17,7 @@ var TempoCharts = (() => {
     percent: (v) => `${+(100 * v).toFixed(2)}%`,
     seconds: (v) => (v === 0 ? "0 s" : v < 1e-3 ? `${+(v * 1e6).toPrecision(3)} \u00b5s` : v < 1 ? `${+(v * 1e3).toPrecision(3)} ms`
       : v < 120 ? `${+v.toPrecision(3)} s` : v < 7200 ? `${+(v / 60).toPrecision(3)} min` : `${+(v / 3600).toPrecision(3)} h`),
+    step: (v) => (!Number.isInteger(v) ? "" : v >= 1e6 ? `${+(v / 1e6).toPrecision(4)}M` : v >= 1e4 ? `${+(v / 1e3).toPrecision(4)}k` : v.toLocaleString("en")),
     bytes: (v) => {
       const units = ["B", "kB", "MB", "GB", "TB", "PB"];
       let i = 0;
@@ -70,7 +72,9 @@ var TempoCharts = (() => {
       this.plot = element("div", { class: "plot", tabindex: "0", role: "slider", "aria-orientation": "horizontal",
         onkeydown: (event) => this.key(event), onblur: () => this.plotted?.setCursor({ left: -10, top: -10 }, true, true) });
       this.legend = element("ul", { class: "legend", "aria-label": `Lines of ${spec.title}` });
-      this.table = element("details", { ontoggle: () => this.fillTable() }, element("summary", {}, "Values as a table"));
+      this.values = [];
+      this.rows = element("div");
+      this.table = element("details", { ontoggle: () => this.fillTable() }, element("summary", {}, "Values as a table"), this.rows);
       this.root = element("section", { class: "chart" }, element("h3", {}, spec.title),
         spec.hint ? element("p", { class: "soft" }, spec.hint) : null, this.legend, this.plot, this.table);
       all.push(this);
@@ -81,7 +85,7 @@ var TempoCharts = (() => {
     /** Reads the lines anew, and draws. */
     update() {
       this.lines = this.spec.lines();
-      const shape = JSON.stringify(this.lines.map((line) => [line.label, line.colour, Boolean(line.least), line.points]));
+      const shape = JSON.stringify(this.lines.map((line) => [line.label, line.colour, Boolean(line.least), line.points, line.x.length > kFew]));
       if (shape !== this.shape) this.rebuild();
       this.shape = shape;
       this.plotted.setData(this.data(), true);
@@ -113,10 +117,10 @@ var TempoCharts = (() => {
       const add = (line, i) => {
         this.column[i] = series.length;
         const stroke = colour(line.colour), edge = spec.isStacked ? colour("--page") : stroke;
-        series.push({ label: line.label, stroke: edge, width: spec.isStacked ? 1 : 1.75, dash: line.dash || [], spanGaps: true, show: !this.hidden.has(line.label),
-          fill: spec.isStacked ? stroke : undefined, points: { show: spec.isStacked ? false : line.points ? true : undefined, size: 6, stroke, fill: stroke } });
+        series.push({ label: line.label, stroke: edge, width: !spec.isStacked ? 1.75 : line.x.length > kFew ? 0 : 1, dash: line.dash || [], spanGaps: true, show: !this.hidden.has(line.label),
+          fill: spec.isStacked ? stroke : undefined, points: { show: !spec.isStacked && ((line.points && line.x.length <= kFew) || undefined), size: 6, stroke, fill: stroke } });
         if (!line.least) return;
-        for (let k = 0; k < 2; ++k) series.push({ stroke: "transparent", width: 0, spanGaps: true, points: { show: false }, show: !this.hidden.has(line.label) });
+        for (let k = 0; k < 2; ++k) series.push({ stroke: `${stroke}66`, width: 1, spanGaps: true, points: { show: false }, show: !this.hidden.has(line.label) });
         bands.push({ series: [series.length - 2, series.length - 1], fill: `${stroke}2e` });
       };
       if (spec.isStacked) [...this.lines.keys()].reverse().forEach((i) => add(this.lines[i], i));
@@ -126,7 +130,7 @@ var TempoCharts = (() => {
         width: Math.max(100, this.plot.clientWidth), height: kHeight, series, bands, legend: { show: false },
         cursor: { sync: { key: kSync, scales: ["x", null] }, drag: { x: true, y: false, setScale: true }, points: { size: 7 }, focus: { prox: -1 } },
         scales: { x: { time: false, range: (u, low, high) => xRange() }, y: { range: (u, low, high) => yRange(spec, low, high) } },
-        axes: [{ ...axis, size: 34, values: (u, ticks) => ticks.map((v) => (Number.isInteger(v) ? v.toLocaleString("en") : "")) },
+        axes: [{ ...axis, size: 34, values: (u, ticks) => ticks.map(format.step) },
           { ...axis, size: 68, incrs: spec.format === format.count ? kWholeSteps : undefined, values: (u, ticks) => ticks.map((v) => spec.format(v)) }],
         hooks: { setCursor: [() => this.showValues()], setSelect: [(u) => this.zoomTo(u)], draw: [(u) => this.drawMarks(u)] },
       }, this.data(), this.plot);
@@ -230,8 +234,7 @@ var TempoCharts = (() => {
       const count = Math.min(12, steps.length);
       const shown = [...Array(count).keys()].map((i) => steps[count < 2 ? 0 : Math.round((i * (steps.length - 1)) / (count - 1))]);
       const rows = shown.map((step) => [step.toLocaleString("en"), ...this.lines.map((line) => this.textAt(line, step))]);
-      const table = makeTable(["Step", ...this.lines.map((line) => line.label)], rows, 0);
-      this.table.replaceChildren(this.table.firstChild, table);
+      this.rows.replaceChildren(makeTable(["Step", ...this.lines.map((line) => line.label)], rows, 0));
     }
     resize() {
       if (this.plotted && this.plot.clientWidth > 0) this.plotted.setSize({ width: this.plot.clientWidth, height: kHeight });

@@ -6,7 +6,7 @@
   const runs = data.runs, main = document.getElementById("main"), isOne = runs.length === 1;
   const kRunColours = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--series-7", "--series-8"];
   const kParts = [["waiting for workers", "wait_seconds", "--series-5"], ["deriving keys", "key_seconds", "--series-4"],
-    ["blinding", "blind_seconds", "--series-1"], ["un-blinding", "unblind_seconds", "--series-6"],
+    ["blinding", "blind_seconds", "--series-1"], ["un-blinding", "unblind_seconds", "--series-3"],
     ["checking results", "verify_seconds", "--series-2"], ["layers and the rest", null, "--series-7"]];
 
   const column = (part, name) => part.columns[name]?.mean;
@@ -143,6 +143,7 @@
       const found = run.statements.filter((one) => one.kind === kind);
       return found.length ? [element("div", {}, element(isOne ? "h3" : "h4", {}, title), element("ul", { class: "statements" }, ...found.map((one) => element("li", {}, one.text))))] : [];
     };
+    if (!run.statements.length) return element("div", {}, isOne ? null : element("h3", {}, run.name), element("p", {}, "The settings of this run are not known here."));
     return element("div", { class: isOne ? "columns" : "" }, isOne ? null : element("h3", {}, run.name), ...group("warning", "Take care"), ...group("hidden", "Hidden from the workers"),
       ...group("shown", "Not hidden from the workers"));
   }
