@@ -67,7 +67,7 @@ var TempoCurves = (runs) => {
     runs
       .flatMap(eventsOf)
       .filter((event) => kMarks[event.event])
-      .map((event) => ({ step: event.step, colour: kMarks[event.event][0], dash: kMarks[event.event][1] }));
+      .map((event) => ({ step: event.during ?? event.step, colour: kMarks[event.event][0], dash: kMarks[event.event][1] }));
 
   const any = (name) => runs.some((run) => hasSteps(run, name));
   const anyOffloaded = (name) => any(name) && runs.some(isOffloaded);

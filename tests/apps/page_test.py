@@ -219,6 +219,8 @@ class Pages(unittest.TestCase):
         self.assertIn("worker_lost", [event.get("event") for event in events])
 
     def test_the_list_of_jobs(self):
+        if "serve" not in self.tempo("--help").stdout:
+            self.skipTest("built without gRPC")
         service = self.start(TEMPO, "serve", "--listen", "localhost:0", "--state", self.path / "jobs", "--tee", "insecure-simulated", "--page", 0)
         lines = iter(service.stdout.readline, "")
         address = next(found[1] for line in lines if (found := re.search(r"page at (http://localhost:\d+/)", line)))

