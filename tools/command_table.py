@@ -1,4 +1,5 @@
 """What `tempo` says of its commands and flags, read from its own help. docs/flags.md and the man pages are made from it."""
+import functools
 import re
 import subprocess
 from typing import NamedTuple
@@ -16,6 +17,7 @@ class Command(NamedTuple):
     flags: list
 
 
+@functools.cache
 def help_of(tempo, *command):
     return subprocess.run([tempo, *command, "--help"], capture_output=True, text=True, check=True).stdout
 

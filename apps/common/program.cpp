@@ -39,8 +39,9 @@ std::pair<const CLI::App*, std::string> chosen_command(const CLI::App& app) {
   return {command, name};
 }
 
-/// One line for words that the command line does not have, with the flag that may have been meant.
-[[noreturn]] void refuse_unexpected(const CLI::App& app, const CLI::ParseError& error) {
+/// One line for what is wrong with the command line. A flag that does not exist comes first, with the one that may have
+/// been meant: a flag that is missing may be the same one.
+[[noreturn]] void refuse(const CLI::App& app, const CLI::ParseError& error) {
   const auto [command, name] = chosen_command(app);
   for (const std::string& word : app.remaining(true)) {
     if (!word.starts_with("--")) continue;
@@ -66,10 +67,8 @@ int parse(CLI::App& app, int argc, char** argv) try {
   return 0;
 } catch (const CLI::Success& wanted) {
   return print_help_or_version(app, wanted);
-} catch (const CLI::ExtrasError& error) {
-  refuse_unexpected(app, error);
 } catch (const CLI::ParseError& error) {
-  throw InputError(fmt::format("{}; see {} --help", error.what(), app.get_name()));
+  refuse(app, error);
 } catch (const c10::Error& error) {
   throw RunError(std::string(observe::first_line(error.what_without_backtrace())));
 }

@@ -1,5 +1,6 @@
 #include "audit/surrogate.h"
 
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/functional/loss.h>
 #include <torch/optim/sgd.h>
 

@@ -172,7 +172,8 @@ struct HttpServer::State {
 };
 
 void HttpServer::State::route(const httplib::Request& request, httplib::Response& response) const {
-  if (check == HostCheck::kOwnName && !is_own_name(request.get_header_value("Host"), own_name))
+  const bool is_of_browser = request.has_header("Host");  // they always send it
+  if (check == HostCheck::kOwnName && is_of_browser && !is_own_name(request.get_header_value("Host"), own_name))
     return say(response, 421, "this server has another name, expected " + own_name + " or an IP address");
   const auto page = pages.find(request.path);
   if (page == pages.end()) return say(response, 404, "not found");

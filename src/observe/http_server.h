@@ -28,7 +28,8 @@ using HttpPages = std::map<std::string, HttpPage, std::less<>>;
 /// Which names a request's header Host may have. A web page of another site can have its own name lead to this address
 /// (DNS rebinding) and then read what is served here: its requests carry that name.
 enum class HostCheck : uint8_t {
-  kOwnName,  ///< the name that it listens at, "localhost", or any IP address; others get 421
+  /// The name that it listens at, "localhost", any IP address, or no header at all, as of HTTP/1.0: others get 421.
+  kOwnName,
   kAnyName
 };
 

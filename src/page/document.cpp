@@ -146,7 +146,7 @@ Document run_document(const std::string& title, const std::vector<RunView>& runs
   return document({.title = title,
                    .body = {},
                    .data = fmt::format("{{\"live\":{},\"runs\":[{}]}}", live, all),
-                   .scripts = {uplot_js(), charts_js(), page_js()},
+                   .scripts = {uplot_js(), parts_js(), charts_js(), runs_js(), curves_js(), live_js(), page_js()},
                    .styles = {uplot_css(), page_css()},
                    .connect = live ? Connect::kWhereItCameFrom : Connect::kNowhere});
 }
@@ -155,7 +155,7 @@ Document jobs_document(const std::string& jobs) {
   return document({.title = "Jobs of this service",
                    .body = {},
                    .data = jobs,
-                   .scripts = {jobs_js()},
+                   .scripts = {parts_js(), jobs_js()},
                    .styles = {page_css()},
                    .connect = Connect::kWhereItCameFrom});
 }

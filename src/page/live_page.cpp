@@ -32,7 +32,7 @@ struct LivePage::State {
       now = run;
       now.history = history.to_json();
     }
-    return run_document(run.name + " - Tempo", {now}, true).html;
+    return run_document("Run " + now.name, {now}, true).html;
   }
   std::string data(const observe::HttpQuery& query) {
     const RunHistory::Cursor since = {.generation = number_of(query, "generation"),

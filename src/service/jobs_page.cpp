@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "observe/http_server.h"
 #include "page/document.h"
@@ -14,11 +17,21 @@ struct JobsPage::State {
   observe::HttpServer server;
 };
 
+namespace {
+
+/// The running job, then those that wait for it in their order, then those that began last.
+std::tuple<int, uint32_t, int64_t> place_of(const std::pair<JobSight, uint32_t>& job) {
+  const auto& [sight, ahead] = job;
+  const int kind = sight.phase == Phase::kRunning ? 0 : sight.phase == Phase::kQueued ? 1 : 2;
+  return {kind, ahead, -sight.began};
+}
+
+}  // namespace
+
 std::string jobs_json(const JobStore& jobs, const JobQueue& queue) {
   std::vector<std::pair<JobSight, uint32_t>> list;
   for (const auto& job : jobs.all()) list.emplace_back(job->sight(), queue.ahead_of(*job));
-  std::stable_sort(list.begin(), list.end(),
-                   [](const auto& a, const auto& b) { return a.first.began > b.first.began; });
+  std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return place_of(a) < place_of(b); });
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const auto& [sight, ahead] : list)
     all.push_back({{"job", to_string(sight.job)},

@@ -26,7 +26,8 @@ class JobsPage {
   std::string address_;
 };
 
-/// {"jobs":[{"job":"...","state":"running",...}]}: those that were begun last come first.
+/// {"jobs":[{"job":"...","state":"running",...}]}: the running one, then those that
+/// wait for it, then those that began last.
 std::string jobs_json(const JobStore& jobs, const JobQueue& queue);
 
 }  // namespace tempo::service

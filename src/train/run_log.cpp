@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -48,6 +49,9 @@ void cut_metrics(const std::filesystem::path& file, int64_t last_step, page::Liv
   out.write(kept);
   out.commit();
 }
+
+/// Whole microseconds: lines stay short.
+double rounded(double seconds) { return std::round(1e6 * seconds) / 1e6; }
 
 std::string to_json(int64_t step, const RunEvent& event) {
   Json json{{"step", step}, {"event", event.event}, {"during", event.during}};
@@ -95,11 +99,11 @@ void RunLog::step(const StepMetrics& m) {
                   {"seconds", m.seconds},
                   {"tee_cpu_seconds", m.tee_cpu_seconds},
                   {"samples_per_second", m.samples_per_second},
-                  {"key_seconds", m.offload.key_seconds},
-                  {"blind_seconds", m.offload.blind_seconds},
-                  {"unblind_seconds", m.offload.unblind_seconds},
-                  {"verify_seconds", m.offload.verify_seconds},
-                  {"wait_seconds", m.offload.wait_seconds},
+                  {"key_seconds", rounded(m.offload.key_seconds)},
+                  {"blind_seconds", rounded(m.offload.blind_seconds)},
+                  {"unblind_seconds", rounded(m.offload.unblind_seconds)},
+                  {"verify_seconds", rounded(m.offload.verify_seconds)},
+                  {"wait_seconds", rounded(m.offload.wait_seconds)},
                   {"bytes_to_workers", m.offload.bytes_to_workers},
                   {"bytes_from_workers", m.offload.bytes_from_workers},
                   {"reissued", m.offload.reissued},

@@ -22,7 +22,7 @@ COMMANDS = ["train", "plan", "eval", "predict", "export", "picture", "keygen", "
 
 
 def run(*arguments, **more):
-    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True, timeout=120, check=False, **more)
+    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True, timeout=300, check=False, **more)
 
 
 class Terminal(unittest.TestCase):

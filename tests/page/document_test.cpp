@@ -33,7 +33,7 @@ TEST(Document, NothingOfTheDataBecomesMarkup) {
   EXPECT_THAT(html, Not(HasSubstr("<!-- \\\"resnet20")));
   EXPECT_THAT(html, HasSubstr("\\u003c/script>"));
   EXPECT_THAT(html, HasSubstr("<h1>&lt;b&gt;run&lt;/b&gt;</h1>"));
-  EXPECT_EQ(count_of(html, "</script>"), 4U) << "the data, uPlot and two scripts of ours";
+  EXPECT_EQ(count_of(html, "</script>"), 8U) << "the data, uPlot and six scripts of ours";
 }
 
 TEST(Document, NeedsNothingFromElsewhereAndMayNotAskForIt) {

@@ -40,10 +40,6 @@ Bases singular_bases(const Matrices& taps) {
   return {symmetric_eigen(by_row).vectors, symmetric_eigen(by_column).vectors};
 }
 
-Vector signs(const Vector& v) {
-  return v.unaryExpr([](double x) { return x < 0 ? -1.0 : 1.0; });
-}
-
 /// Signs t of the right vectors, from Z_ij = s_i t_j |Z_ij|: the leading singular vector of Z, made better by ascent on
 /// s^T Z t. Where Z is diagonal (one tap) every pair of signs is free but for its product, and all t = 1 will do.
 Vector synchronise_signs(const Matrix& z) {

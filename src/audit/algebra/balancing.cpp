@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "audit/algebra/decompositions.h"
 #include "audit/algebra/matching.h"
 
 namespace tempo::audit {
@@ -107,10 +108,6 @@ Attempt match_from_rows(const Matrix& sorted_a, const Matrix& sorted_b, const st
     attempt.second = rows_given_columns(transposed_a, transposed_b, attempt.first).of;
   }
   return attempt;
-}
-
-Vector signs(const Vector& v) {
-  return v.unaryExpr([](double x) { return x < 0 ? -1.0 : 1.0; });
 }
 
 /// Signs s, t with sum s_i t_j agreement(i, j) large: from the leading singular vectors, then by majority in turn.

@@ -34,4 +34,8 @@ Matrix orthogonal_factor(const Matrix& gaussian) {
   return q;
 }
 
+Vector signs(const Vector& v) {
+  return v.unaryExpr([](double x) { return x < 0 ? -1.0 : 1.0; });
+}
+
 }  // namespace tempo::audit

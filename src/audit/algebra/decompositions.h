@@ -37,4 +37,7 @@ Matrix solve_symmetric(const Matrix& symmetric, const Matrix& b);
 /// Uniformly random over orthogonal matrices if `gaussian` has independent normal entries (Mezzadri, 2007).
 Matrix orthogonal_factor(const Matrix& gaussian);
 
+/// -1 for what is negative, else 1.
+Vector signs(const Vector& v);
+
 }  // namespace tempo::audit

@@ -6,14 +6,15 @@
 
 #include "audit/algebra/decompositions.h"
 #include "audit/algebra/sparse_least_squares.h"
+#include "audit/theft/colour_statistics.h"
 
 namespace tempo::audit {
 namespace {
 
 constexpr int64_t kSide = 5;            // of a patch of maps
 constexpr int64_t kPixels = kSide + 2;  // side of the image patch under it
-constexpr int64_t kColours = 3, kTaps = 9;
-constexpr int64_t kDimensions = kColours * kPixels * kPixels;
+constexpr int64_t kTaps = 9;
+constexpr int64_t kPatchDimensions = kColours * kPixels * kPixels;
 constexpr int64_t kMostChannels = 8, kFewestChannels = 6;
 constexpr int64_t kMostPatches = 20'000, kFewestPatches = 400;
 
@@ -110,7 +111,7 @@ Matrix kernels_of(const Patches& patches) {
   }
   const Matrix centred = (patches.values.rowwise() - mean) * scale.cwiseInverse().asDiagonal();
   const EigenPairs pairs = symmetric_eigen(centred.transpose() * centred);
-  const Matrix outside = pairs.vectors.leftCols(size - kDimensions).transpose();  // [noise, channels * side * side]
+  const Matrix outside = pairs.vectors.leftCols(size - kPatchDimensions).transpose();  // [noise, channels * side * side]
   Matrix form = Matrix::Zero(channels * kTaps, channels * kTaps);
   for (int64_t py = 0; py < kPixels; ++py)
     for (int64_t px = 0; px < kPixels; ++px) {
@@ -133,7 +134,7 @@ Matrix kernels_of(const Patches& patches) {
 
 /// The matrix that takes an image patch [pixels * pixels * colours] to the patch of maps.
 Matrix filter_matrix(const Matrix& kernels) {
-  Matrix filter = Matrix::Zero(kernels.rows() * kSide * kSide, kDimensions);
+  Matrix filter = Matrix::Zero(kernels.rows() * kSide * kSide, kPatchDimensions);
   for (Eigen::Index c = 0; c < kernels.rows(); ++c)
     for (int64_t i = 0; i < kSide * kSide; ++i)
       for (int64_t tap = 0; tap < kTaps; ++tap) {
@@ -150,7 +151,7 @@ Vector biases_of(const Patches& patches, const Matrix& filter) {
   const Eigen::Index size = filter.rows();
   Matrix ones = Matrix::Zero(size, channels);
   for (Eigen::Index i = 0; i < size; ++i) ones(i, i / (kSide * kSide)) = 1;
-  const Matrix basis = full_svd(filter).u.leftCols(kDimensions);
+  const Matrix basis = full_svd(filter).u.leftCols(kPatchDimensions);
   const auto outside = [&](const Matrix& m) -> Matrix { return m - basis * (basis.transpose() * m); };
   const Matrix a = outside(ones);
   const Vector right = outside(patches.values.colwise().mean().transpose());
