@@ -15,16 +15,22 @@ namespace {
 
 using offload::Buffer;
 
-/// Passes everything on, and keeps a copy of the rows of the first convolution.
+/// The operands of one forward product: the rows, and the shape of the weight.
+struct Captured {
+  Buffer rows;
+  std::vector<int64_t> weight;  ///< [out, kernel_h, kernel_w, in]
+};
+
+/// Passes everything on, and keeps a copy of the rows of the first forward product.
 class CapturingWorker final : public offload::Worker {
  public:
-  CapturingWorker(std::shared_ptr<offload::Worker> inner, std::shared_ptr<Buffer> captured)
+  CapturingWorker(std::shared_ptr<offload::Worker> inner, std::shared_ptr<Captured> captured)
       : inner_(std::move(inner)), captured_(std::move(captured)) {}
 
   offload::WorkerDescription describe() override { return inner_->describe(); }
   Buffer allocate(const offload::TensorSpec& spec) override { return inner_->allocate(spec); }
   void put(offload::OperandId id, Buffer operand) override {
-    if (captured_->data() == nullptr) operands_[id] = operand;
+    if (captured_->weight.empty()) operands_[id] = operand;
     inner_->put(id, std::move(operand));
   }
   void free(std::vector<offload::OperandId> ids) override {
@@ -33,10 +39,11 @@ class CapturingWorker final : public offload::Worker {
   }
   std::future<Buffer> submit(offload::Operation operation) override {
     const auto* forward = std::get_if<offload::Forward>(&operation);
-    if (forward != nullptr && forward->product.kind == offload::ProductKind::kConv2d && captured_->data() == nullptr) {
+    if (forward != nullptr && captured_->weight.empty()) {
       const Buffer& rows = operands_.at(forward->x);
-      *captured_ = Buffer::allocate(rows.spec());
-      std::memcpy(captured_->data(), rows.data(), rows.bytes());
+      captured_->rows = Buffer::allocate(rows.spec());
+      std::memcpy(captured_->rows.data(), rows.data(), rows.bytes());
+      captured_->weight = operands_.at(forward->w).spec().shape;
       operands_.clear();
     }
     return inner_->submit(std::move(operation));
@@ -44,14 +51,14 @@ class CapturingWorker final : public offload::Worker {
 
  private:
   std::shared_ptr<offload::Worker> inner_;
-  std::shared_ptr<Buffer> captured_;
+  std::shared_ptr<Captured> captured_;
   std::map<offload::OperandId, Buffer> operands_;
 };
 
-/// The rows [rows, height, width, channels] that a worker gets in a forward pass over `batch`.
-Buffer captured_rows(const RunConfig& config, const nn::ModelOptions& options, const torch::Tensor& batch,
-                     const std::function<void(nn::Model&)>& restore) {
-  const auto captured = std::make_shared<Buffer>();
+/// What a worker gets in a forward pass over `batch`.
+Captured capture(const RunConfig& config, const nn::ModelOptions& options, const torch::Tensor& batch,
+                 const std::function<void(nn::Model&)>& restore) {
+  const auto captured = std::make_shared<Captured>();
   Deployment deployment = deploy(config, options, SecretKey::random(), [captured](auto worker) {
     return std::make_shared<CapturingWorker>(std::move(worker), captured);
   });
@@ -63,14 +70,14 @@ Buffer captured_rows(const RunConfig& config, const nn::ModelOptions& options, c
   return *captured;
 }
 
-/// The middle positions of the tiles of image `index`, as [channels, side, side].
-std::vector<float> maps_of(const Buffer& rows, int64_t index, int64_t side) {
-  const auto& shape = rows.spec().shape;
-  const int64_t channels = shape[3], middle = (shape[1] / 2 * shape[2] + shape[2] / 2) * channels;
-  const auto* values = reinterpret_cast<const float*>(rows.data());
+/// The middle taps of the rows of image `index`, as [channels, side, side].
+std::vector<float> maps_of(const Captured& captured, int64_t index, int64_t side) {
+  const auto& weight = captured.weight;
+  const int64_t channels = weight[3], middle = (weight[1] / 2 * weight[2] + weight[2] / 2) * channels;
+  const auto* values = reinterpret_cast<const float*>(captured.rows.data());
   std::vector<float> maps(static_cast<size_t>(channels * side * side));
   for (int64_t position = 0; position < side * side; ++position) {
-    const float* row = values + (index * side * side + position) * shape[1] * shape[2] * channels + middle;
+    const float* row = values + (index * side * side + position) * weight[1] * weight[2] * channels + middle;
     for (int64_t c = 0; c < channels; ++c) maps[static_cast<size_t>(c * side * side + position)] = row[c];
   }
   return maps;
@@ -94,18 +101,20 @@ WorkerView worker_view(const RunConfig& config, const nn::ModelOptions& options,
   ThreadPool threads(tee_threads(config));
   const Batches batches(images, config.batch_size);
   const torch::Tensor batch = make_batch(batches, image / config.batch_size, images, threads).images;
-  const Buffer plain = captured_rows(open, options, batch, restore);
-  if (plain.data() == nullptr)
-    throw InputError(fmt::format("model: got {}, expected one with a convolution besides its first", options.name));
-  const Buffer blinded = captured_rows(watched, options, batch, restore);
+  const Captured plain = capture(open, options, batch, restore);
+  const int64_t rows = plain.weight.size() == 4 ? plain.rows.spec().shape[0] / batch.size(0) : 0;
+  const int64_t side = std::lround(std::sqrt(static_cast<double>(rows)));
+  if (side < 2 || side * side != rows)
+    throw InputError(fmt::format("model: got {}, expected one whose second product is a convolution", options.name));
+  const Captured blinded = capture(watched, options, batch, restore);
 
   WorkerView view;
   view.image_side = images.height;
   view.image_channels = images.channels;
   const auto first = images.images.begin() + image * images.image_values();
   view.image.assign(first, first + images.image_values());
-  view.channels = plain.spec().shape[3];
-  view.side = std::lround(std::sqrt(static_cast<double>(plain.spec().shape[0]) / static_cast<double>(batch.size(0))));
+  view.channels = plain.weight[3];
+  view.side = side;
   view.plain = maps_of(plain, image % config.batch_size, view.side);
   view.blinded = maps_of(blinded, image % config.batch_size, view.side);
   return view;
