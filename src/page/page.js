@@ -27,7 +27,7 @@
       "Results found wrong",
       (run) => known(total(run, "integrity_failures") ?? run.summary?.integrity?.failures, format.count),
     ],
-    ["Workers, at the end", (run) => known(last(column(run.history.steps, "workers")), format.count)],
+    ["Workers, last", (run) => known(last(column(run.history.steps, "workers")), format.count)],
     ["Memory, peak", (run) => known(peakMemory(run), format.bytes)],
   ];
   const isWrong = (name, text) => name === "Results found wrong" && /[1-9]/.test(text);

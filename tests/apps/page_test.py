@@ -98,6 +98,10 @@ class Pages(unittest.TestCase):
     def script(self, text):
         return self.browser.execute_script(text)
 
+    def text(self, selector):
+        """Read in one go: the page may put another element in its place meanwhile."""
+        return self.browser.execute_script("return document.querySelector(arguments[0])?.innerText || ''", selector)
+
     def no_complaints(self):
         self.assertEqual([entry["message"] for entry in self.browser.get_log("browser")], [])
 
@@ -124,7 +128,7 @@ class Pages(unittest.TestCase):
         self.assertEqual(titles, ["Loss", "Test accuracy", "Time of a step, by part", "Time of a step", "Bytes a step",
                                   "Results of workers a step", "Workers", "Memory of the master"])
         self.assertEqual(self.drawn(), len(titles))
-        text = self.browser.find_element(By.TAG_NAME, "main").text
+        text = self.text("main")
         for wanted in ("Steps\n6", "Results found wrong\n0", "the run began", "inprocess:", "Hidden from the workers",
                        "not protected against a patient worker"):
             self.assertIn(wanted, text)
@@ -139,7 +143,7 @@ class Pages(unittest.TestCase):
         kept = [{name: line[name] for name in fields} for line in lines if "loss" in line]
         (old / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.open(self.report("blinded", "local", "old"))
-        text = self.browser.find_element(By.TAG_NAME, "main").text
+        text = self.text("main")
         for wanted in ("an older version of Tempo wrote it", "There is no config.toml", "There is no summary.json",
                        "Nothing was sent to workers"):
             self.assertIn(wanted, text)
@@ -197,20 +201,20 @@ class Pages(unittest.TestCase):
         lines = iter(run.stdout.readline, "")
         address = next(found[1] for line in lines if (found := re.search(r"page at (http://localhost:\d+/)", line)))
         self.open(address)
-        state = lambda: self.browser.find_element(By.ID, "state").text
-        step = lambda: int(re.search(r"Step ([\d,]+)", state())[1].replace(",", ""))
+        state = lambda: self.text("#state")
+        step = lambda: int((re.search(r"Step ([\d,]+)", state()) or [0, "0"])[1].replace(",", ""))
         seen = wait_for("the third step", lambda: step() >= 3 and step())
         wait_for("a further step", lambda: step() > seen)
         wait_for("charts", lambda: self.drawn() >= 6)
         workers[1].kill()
-        wait_for("the loss of a worker", lambda: "worker lost" in self.browser.find_element(By.CSS_SELECTOR, ".events").text)
+        wait_for("the loss of a worker", lambda: "worker lost" in self.text(".events"))
         seen = step()
         wait_for("a step after the loss", lambda: step() > seen + 1)
         self.open(address, 360, "dark")
         self.no_sideways()
         pause = self.browser.find_element(By.XPATH, "//button[.='Pause updating']")
         pause.send_keys(Keys.ENTER)
-        self.assertIn("Paused", state())
+        wait_for("the pause", lambda: "Paused" in state())
         pause.send_keys(Keys.ENTER)
         self.no_complaints()
         run.kill()
@@ -225,8 +229,8 @@ class Pages(unittest.TestCase):
         lines = iter(service.stdout.readline, "")
         address = next(found[1] for line in lines if (found := re.search(r"page at (http://localhost:\d+/)", line)))
         self.open(address, 360)
-        self.assertIn("There is no job.", self.browser.find_element(By.TAG_NAME, "main").text)
-        wait_for("the list", lambda: "0 jobs. Updated" in self.browser.find_element(By.ID, "state").text)
+        self.assertIn("There is no job.", self.text("main"))
+        wait_for("the list", lambda: "0 jobs. Updated" in self.text("#state"))
         self.no_sideways()
         self.no_complaints()
 
