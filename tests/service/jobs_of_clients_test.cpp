@@ -146,7 +146,7 @@ TEST_F(JobsOfClients, AClientCannotSetWhatBelongsToTheService) {
   EXPECT_EQ(job_run_config("model = 'lenet'\n", base).workers, "local");
 }
 
-TEST_F(Clients, TheOperatorSeesOnlyWhatAHostCanFindOut) {
+TEST_F(JobsOfClients, TheOperatorSeesOnlyWhatAHostCanFindOut) {
   const std::string address = service.server->page();
   const auto port = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
   const auto list = [&] { return testing::http_get(port, "/jobs.json"); };
