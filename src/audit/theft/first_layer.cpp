@@ -111,7 +111,8 @@ Matrix kernels_of(const Patches& patches) {
   }
   const Matrix centred = (patches.values.rowwise() - mean) * scale.cwiseInverse().asDiagonal();
   const EigenPairs pairs = symmetric_eigen(centred.transpose() * centred);
-  const Matrix outside = pairs.vectors.leftCols(size - kPatchDimensions).transpose();  // [noise, channels * side * side]
+  const Matrix outside =
+      pairs.vectors.leftCols(size - kPatchDimensions).transpose();  // [noise, channels * side * side]
   Matrix form = Matrix::Zero(channels * kTaps, channels * kTaps);
   for (int64_t py = 0; py < kPixels; ++py)
     for (int64_t px = 0; px < kPixels; ++px) {

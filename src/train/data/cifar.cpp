@@ -78,7 +78,8 @@ void append_cifar10_records(std::span<const std::byte> bytes, const std::string&
   for (size_t i = 0; i < records; ++i) {
     const auto label = std::to_integer<unsigned>(bytes[i * kRecordBytes]);
     if (label >= kCifarClasses)
-      throw InputError(fmt::format("{}: record {} has label {}, expected 0 to {}", source, i + 1, label, kCifarClasses - 1));
+      throw InputError(
+          fmt::format("{}: record {} has label {}, expected 0 to {}", source, i + 1, label, kCifarClasses - 1));
   }
   into.labels.reserve(into.labels.size() + records);
   into.images.reserve(into.images.size() + records * kImageBytes);
