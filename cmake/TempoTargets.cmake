@@ -14,6 +14,8 @@ option(TEMPO_UNITY "Compile sources in batches: half the CPU time for a clean bu
 if(TEMPO_UNITY)
   set(CMAKE_UNITY_BUILD ON)
   set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
+  # It takes a .cpp within a batch for a header, where a class must not hold what is in an anonymous namespace.
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endif()
 
 find_program(TEMPO_CCACHE ccache)
@@ -64,6 +66,13 @@ function(tempo_make_test_header)
   target_compile_definitions(tempo_test_pch PRIVATE _GLIBCXX_USE_CXX11_ABI=1)
   target_precompile_headers(tempo_test_pch PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h> <filesystem>
                             <functional> <map> <span> <thread>)
+endfunction()
+
+# A library whose time no run waits for: parsers of text, pages, commands.
+function(tempo_rarely_runs)
+  foreach(name IN LISTS ARGN)
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+  endforeach()
 endfunction()
 
 # tempo_test(NAME [TORCH] SOURCES ... LINK ... [TIMEOUT seconds]): one GoogleTest program, run by ctest as one test.

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <torch/types.h>
+#include <c10/util/Exception.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -90,8 +90,7 @@ void check_slices(const char* where, const KeyUse& rows, const std::vector<RowRa
 }
 
 template <typename T>
-void check_products(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels,
-                    const PixelProducts<T>& products) {
+void check_products(const char* where, KeyUse rows, KeyUse channels, const PixelProducts<T>& products) {
   if (products.count == 0) return;
   if (products.count < 0 || products.count > PixelProducts<T>::kMost || products.vectors == nullptr ||
       products.planes == nullptr)
@@ -122,7 +121,7 @@ void check_blind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, Ele
   check_decoys("blind", geometry, also.decoys.images);
   if (also.decoys.images > 0 && also.decoys.pixels == nullptr)
     throw InputError(fmt::format("blind: {} decoys without pixels, expected them", also.decoys.images));
-  check_products("blind", geometry, rows, channels, also.products);
+  check_products("blind", rows, channels, also.products);
   check_slices("blind", rows, also.slices.rows);
 }
 
@@ -131,7 +130,7 @@ void check_unblind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, E
                    const WhileUnblinding<T>& also) {
   check<T>("unblind", geometry, rows, channels, wire, in, false);
   check_decoys("unblind", geometry, also.decoy_images);
-  check_products("unblind", geometry, rows, channels, also.products);
+  check_products("unblind", rows, channels, also.products);
   check_slices("unblind", rows, also.slices.rows);
   check_moments(geometry, rows, channels, also);
   if (also.addend != nullptr && !takes_addend(geometry, *rows.key, *channels.key))

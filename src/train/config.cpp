@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#define TOML_HEADER_ONLY 0  // it is linked
 #include <toml++/toml.h>
 #include <algorithm>
 #include <thread>

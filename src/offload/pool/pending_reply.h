@@ -31,9 +31,9 @@ struct Attempt {
 /// The part of an operation that one worker does. It has more than one attempt if the first is late or lost.
 struct Shard {
   RowRange rows;
-  std::vector<Attempt> attempts;
-  std::vector<size_t> tried;  ///< members that were given this shard so far
-  Buffer result;
+  std::vector<Attempt> attempts{};
+  std::vector<size_t> tried{};  ///< members that were given this shard so far
+  Buffer result{};
   bool is_done = false;
   size_t by = 0;  ///< index of the member that gave the result; past the end if nobody did (kEach)
   double seconds = 0;

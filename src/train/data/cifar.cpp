@@ -24,8 +24,8 @@ constexpr const char* kNamesFile = "batches.meta.txt";
 constexpr std::string_view kBatchPrefix = "data_batch_", kBatchSuffix = ".bin";
 
 /// Means and standard deviations over the 50,000 training images, of values scaled to 0..1.
-constexpr std::array<float, 3> kMean = {0.4914F, 0.4822F, 0.4465F};
-constexpr std::array<float, 3> kStddev = {0.2470F, 0.2435F, 0.2616F};
+constexpr std::array<float, 3> kCifarMean = {0.4914F, 0.4822F, 0.4465F};
+constexpr std::array<float, 3> kCifarStddev = {0.2470F, 0.2435F, 0.2616F};
 
 struct NumberedFile {
   uint64_t number;
@@ -56,8 +56,8 @@ Dataset empty_split(const std::string& name, const std::vector<std::string>& cla
   split.channels = kChannels;
   split.height = split.width = kSide;
   split.class_names = class_names;
-  split.mean = kMean;
-  split.stddev = kStddev;
+  split.mean = kCifarMean;
+  split.stddev = kCifarStddev;
   return split;
 }
 
