@@ -71,7 +71,7 @@ class Fixture {
       std::copy(header.begin(), header.end(), stream_header_.begin());
     });
   }
-  /// Of what the last call of the above left.
+  /// Works on what the last call of the above left.
   [[nodiscard]] double libsodium_open_seconds() {
     bool is_authentic = true;
     const double seconds = seconds_of([&] {

@@ -177,8 +177,8 @@ Measured train(const Case& what, const Options& options) {
   return measured;
 }
 
-/// Of the first loss, which is that of the same weights, and of the second, after one update. Later ones part by
-/// rounding, and all of them do on a narrow wire: there the first may differ as much as the second.
+/// The tolerances of the first loss, which is that of the same weights, and of the second, after one update. Later ones
+/// part by rounding, and all of them do on a narrow wire: there the first may differ as much as the second.
 std::string disagreement(const std::vector<double>& losses, const std::vector<double>& expected, bool is_narrow) {
   const double tolerated[] = {is_narrow ? 1e-2 : 1e-3, 1e-2};
   for (size_t i = 0; i < std::min({losses.size(), expected.size(), std::size(tolerated)}); ++i)

@@ -74,7 +74,7 @@ addresses() {  # DEVICE: gives both ends their address and brings them up
     read -r name address <<<"$end"
     ip -n "$name" address add "$address/24" dev "$1"
     ip -n "$name" link set "$1" txqueuelen 10000 up  # a queue that loses nothing by itself
-    # Of the route: a namespace may choose among few for all its connections.
+    # A setting of the route: a namespace may choose among few for all its connections.
     ip -n "$name" route replace 10.77.0.0/24 dev "$1" src "$address" congctl lock "$congestion" ||
       { note "this kernel has no congestion control named $congestion"; exit 2; }
   done

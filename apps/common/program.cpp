@@ -1,8 +1,8 @@
 #include "common/program.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <c10/util/Exception.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -100,8 +100,8 @@ struct Policy {
   std::optional<InsecureSimulatedPolicy> insecure_simulated;
   /// Empty: not looked at. Otherwise what the master was started with must be one of them.
   std::vector<Digest32> config_hashes;
-  /// Of signed JSON and revocation lists (but for Intel's root's), since their issue. Their own expiry counts in any
-  /// case.
+  /// The age of signed JSON and revocation lists (but for Intel's root's), since their issue. Their own expiry counts
+  /// in any case.
   std::optional<uint32_t> maximum_collateral_age_days;
   /// Whether jobs may be submitted under a protection that does not protect from workers.
   bool allow_unprotected = false;

@@ -17,7 +17,7 @@ namespace {
 using offload::BlindedProduct;
 using offload::ElementType;
 
-/// Of dY, so that a step changes weights by about a percent, as training does.
+/// The scale of dY, chosen so that a step changes weights by about a percent, as training does.
 constexpr double kGradientDeviation = 1e-4;
 
 /// Two layers of one shape, as neighbours in a network are.

@@ -110,7 +110,7 @@ State surrogate_start(const nn::ModelOptions& options, const std::map<std::strin
     Tensor& target = state.at(layer + ".weight");
     const Tensor values = torch::from_blob(const_cast<float*>(weight.values.data()),
                                            {weight.rows, weight.height, weight.width, weight.channels});
-    // Of the length that a fresh weight would have: what an attack recovers is known up to its scale.
+    // Scaled to the length that a fresh weight would have: what an attack recovers is known up to its scale.
     const Tensor plain = target.dim() == 4 ? values.permute({0, 3, 1, 2}) : values.flatten(1);
     const double norm = plain.norm().item<double>();
     if (norm > 0) target.copy_(plain * (target.norm().item<double>() / norm));

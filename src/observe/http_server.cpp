@@ -99,7 +99,7 @@ class Answerer final : public httplib::Server {
  public:
   void answer(BoundedStream& stream) {
     bool is_closed = false;
-    // Of ranges that overlap a request can name thousands, each of the whole page.
+    // A request can name thousands of ranges that overlap, each the whole page.
     process_request(stream, true, is_closed, [](httplib::Request& request) { request.ranges.clear(); });
   }
 };

@@ -28,7 +28,7 @@ class BucketSeries {
   [[nodiscard]] size_t size() const { return buckets_.size(); }
   /// Grows whenever buckets that were there change in another way than that the last one takes a further step.
   [[nodiscard]] uint64_t changes() const { return changes_; }
-  /// Of the last step; 0 if there is none.
+  /// The last step, or 0 if there is none.
   [[nodiscard]] int64_t last_step() const { return buckets_.empty() ? 0 : buckets_.back().last; }
 
   /// {"width":2,"from":N,"step":[...],"columns":{"loss":{"mean":[...],"least":[...],"greatest":[...]}},

@@ -18,7 +18,7 @@ constexpr uint32_t kArchiveVersion = 1;
 constexpr uint8_t kFileKind = 0, kFolderKind = 1;
 constexpr size_t kTableHeadBytes = kTableLengthBytes + kFingerprintBytes + 4;
 constexpr size_t kMinEntryBytes = 1 + 4 + 1;  // kind, length, a name of one byte
-/// Of the largest contents and the largest table.
+/// Chunks of the largest contents and the largest table.
 constexpr uint64_t kMaxChunks = (kMaxContentBytes + kMaxTableBytes) / kArchiveChunkBytes + 1;
 
 using Bytes = std::vector<std::byte>;

@@ -26,7 +26,7 @@ inline constexpr size_t kFingerprintBytes = 32;
 inline constexpr size_t kMaxEntries = size_t{1} << 20U;
 inline constexpr size_t kMaxNameBytes = 255, kMaxPathBytes = 4096, kMaxDepth = 64;
 inline constexpr size_t kMaxTableBytes = size_t{64} << 20U;
-/// Of all files together, and so that no sum of sizes overflows.
+/// A limit for all files together, such that no sum of sizes overflows.
 inline constexpr uint64_t kMaxContentBytes = uint64_t{1} << 56U;
 
 /// What is readable without the key. All of it is authenticated by every chunk.
@@ -35,7 +35,7 @@ struct ArchiveHeader {
   std::array<std::byte, kArchiveIdBytes> archive_id{};  ///< random
   uint64_t chunks = 0;                                  ///< at least 1
 
-  /// Of a key and fresh randomness.
+  /// Made from a key and fresh randomness.
   static ArchiveHeader fresh(const SecretKey& key, uint64_t chunks);
   [[nodiscard]] std::array<std::byte, kArchiveHeaderBytes> encode() const;
   [[nodiscard]] uint64_t file_bytes() const { return kArchiveHeaderBytes + chunks * kSealedChunkBytes; }
@@ -74,7 +74,7 @@ struct ArchiveEntry {
 /// The first plaintext of an archive. The contents of its files follow in its order.
 struct ArchiveTable {
   std::vector<ArchiveEntry> entries;  ///< by path, bytewise; every folder stands before what is in it
-  /// Of what an archive was made from, for resuming; zero if nothing can be resumed.
+  /// The fingerprint of what an archive was made from, for resuming; zero if nothing can be resumed.
   std::array<std::byte, kFingerprintBytes> fingerprint{};
   uint64_t table_bytes = 0;    ///< encoded
   uint64_t content_bytes = 0;  ///< of all files

@@ -22,7 +22,7 @@ namespace tempo::seal {
 
 /// For an archive that a later run may go on with.
 struct ResumableSource {
-  /// Of what is sealed: it must differ whenever the contents may.
+  /// The fingerprint of what is sealed: it must differ whenever the contents may.
   std::array<std::byte, kFingerprintBytes> fingerprint{};
   /// Called now and then while what an earlier run left is verified. @param done bytes of `total`.
   std::function<void(uint64_t done, uint64_t total)> on_verified = [](uint64_t, uint64_t) {};

@@ -1,4 +1,4 @@
-// Of archive_folder.h: a file or a folder into an archive.
+// Implements archive_folder.h: a file or a folder into an archive.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -83,7 +83,8 @@ bool same_file(const struct stat& a, const struct stat& b) {
          equal(a.st_ctim, b.st_ctim);
 }
 
-/// Of everything by which a change of the source shows. The time of change cannot be set from outside the kernel.
+/// A hash of everything by which a change of the source shows. The time of change cannot be set from outside the
+/// kernel.
 std::array<std::byte, kFingerprintBytes> fingerprint_of(const std::map<std::string, Found>& all) {
   std::vector<std::byte> text;
   const auto add = [&](uint64_t value) { append_u64(text, value); };

@@ -43,7 +43,7 @@ class SealedArchive {
   [[nodiscard]] std::string id() const;
   /// Files and folders by path; every folder stands before what is in it.
   [[nodiscard]] const std::vector<ArchiveEntry>& entries() const;
-  /// Of all files.
+  /// Bytes of all files.
   [[nodiscard]] uint64_t content_bytes() const;
   /// The file or folder of that path, or nullptr.
   [[nodiscard]] const ArchiveEntry* find(std::string_view path) const;

@@ -1,4 +1,4 @@
-// Of archive_folder.h: an archive into a folder.
+// Implements archive_folder.h: an archive into a folder.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>

@@ -11,9 +11,9 @@
 
 namespace tempo::service {
 
-/// Of a message, either way.
+/// The limit of a message, either way.
 constexpr size_t kMaxMessageBytes = 2 << 20;
-/// Of an archive or a checkpoint in one message.
+/// The limit of an archive or a checkpoint in one message.
 constexpr size_t kPieceBytes = 1 << 20;
 
 /// The service's end. A gRPC server of its own, so that what comes over one connection can never be taken for

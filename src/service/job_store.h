@@ -34,7 +34,7 @@ class JobStore {
   /// The client's own job, or nullptr: whether there is one of somebody else cannot be told from the answer.
   [[nodiscard]] std::shared_ptr<Job> find(const attest::Digest32& owner, const JobId& id) const;
   [[nodiscard]] std::vector<std::shared_ptr<Job>> all_of(const attest::Digest32& owner) const;
-  /// Of every client, for the operator.
+  /// Jobs of every client, for the operator.
   [[nodiscard]] std::vector<std::shared_ptr<Job>> all() const;
   /// Deletes it. @throws InputError while it is queued or running.
   void remove(const std::shared_ptr<Job>& job);

@@ -17,7 +17,7 @@ namespace tempo::service {
 constexpr size_t kNonceBytes = 32;
 constexpr size_t kMaxJobConfigBytes = 64 << 10;
 constexpr size_t kMaxServiceConfigBytes = 16 << 10;
-/// Of a sealed release.
+/// The limit of a sealed release.
 constexpr size_t kMaxReleaseBytes = kMaxJobConfigBytes + 1024;
 
 using ReleasePublicKey = std::array<std::byte, crypto_box_PUBLICKEYBYTES>;

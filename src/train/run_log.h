@@ -51,8 +51,8 @@ class RunLog {
   explicit RunLog(RunKeeper& keeper) : keeper_(&keeper) {}
   void step(const StepMetrics& metrics);
   void evaluation(const EvaluationMetrics& metrics);
-  /// @param step steps done when it happened. Of one process at most 10,000 are written, of parts that went to a second
-  /// worker at most 4 a step.
+  /// @param step steps done when it happened. A process writes at most 10,000, and at most 4 a step about parts that
+  /// went to a second worker.
   void happened(int64_t step, const RunEvent& event);
   /// Later steps are void, and done again. What happened in them stays, as of `step`.
   void went_back(int64_t step);

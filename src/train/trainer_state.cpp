@@ -127,7 +127,7 @@ Trainer::Place Trainer::place_of(const Checkpoint& checkpoint) const {
     if (const int64_t batches = checkpoint.step % per_epoch; batches > 0)
       place.position = batches * made_under.batch_size;
   }
-  // Of other data there may be fewer images than were seen.
+  // Other data may have fewer images than were seen.
   return place.position < data_.train.size() ? place : Place{.epoch = place.epoch + 1, .position = 0};
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPause{200};
 
-/// Of the connection that was to be taken: the next one may do better at once.
+/// An error of the connection that was to be taken: the next one may do better at once.
 bool concerns_one_connection(int error) { return error == EINTR || error == EAGAIN || error == ECONNABORTED; }
 
 }  // namespace

@@ -17,7 +17,7 @@ using SpecOf = std::function<const offload::TensorSpec*(offload::OperandId)>;
 /// are not known, or of shapes that no product has.
 std::optional<offload::TensorSpec> result_spec(const offload::Operation& operation, const SpecOf& spec_of);
 
-/// Of a spec that may come from a peer: saturated instead of overflowing.
+/// The size of a spec that may come from a peer: saturated instead of overflowing.
 uint64_t saturated_bytes(const offload::TensorSpec& spec);
 
 /// The most bytes that an honest reply can have; 0 where it can only be empty or a refusal.

@@ -261,7 +261,7 @@ struct Joining {
     tcp.port = rendezvous.port;
     tcp.waitWorkers = false;
     tcp.timeout = in_seconds(until(deadline));
-    // Of its own: the calls of one store wait for each other, and those of other sessions must not.
+    // The store is its own: the calls of one store wait for each other, and those of other sessions must not.
     const auto store = c10::make_intrusive<c10d::PrefixStore>(
         "tempo/" + group.group, c10::make_intrusive<c10d::TCPStore>(rendezvous.host, tcp));
     failure = "not all members came";

@@ -1,4 +1,4 @@
-// Of a build without CUDA.
+// Stands in where a build has no CUDA.
 #include "worker/device_queues.h"
 
 namespace tempo::worker {

@@ -203,7 +203,7 @@ struct Executor::State {
     return norm;
   }
 
-  /// Of some rows: float32 at least, and nobody else's.
+  /// The result of some rows: float32 at least, and nobody else's.
   [[nodiscard]] at::Tensor weight_gradient_of(const offload::WeightGradient& op, const offload::RowPart& rows) const {
     return weight_gradient(op.product, widened(operand(rows.x)), widened(operand(rows.dy)), op.w_shape).contiguous();
   }

@@ -342,7 +342,7 @@ TEST_F(Intel, RevokedAndMisusedCertificatesAreRefused) {
   EXPECT_THAT(
       reason_of({root_list, SyntheticKey("Intel SGX PCK Platform CA", Curve::kP256WithSha256).revocation_list()}),
       HasSubstr("CRL signature failure"));
-  // Of two lists the newer counts, so an old one beside it hides nothing.
+  // Where there are two lists the newer counts, so an old one beside it hides nothing.
   EXPECT_THAT(reason_of({root_list, intel_.platform_ca.revocation_list({leaf.get()}, 2, "2025-06-01"), pck_list}),
               HasSubstr("certificate revoked"));
   // A certificate of Intel's for something else signs no statement.

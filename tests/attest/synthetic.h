@@ -14,7 +14,7 @@ namespace tempo::testing {
 using attest::Bytes;
 using attest::ByteView;
 
-/// Of every certificate and list, unless a test says otherwise.
+/// The dates of every certificate and list, unless a test says otherwise.
 inline constexpr const char *kValidFrom = "2025-01-01", *kNowInside = "2025-07-01", *kValidTo = "2026-01-01";
 
 struct Extension {

@@ -53,7 +53,7 @@ struct Case {
     obfuscation::unblind(wire.data(), type, geometry, {&rows, Form::kInverse}, {&channels, Form::kInverse}, x.data(),
                          threads, {.products = products});
   }
-  /// Of each pixel, whether a tile lies on it.
+  /// Says of each pixel whether a tile lies on it.
   [[nodiscard]] std::vector<bool> covered() const {
     std::vector<bool> covered(static_cast<size_t>(pixels()));
     for (int64_t row = 0; row < geometry.rows(); ++row)
@@ -62,7 +62,7 @@ struct Case {
           covered[static_cast<size_t>(offset / geometry.channels)] = true;
     return covered;
   }
-  /// Of x as it is now.
+  /// Checks the products of x as it is now.
   void expect_products() const {
     const std::vector<bool> covered = this->covered();
     for (int64_t pixel = 0; pixel < pixels(); ++pixel)

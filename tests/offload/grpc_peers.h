@@ -33,11 +33,11 @@ grpc::ByteBuffer frame_with(const Message& message, size_t payload) {
   const grpc::Slice parts[] = {{head.data(), head.size()}, {bytes.data(), bytes.size()}};
   return {parts, 2};
 }
-/// Of a master.
+/// A frame with a message of a master.
 inline grpc::ByteBuffer frame_of(const wire::ClientMessage& message, size_t payload = 0) {
   return frame_with(message, payload);
 }
-/// Of a worker.
+/// A frame with an answer of a worker.
 inline grpc::ByteBuffer answer_of(const wire::ServerMessage& message, size_t payload = 0) {
   return frame_with(message, payload);
 }

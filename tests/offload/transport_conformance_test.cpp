@@ -160,7 +160,7 @@ TEST_P(TransportConformance, RowsOfOneBufferCanBePutAsOperandsOfTheirOwn) {
   worker_->free({1, 2, 3, 4, 5, 6, 9});
 }
 
-/// Of rows of any width, which begin anywhere in their memory.
+/// Takes rows of any width, which begin anywhere in their memory.
 TEST_P(TransportConformance, UnalignedRowsOfOneBufferCanBePutAsOperandsOfTheirOwn) {
   const Buffer whole = filled({7, 5}, 2);
   const Buffer x = worker_->allocate(whole.spec()), w = filled({3, 5}, 1);

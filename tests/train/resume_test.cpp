@@ -46,7 +46,7 @@ class Resume : public ::testing::Test {
     const std::atomic<bool> stop{true};
     return run_training(c, {.stop = &stop, .quiet = true});
   }
-  /// Of every step in metrics.jsonl.
+  /// The epoch of every step in metrics.jsonl.
   std::vector<int64_t> epochs(const std::string& name) const {
     std::vector<int64_t> found;
     std::istringstream lines(read_text_file(folder_ / name / "metrics.jsonl", 1 << 20));

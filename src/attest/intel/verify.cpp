@@ -66,7 +66,7 @@ class RevocationLists {
     for (const auto& [issuer, entry] : lists_) borrowed.push_back(entry.crl.get());
     return borrowed;
   }
-  /// Of an issuer whose list has been verified.
+  /// Takes an issuer whose list has been verified.
   [[nodiscard]] const CrlFacts& facts(std::string_view issuer) const { return lists_.find(issuer)->second.facts; }
 
  private:

@@ -9,7 +9,7 @@ struct EigenPairs {
   Vector values;   ///< ascending
   Matrix vectors;  ///< in columns, orthonormal
 };
-/// Of a symmetric matrix; only its lower half is read.
+/// Takes a symmetric matrix; only its lower half is read.
 EigenPairs symmetric_eigen(const Matrix& symmetric);
 
 /// matrix = u diag(values) v^T, u [m, m], v [n, n], values descending.
@@ -23,7 +23,7 @@ FullSvd full_svd(const Matrix& matrix);
 /// u v^T of the thin decomposition: the nearest matrix with orthonormal rows or columns.
 Matrix polar_factor(const Matrix& matrix);
 
-/// Of a square matrix; not finite where there is none.
+/// The inverse of a square matrix; not finite where there is none.
 Matrix inverse_of(const Matrix& matrix);
 
 /// Whether a square matrix has an inverse, by its rank with full pivoting.

@@ -19,7 +19,7 @@ double cost_of_iteration(double samples, int64_t channels) {
   return 2 * samples * static_cast<double>(channels * channels);
 }
 
-/// Of many directions, samples within the budget show only the strongly non-Gaussian, which converge soon.
+/// Where there are many directions, samples within the budget show only the strongly non-Gaussian, which converge soon.
 double fewest_iterations(int64_t channels) { return channels > 128 ? 20 : 40; }
 
 /// Number of neighbouring pairs in a tile; 1 for a tile of one position, which is its own sample.

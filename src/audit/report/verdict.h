@@ -38,7 +38,8 @@ struct Verdict {
   std::vector<std::string> remarks;  ///< what was not run, surrogates, long recordings, public start
 };
 
-/// Of the setting with is_default, on layers that Tempo offloads, under a secret start. Plain text: escape it.
+/// The verdict on the setting with is_default, on layers that Tempo offloads, under a secret start. Plain text: escape
+/// it.
 Verdict verdict(const AuditResults& results, std::span<const Attack> attacks);
 
 }  // namespace tempo::audit

@@ -17,7 +17,7 @@ class DataSource {
  public:
   virtual ~DataSource() = default;
 
-  /// Of the folder or archive, for messages.
+  /// The name of the folder or archive, for messages.
   [[nodiscard]] virtual std::string name() const = 0;
   /// What lies right in it, in any order.
   [[nodiscard]] virtual std::vector<std::string> files() const = 0;

@@ -31,7 +31,7 @@ struct UpdateKernels {
 };
 
 const UpdateKernels& reference_update_kernels();
-/// Of one Highway target that this machine supports; 0 is the reference.
+/// The kernels of one Highway target that this machine supports; 0 is the reference.
 const UpdateKernels& update_kernels(int64_t target);
 /// The best of this machine.
 const UpdateKernels& best_update_kernels();

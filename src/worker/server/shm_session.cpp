@@ -119,7 +119,7 @@ class ShmSession::Replies final : public Session::Listener {
     const std::lock_guard lock(mutex_);
     return unsent_.erase(offset) > 0 ? std::optional(offset) : std::nullopt;
   }
-  /// Of an operation that was refused after all.
+  /// Gives back the memory of an operation that was refused after all.
   void give_back_unsent(uint64_t offset) {
     const std::lock_guard lock(mutex_);
     if (unsent_.erase(offset) > 0) static_cast<void>(area_.release(offset));

@@ -51,7 +51,7 @@ class SmallTraining {
     for (int i = 0; i < count; ++i) step();
   }
 
-  /// Of both layers, and the last results.
+  /// The weights of both layers, and the last results.
   std::vector<float> state() {
     std::vector<float> all;
     for (auto& layer : layers_) {
