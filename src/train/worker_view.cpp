@@ -8,6 +8,7 @@
 #include <map>
 
 #include "tempo/error.h"
+#include "train/config.h"
 #include "train/trainer.h"
 
 namespace tempo::train {
