@@ -33,7 +33,7 @@ struct Flag {
 
 std::vector<Flag> flags_of(const CLI::App& command) {
   std::vector<Flag> flags;
-  for (const CLI::Option* option : command.get_options())
+  for (const CLI::Option* option : options_of(command))
     for (const std::string& name : option->get_lnames()) {
       const std::string& help = option->get_description();
       flags.push_back({"--" + name, help, option->get_items_expected_max() > 0, choices_in(help)});
@@ -43,14 +43,14 @@ std::vector<Flag> flags_of(const CLI::App& command) {
 
 std::vector<std::string> commands_of(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  for (const CLI::App* command : commands_below(app)) names.push_back(command->get_name());
   return names;
 }
 
 /// Calls `visit(words, command)` for each command that has no commands of its own; words are "policy from", say.
 void for_each_command(const CLI::App& app, const std::string& words,
                       const std::function<void(const std::string&, const CLI::App&)>& visit) {
-  for (const CLI::App* command : app.get_subcommands({})) {
+  for (const CLI::App* command : commands_below(app)) {
     const std::string path = words.empty() ? command->get_name() : words + " " + command->get_name();
     visit(path, *command);
     for_each_command(*command, path, visit);
@@ -97,6 +97,22 @@ std::string zsh_arguments(const CLI::App& command) {
 }
 
 }  // namespace
+
+std::vector<const CLI::Option*> options_of(const CLI::App& command) {
+  std::vector<const CLI::Option*> options = command.get_options();
+  for (const CLI::App* group : command.get_subcommands({}))
+    if (group->get_name().empty())
+      for (const CLI::Option* option : options_of(*group))
+        if (option != group->get_help_ptr()) options.push_back(option);  // the command has one of its own
+  return options;
+}
+
+std::vector<const CLI::App*> commands_below(const CLI::App& command) {
+  std::vector<const CLI::App*> commands;
+  for (const CLI::App* below : command.get_subcommands({}))
+    if (!below->get_name().empty()) commands.push_back(below);
+  return commands;
+}
 
 std::string bash_completion(const CLI::App& app) {
   const std::string name = app.get_name();

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/completion.h"
 #include "common/suggestion.h"
 #include "observe/standard_streams.h"
 #include "tempo/error.h"
@@ -22,7 +23,7 @@ namespace {
 /// CLI11 would say only that something was not expected.
 void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
   std::vector<std::string> names;
-  for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+  for (const auto* command : commands_below(app)) names.push_back(command->get_name());
   if (names.empty() || argc < 2 || argv[1][0] == '-' || std::ranges::count(names, argv[1]) > 0) return;
   throw InputError(fmt::format("got the command \"{}\", expected one of {}{}", argv[1], fmt::join(names, ", "),
                                suggestion(argv[1], names)));
@@ -32,9 +33,15 @@ void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
 std::pair<const CLI::App*, std::string> chosen_command(const CLI::App& app) {
   const CLI::App* command = &app;
   std::string name = app.get_name();
-  while (!command->get_subcommands().empty()) {
-    command = command->get_subcommands().back();
-    name += " " + command->get_name();
+  for (bool is_deeper = true; is_deeper;) {
+    is_deeper = false;
+    for (const CLI::App* parsed : command->get_subcommands()) {
+      if (parsed->get_name().empty()) continue;  // a group of options
+      command = parsed;
+      name += " " + command->get_name();
+      is_deeper = true;
+      break;
+    }
   }
   return {command, name};
 }
@@ -46,7 +53,7 @@ std::pair<const CLI::App*, std::string> chosen_command(const CLI::App& app) {
   for (const std::string& word : app.remaining(true)) {
     if (!word.starts_with("--")) continue;
     std::vector<std::string> flags;
-    for (const CLI::Option* option : command->get_options())
+    for (const CLI::Option* option : options_of(*command))
       for (const std::string& flag : option->get_lnames()) flags.push_back("--" + flag);
     const std::string given = word.substr(0, word.find('='));
     throw InputError(fmt::format("got {}, which {} does not take{}{} see {} --help", given, name,

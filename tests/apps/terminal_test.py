@@ -68,6 +68,7 @@ class Terminal(unittest.TestCase):
         self.assertEqual(self.complete("tempo tra"), ["train"])
         self.assertEqual(self.complete("tempo policy "), ["init", "--help"])
         self.assertIn("--evidence", self.complete("tempo policy init --e"))
+        self.assertEqual(self.complete("tempo keygen --o"), ["--out"])  # it stands in a group of flags
         self.assertEqual(self.complete("tempo train --weight-d"), ["--weight-decay"])
         self.assertEqual(self.complete("tempo train --lr 0.1 --protection "), ["none", "permuted", "rotated"])
         self.assertEqual(self.complete("tempo train --config "), [])  # bash completes the path itself
