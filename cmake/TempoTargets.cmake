@@ -57,13 +57,20 @@ function(tempo_kernels)
   set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O3>)
 endfunction()
 
+# What LibTorch's flags define: the header of the tests serves those that link LibTorch and those that do not.
+function(tempo_fit_test_header name)
+  target_compile_definitions(${name} PRIVATE _GLIBCXX_USE_CXX11_ABI=1)
+  if(TEMPO_TORCH)
+    target_link_libraries(${name} PRIVATE OpenMP::OpenMP_CXX)
+  endif()
+endfunction()
+
 # What nearly every test includes. Its users are compiled with -fPIC, as it is: otherwise it would be parsed again.
 function(tempo_make_test_header)
   file(WRITE ${CMAKE_BINARY_DIR}/pch/test_pch.cpp "// Exists to own the precompiled header of the tests.\n")
   add_library(tempo_test_pch OBJECT ${CMAKE_BINARY_DIR}/pch/test_pch.cpp)
   target_link_libraries(tempo_test_pch PRIVATE tempo_flags fmt::fmt GTest::gmock GTest::gtest)
-  # LibTorch's flags define this, to what it is anyway; a test that links it must find it defined here, too.
-  target_compile_definitions(tempo_test_pch PRIVATE _GLIBCXX_USE_CXX11_ABI=1)
+  tempo_fit_test_header(tempo_test_pch)
   target_precompile_headers(tempo_test_pch PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h> <filesystem>
                             <functional> <map> <span> <thread>)
 endfunction()
@@ -91,7 +98,7 @@ function(tempo_test name)
     set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${name} PRIVATE -fPIC)
     target_precompile_headers(${name} REUSE_FROM tempo_test_pch)
-    target_compile_definitions(${name} PRIVATE _GLIBCXX_USE_CXX11_ABI=1)
+    tempo_fit_test_header(${name})
   endif()
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)  # tests spend their time in the libraries
   add_test(NAME ${name} COMMAND ${name})
