@@ -8,5 +8,6 @@ foreach(header ${TEMPO_PUBLIC_HEADERS})
   list(APPEND sources ${source})
 endforeach()
 add_library(public_headers OBJECT EXCLUDE_FROM_ALL ${sources})
+set_target_properties(public_headers PROPERTIES UNITY_BUILD OFF)  # alone, each
 target_link_libraries(public_headers PRIVATE tempo_flags)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/tempo DESTINATION include)
