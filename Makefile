@@ -7,7 +7,7 @@ unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 .PHONY: all demo man test check format setup build clean
 
 all: setup $(BUILD)/build.ninja
-	@echo "Building the programs. The first build takes about five minutes on two cores."
+	@echo "Building the programs. The first build takes about ten minutes on two cores."
 	@cmake --build $(BUILD) -j $(JOBS) --target tempo tempo-worker tempo-audit
 
 setup:
@@ -20,7 +20,7 @@ build: setup $(BUILD)/build.ninja
 	@cmake --build $(BUILD) -j $(JOBS)
 
 demo: setup $(BUILD)/build.ninja
-	@echo "Building tempo. The first build takes about four minutes on two cores."
+	@echo "Building tempo. The first build takes about six minutes on two cores."
 	@cmake --build $(BUILD) -j $(JOBS) --target tempo
 	@tools/demo.sh $(BUILD)/apps/tempo $(BUILD)/demo
 
