@@ -60,12 +60,12 @@ class Fixture {
   }
 
   void blind() {
-    obfuscation::blind(image(), case_.geometry, {&rows_, Form::kDirect}, {&channels_, Form::kDirect}, case_.wire,
-                       wire_.data(), one_thread());
+    obfuscation::blind({case_.geometry, {&rows_, Form::kDirect}, {&channels_, Form::kDirect}, case_.wire},
+                       {{ElementType::kFloat32, image()}}, wire_.data(), one_thread());
   }
   void unblind() {
-    obfuscation::unblind(wire_.data(), case_.wire, case_.geometry, {&rows_, Form::kInverse},
-                         {&channels_, Form::kInverse}, image(), one_thread());
+    obfuscation::unblind({case_.geometry, {&rows_, Form::kInverse}, {&channels_, Form::kInverse}, case_.wire},
+                         wire_.data(), {ElementType::kFloat32, image()}, one_thread());
   }
   [[nodiscard]] std::vector<std::byte> blinded() const { return {wire_.data(), wire_.data() + wire_.bytes()}; }
   [[nodiscard]] std::vector<std::byte> unblinded() const { return {x_.data(), x_.data() + x_.bytes()}; }

@@ -13,7 +13,7 @@
 namespace tempo::bench {
 
 using Random = std::mt19937_64;
-using Bytes = offload::Buffer;
+using Bytes = contract::Buffer;
 
 inline ThreadPool& one_thread() {
   static ThreadPool pool(1);
@@ -48,7 +48,7 @@ inline obfuscation::Key random_key(int64_t size, KeyShape shape, Random& random)
   return key;
 }
 
-inline Bytes buffer(offload::ElementType type, int64_t elements) {
+inline Bytes buffer(contract::ElementType type, int64_t elements) {
   Bytes bytes = Bytes::allocate({type, {elements}});
   std::memset(bytes.data(), 0, bytes.bytes());
   return bytes;

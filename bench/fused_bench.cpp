@@ -43,24 +43,21 @@ class Fixture {
     best_norm_act_kernels().apply(floats(x_), nullptr, geometry_.rows(), width(), a_.data(), b_.data(), true,
                                   floats(y_), nullptr);
   }
-  void blind(const std::byte* from, const PixelMap& map = {}) {
-    obfuscation::blind(reinterpret_cast<const float*>(from), geometry_, {&rows_, Form::kDirect},
-                       {&channels_, Form::kDirect}, ElementType::kFloat32, wire_.data(), bench::one_thread(),
-                       {.map = map});
+  void blind(const std::byte* from, const ChannelAffine* map = nullptr) {
+    obfuscation::blind({geometry_, {&rows_, Form::kDirect}, {&channels_, Form::kDirect}},
+                       {{ElementType::kFloat32, from}}, wire_.data(), bench::one_thread(), {.map = map});
   }
   void normalise_then_blind() {
     normalise();
     blind(y_.data());
   }
   void normalise_while_blinding() {
-    blind(x_.data(), [this](int64_t pixel, void* out) {
-      best_norm_act_kernels().apply(floats(x_) + pixel * width(), nullptr, 1, width(), a_.data(), b_.data(), true,
-                                    static_cast<float*>(out), nullptr);
-    });
+    const ChannelAffine map{a_, b_, true};
+    blind(x_.data(), &map);
   }
-  void unblind(PixelMoments<float> moments = {}) {
-    obfuscation::unblind<float>(wire_.data(), ElementType::kFloat32, geometry_, {&rows_, Form::kInverse},
-                                {&channels_, Form::kInverse}, floats(y_), bench::one_thread(), {.moments = moments});
+  void unblind(const PixelMoments& moments = {}) {
+    obfuscation::unblind({geometry_, {&rows_, Form::kInverse}, {&channels_, Form::kInverse}}, wire_.data(),
+                         {ElementType::kFloat32, y_.data()}, bench::one_thread(), {.moments = moments});
   }
   void unblind_then_sum() {
     unblind();

@@ -45,7 +45,7 @@ using Bytes = std::vector<std::byte>;
 constexpr size_t kTensorBytes = size_t{16} << 20;
 constexpr size_t kTensors = 4;  // moved before waiting: a layer's operands and replies overlap, too
 constexpr int kThreads = 1;
-const offload::TensorSpec kSpec = {.shape = {int64_t{kTensorBytes / sizeof(float)}}};
+const contract::TensorSpec kSpec = {.shape = {int64_t{kTensorBytes / sizeof(float)}}};
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -181,7 +181,7 @@ class Fixture {
  public:
   explicit Fixture(const std::string& uri)
       : worker_(offload::make_worker(uri, {.threads = kThreads, .tls_folder = tls_folder()})), received_(kTensorBytes) {
-    offload::Buffer number = worker_->allocate({.shape = {1}});
+    contract::Buffer number = worker_->allocate({.shape = {1}});
     std::memset(number.data(), 0, number.bytes());
     worker_->put(kNumber, number);
     put();
@@ -192,8 +192,8 @@ class Fixture {
     if (first_ != 0) worker_->free(stored());
     first_ = next_;
     next_ += kTensors;
-    for (const offload::OperandId id : stored()) {
-      const offload::Buffer buffer = worker_->allocate(kSpec);
+    for (const contract::OperandId id : stored()) {
+      const contract::Buffer buffer = worker_->allocate(kSpec);
       std::memcpy(buffer.data(), source().data(), kTensorBytes);
       worker_->put(id, buffer);
     }
@@ -201,21 +201,21 @@ class Fixture {
   }
 
   void reply() {
-    std::vector<std::future<offload::Buffer>> replies;
-    for (const offload::OperandId id : stored()) replies.push_back(worker_->submit(offload::Fetch{id}));
+    std::vector<std::future<contract::Buffer>> replies;
+    for (const contract::OperandId id : stored()) replies.push_back(worker_->submit(contract::Fetch{id}));
     for (auto& reply : replies) {
-      const offload::Buffer buffer = reply.get();
+      const contract::Buffer buffer = reply.get();
       check(buffer.bytes() == kTensorBytes, "a reply of the wrong size");
       std::memcpy(received_.data(), buffer.data(), kTensorBytes);
     }
   }
 
-  void tiny() { worker_->submit(offload::Fetch{kNumber}).get(); }
+  void tiny() { worker_->submit(contract::Fetch{kNumber}).get(); }
 
   /// Whether every stored tensor comes back as it was put.
   bool is_right() {
-    for (const offload::OperandId id : stored()) {
-      const offload::Buffer buffer = worker_->submit(offload::Fetch{id}).get();
+    for (const contract::OperandId id : stored()) {
+      const contract::Buffer buffer = worker_->submit(contract::Fetch{id}).get();
       if (buffer.bytes() != kTensorBytes || std::memcmp(buffer.data(), source().data(), kTensorBytes) != 0)
         return false;
     }
@@ -223,17 +223,17 @@ class Fixture {
   }
 
  private:
-  static constexpr offload::OperandId kNumber = 1;
+  static constexpr contract::OperandId kNumber = 1;
 
-  [[nodiscard]] std::vector<offload::OperandId> stored() const {
-    std::vector<offload::OperandId> ids(kTensors);
+  [[nodiscard]] std::vector<contract::OperandId> stored() const {
+    std::vector<contract::OperandId> ids(kTensors);
     for (size_t i = 0; i < kTensors; ++i) ids[i] = first_ + i;
     return ids;
   }
 
-  std::shared_ptr<offload::Worker> worker_;
+  std::shared_ptr<contract::Worker> worker_;
   Bytes received_;
-  offload::OperandId first_ = 0, next_ = kNumber + 1;
+  contract::OperandId first_ = 0, next_ = kNumber + 1;
 };
 
 constexpr double kBytesMoved = static_cast<double>(kTensors * kTensorBytes);

@@ -6,9 +6,9 @@
 namespace tempo::bench {
 namespace {
 
-offload::Buffer zeros(size_t bytes) {
+contract::Buffer zeros(size_t bytes) {
   const auto elements = static_cast<int64_t>(bytes / sizeof(float));
-  offload::Buffer buffer = offload::Buffer::allocate({offload::ElementType::kFloat32, {elements}});
+  contract::Buffer buffer = contract::Buffer::allocate({contract::ElementType::kFloat32, {elements}});
   std::memset(buffer.data(), 0, buffer.bytes());
   return buffer;
 }

@@ -21,7 +21,7 @@ class Yardstick {
   [[nodiscard]] double bytes_per_second() const { return bytes_ / seconds_; }
 
  private:
-  offload::Buffer from_, to_;
+  contract::Buffer from_, to_;
   double seconds_ = 0, bytes_ = 0;
 };
 

@@ -15,7 +15,7 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "commands.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
@@ -160,7 +160,7 @@ void demand_protection(SubmitFlags& flags, const std::string& toml) {
   throw InputError(
       fmt::format("protection={}: workers can recover every weight and image; expected rotated, or "
                   "\"allow_unprotected\": true in the policy {}",
-                  train::to_string(config.blinding.protection), flags.policy));
+                  config.blinding.protection, flags.policy));
 }
 
 service::RememberedJob new_job(SubmitFlags& flags, const SecretKey& key) {

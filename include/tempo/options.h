@@ -9,8 +9,6 @@
 
 namespace tempo {
 
-/// Which secret keys protect operands; equations in docs/blinding.md, guarantees in docs/threat-model.md.
-enum class Protection { kNone, kPermuted, kRotated };
 /// The diagonal of `permuted`: the paper's positive integers, or random signs with log-uniform magnitudes in [1/4, 4].
 enum class Coefficients { kPositiveInteger, kSignedReal };
 /// How many encryptions backpropagation needs per offloaded layer: full 1, fresh 2, none 4 (forward: 2 each).
@@ -23,7 +21,9 @@ enum class WirePrecision { kFloat32, kBFloat16 };
 enum class ActivationStorage { kFloat32, kBFloat16 };
 
 struct BlindingOptions {
-  Protection protection = Protection::kRotated;
+  /// Which secret keys protect operands: none, permuted, rotated, or one that the program registers
+  /// (obfuscation/protection.h). Equations in docs/blinding.md, guarantees in docs/threat-model.md.
+  std::string protection = "rotated";
   Coefficients coefficients = Coefficients::kSignedReal;
   Reuse reuse = Reuse::kFull;
   WeightPlacement weights = WeightPlacement::kReturned;
@@ -37,7 +37,7 @@ struct BlindingOptions {
   int64_t rekey_interval = 10;
   WirePrecision wire = WirePrecision::kFloat32;
   /// What workers may round the operands of float32 products to: the checks then allow for it.
-  offload::ProductPrecision products = offload::ProductPrecision::kFloat32;
+  contract::ProductPrecision products = contract::ProductPrecision::kFloat32;
   /// Parts of a batch of which one is blinded while others are on their way; 0: as it pays. Range 0..64. Only where one
   /// worker has all rows, and keys mix no further than that. Operands are the same for any number.
   int slices = 0;

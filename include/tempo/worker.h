@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-namespace tempo::offload {
+namespace tempo::contract {
 
 enum class ElementType : uint8_t { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2 };
 size_t element_bytes(ElementType type);
@@ -168,4 +168,4 @@ class Worker {
   virtual std::future<Buffer> submit(Operation operation) = 0;
 };
 
-}  // namespace tempo::offload
+}  // namespace tempo::contract

@@ -16,9 +16,11 @@ Matrix images_of_units(const obfuscation::Key& key, obfuscation::Form form, cons
   ThreadPool threads(1);
   const obfuscation::Key identity{.size = static_cast<uint32_t>(count), .rounds = {}};
   // Over rows, which every key may be of.
-  obfuscation::blind(in.data(), obfuscation::matrix_geometry(size, count), {&key, form},
-                     {&identity, obfuscation::Form::kDirect}, obfuscation::ElementType::kFloat32,
-                     reinterpret_cast<std::byte*>(out.data()), threads);
+  obfuscation::blind({.geometry = obfuscation::matrix_geometry(size, count),
+                      .rows = {&key, form},
+                      .channels = {&identity, obfuscation::Form::kDirect}},
+                     {{obfuscation::ElementType::kFloat32, in.data()}}, reinterpret_cast<std::byte*>(out.data()),
+                     threads);
   return Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>(out.data(), size, count)
       .transpose()
       .cast<double>();

@@ -7,15 +7,15 @@
 #include <optional>
 #include <random>
 
-#include "offload/blinded_product.h"
+#include "offload/bilinear_product.h"
 #include "offload/transport/inprocess.h"
 #include "tempo/error.h"
 
 namespace tempo::audit {
 namespace {
 
-using offload::BlindedProduct;
-using offload::ElementType;
+using contract::ElementType;
+using offload::BilinearProduct;
 
 /// The scale of dY, chosen so that a step changes weights by about a percent, as training does.
 constexpr double kGradientDeviation = 1e-4;
@@ -44,7 +44,7 @@ std::vector<DetectionSetting> settings() {
   resident.weights = WeightPlacement::kResident;
   BlindingOptions resident_bf16 = resident, returned, permuted;
   resident_bf16.wire = WirePrecision::kBFloat16;
-  permuted.protection = Protection::kPermuted;
+  permuted.protection = "permuted";
   return {{"rotated resident, float32", resident},
           {"rotated resident, bf16 wire", resident_bf16},
           {"rotated returned, float32", returned},
@@ -54,13 +54,13 @@ std::vector<DetectionSetting> settings() {
 /// A little training of two layers that feed nothing: random activations and gradients, real updates.
 class Bench {
  public:
-  Bench(const LayerKind& kind, const DetectionSetting& setting, std::shared_ptr<offload::Worker> worker, uint64_t seed)
+  Bench(const LayerKind& kind, const DetectionSetting& setting, std::shared_ptr<contract::Worker> worker, uint64_t seed)
       : kind_(kind),
         random_(seed),
         session_(setting.options, SecretKey::random(), std::move(worker), 1,
                  {.policy = integrity::Policy::kAlways, .probability = 1}) {
     for (const char* name : {"first", "second"}) {
-      layers_.push_back(std::make_unique<BlindedProduct>(session_, name, kind.geometry));
+      layers_.push_back(std::make_unique<BilinearProduct>(session_, name, kind.geometry));
       const auto& g = kind.geometry;
       const double deviation = std::sqrt(2.0 / static_cast<double>(g.kernel_h * g.kernel_w * g.in));
       weights_.push_back(draw(g.out * g.kernel_h * g.kernel_w * g.in, deviation, false));
@@ -75,21 +75,20 @@ class Bench {
     const int64_t pixels = s.images * s.height * s.width;
     std::vector<float> y(static_cast<size_t>(pixels * g.out)), dx(static_cast<size_t>(pixels * g.in));
     std::vector<std::vector<float>> inputs;
-    std::vector<BlindedProduct::UniqueCall> calls;
+    std::vector<BilinearProduct::UniqueCall> calls;
     for (size_t i = 0; i < layers_.size(); ++i) {
       inputs.push_back(draw(pixels * g.in, 1, true));
-      calls.push_back(layers_[i]->forward(s, {ElementType::kFloat32, inputs[i].data()},
-                                          {ElementType::kFloat32, weights_[i].data()},
-                                          {ElementType::kFloat32, y.data()}));
+      calls.push_back(layers_[i]->forward(
+          s, {{ElementType::kFloat32, inputs[i].data()}, {ElementType::kFloat32, weights_[i].data()}},
+          {{ElementType::kFloat32, y.data()}}));
     }
     for (size_t i = 0; i < layers_.size(); ++i) {
       const std::vector<float> dy = draw(pixels * g.out, kGradientDeviation, false);
       std::vector<float> dw(weights_[i].size());
       offload::ResidentWeight* const resident = layers_[i]->resident();
-      layers_[i]->backward(*calls[i], {ElementType::kFloat32, inputs[i].data()},
-                           {ElementType::kFloat32, weights_[i].data()}, {ElementType::kFloat32, dy.data()},
-                           {ElementType::kFloat32, dx.data()},
-                           {ElementType::kFloat32, resident != nullptr ? nullptr : dw.data()}, true);
+      layers_[i]->backward(
+          *calls[i], {ElementType::kFloat32, dy.data()},
+          {{ElementType::kFloat32, dx.data()}, {ElementType::kFloat32, resident != nullptr ? nullptr : dw.data()}});
       if (resident != nullptr)
         resident->update({.step = steps_, .learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4});
     }
@@ -108,7 +107,7 @@ class Bench {
   LayerKind kind_;
   std::mt19937_64 random_;
   offload::Session session_;
-  std::vector<std::unique_ptr<BlindedProduct>> layers_;
+  std::vector<std::unique_ptr<BilinearProduct>> layers_;
   std::vector<std::vector<float>> weights_;
   uint64_t steps_ = 0;
 };
@@ -133,7 +132,7 @@ std::vector<Told> lies(bool is_resident) {
 /// One step honestly, one with the lie, and those in which a wrong weight shows: to the next rekeying, which fetches
 /// and verifies it. @returns nothing if no lie was told
 std::optional<bool> is_detected(const LayerKind& kind, const DetectionSetting& setting, const Told& told,
-                                const std::shared_ptr<offload::Worker>& honest, uint64_t seed) {
+                                const std::shared_ptr<contract::Worker>& honest, uint64_t seed) {
   const auto liar = std::make_shared<LyingWorker>(honest, seed);
   Bench bench(kind, setting, liar, seed);
   bench.step();
@@ -150,7 +149,7 @@ std::optional<bool> is_detected(const LayerKind& kind, const DetectionSetting& s
 }
 
 void measure_lies(const LayerKind& kind, const DetectionSetting& setting, const DetectionOptions& options,
-                  const std::shared_ptr<offload::Worker>& worker, DetectionResults& results) {
+                  const std::shared_ptr<contract::Worker>& worker, DetectionResults& results) {
   const bool is_resident = setting.options.weights == WeightPlacement::kResident;
   for (const Told& told : lies(is_resident)) {
     DetectionRow row{to_string(told.lie, told.size), kind.name, setting.name, 0, 0};
@@ -167,7 +166,7 @@ void measure_lies(const LayerKind& kind, const DetectionSetting& setting, const 
 }
 
 void measure_honest(const LayerKind& kind, const DetectionSetting& setting, int64_t checks, uint64_t seed,
-                    const std::shared_ptr<offload::Worker>& worker, DetectionResults& results) {
+                    const std::shared_ptr<contract::Worker>& worker, DetectionResults& results) {
   constexpr int64_t kChecksOfOneRun = 500;  // then new weights, keys and fingerprints
   HonestRow row{kind.name, setting.name, 0, 0, 0};
   while (row.checks < checks) {

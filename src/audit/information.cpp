@@ -4,30 +4,12 @@
 #include <array>
 #include <cmath>
 
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 
 namespace tempo::audit {
 namespace {
 
 constexpr int kBins = 16;
-constexpr double kCoefficientBits = 4;  // 1..16
-constexpr double kSignedRealBits = 24;  // a sign and a mantissa
-
-double permutation_bits(int64_t size) { return std::lgamma(static_cast<double>(size) + 1) / std::log(2.0); }
-
-double key_bits(const BlindingOptions& blinding, int64_t size, int rounds) {
-  switch (blinding.protection) {
-    case Protection::kNone:
-      return 0;
-    case Protection::kPermuted: {
-      const double scale = blinding.coefficients == Coefficients::kPositiveInteger ? kCoefficientBits : kSignedRealBits;
-      return permutation_bits(size) + scale * static_cast<double>(size);
-    }
-    case Protection::kRotated:
-      return rounds * (permutation_bits(size) + static_cast<double>(size));
-  }
-  return 0;
-}
 
 /// Bin of every value such that bins are about equally full; equal values share a bin.
 std::vector<int> equal_bins(const std::vector<float>& values, size_t stride) {
@@ -46,11 +28,13 @@ std::vector<int> equal_bins(const std::vector<float>& values, size_t stride) {
 }  // namespace
 
 double row_key_bits(const BlindingOptions& blinding, int64_t rows) {
-  return key_bits(blinding, rows, obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows)));
+  const auto protection = obfuscation::make_protection(blinding);
+  return protection->key_bits(rows, protection->row_rounds(static_cast<uint64_t>(rows)));
 }
 
 double channel_key_bits(const BlindingOptions& blinding, int64_t channels) {
-  return key_bits(blinding, channels, obfuscation::channel_rounds(blinding));
+  const auto protection = obfuscation::make_protection(blinding);
+  return protection->key_bits(channels, protection->channel_rounds());
 }
 
 double effective_count(const Matrix& orthogonal) {

@@ -7,9 +7,9 @@
 
 namespace tempo::audit {
 
-using offload::Buffer;
-using offload::ElementType;
-using offload::Operation;
+using contract::Buffer;
+using contract::ElementType;
+using contract::Operation;
 
 namespace {
 
@@ -56,13 +56,13 @@ void store(const Buffer& buffer, int64_t index, double wide) {
 }
 
 bool is_product(const Operation& operation) {
-  return std::holds_alternative<offload::Forward>(operation) ||
-         std::holds_alternative<offload::InputGradient>(operation) ||
-         std::holds_alternative<offload::WeightGradient>(operation);
+  return std::holds_alternative<contract::Forward>(operation) ||
+         std::holds_alternative<contract::InputGradient>(operation) ||
+         std::holds_alternative<contract::WeightGradient>(operation);
 }
 
 bool keeps_its_result(const Operation& operation) {
-  const auto* gradient = std::get_if<offload::WeightGradient>(&operation);
+  const auto* gradient = std::get_if<contract::WeightGradient>(&operation);
   return gradient != nullptr && gradient->keep_as != 0;
 }
 
@@ -89,7 +89,7 @@ std::string to_string(Lie lie, double size) {
   return "";
 }
 
-LyingWorker::LyingWorker(std::shared_ptr<offload::Worker> honest, uint64_t seed)
+LyingWorker::LyingWorker(std::shared_ptr<contract::Worker> honest, uint64_t seed)
     : honest_(std::move(honest)), random_(seed) {}
 
 void LyingWorker::arm(Lie lie, double size, int opportunity) {
@@ -115,7 +115,7 @@ bool LyingWorker::is_occasion(const Operation& operation, const Buffer& honest) 
       return is_product(operation) && !keeps_its_result(operation);
     case Lie::kDropUpdate:
     case Lie::kAlterWeight:
-      return std::holds_alternative<offload::Update>(operation);
+      return std::holds_alternative<contract::Update>(operation);
     case Lie::kAlterKept:
       return keeps_its_result(operation);
   }
@@ -141,8 +141,8 @@ Buffer LyingWorker::altered(const Buffer& honest) {
   return wrong;
 }
 
-void LyingWorker::alter_stored(offload::OperandId id) {
-  honest_->put(id, altered(honest_->submit(offload::Fetch{id}).get()));
+void LyingWorker::alter_stored(contract::OperandId id) {
+  honest_->put(id, altered(honest_->submit(contract::Fetch{id}).get()));
 }
 
 Buffer LyingWorker::lie_about(const Operation& operation, const Buffer& honest, const Place& place) {
@@ -160,10 +160,10 @@ Buffer LyingWorker::lie_about(const Operation& operation, const Buffer& honest, 
         return other->second;
       break;
     case Lie::kAlterKept:
-      alter_stored(std::get<offload::WeightGradient>(operation).keep_as);
+      alter_stored(std::get<contract::WeightGradient>(operation).keep_as);
       return honest;
     case Lie::kAlterWeight:
-      alter_stored(std::get<offload::Update>(operation).w);
+      alter_stored(std::get<contract::Update>(operation).w);
       return honest;
     case Lie::kDropUpdate:
       break;
@@ -174,7 +174,7 @@ Buffer LyingWorker::lie_about(const Operation& operation, const Buffer& honest, 
 
 std::future<Buffer> LyingWorker::submit(Operation operation) {
   const Place place{operation.index(), seen_[operation.index()]++};
-  if (wait_ == 0 && lie_ == Lie::kDropUpdate && std::holds_alternative<offload::Update>(operation)) {
+  if (wait_ == 0 && lie_ == Lie::kDropUpdate && std::holds_alternative<contract::Update>(operation)) {
     wait_ = -1;
     has_lied_ = true;
     return ready(Buffer::allocate({.type = ElementType::kFloat32, .shape = {0}}));

@@ -26,9 +26,9 @@ enum class Lie {
 std::string to_string(Lie lie, double size);
 
 /// Honest but for one lie, told once it is armed and there is an opportunity. Not thread-safe.
-class LyingWorker final : public offload::Worker {
+class LyingWorker final : public contract::Worker {
  public:
-  LyingWorker(std::shared_ptr<offload::Worker> honest, uint64_t seed);
+  LyingWorker(std::shared_ptr<contract::Worker> honest, uint64_t seed);
 
   /// Tells `lie` at the `opportunity`-th occasion from now on, counted from 0.
   void arm(Lie lie, double size, int opportunity);
@@ -36,24 +36,24 @@ class LyingWorker final : public offload::Worker {
   /// Forgets older replies than those of the pass that ends; a replay is of the last pass.
   void end_pass();
 
-  offload::WorkerDescription describe() override { return honest_->describe(); }
-  offload::Buffer allocate(const offload::TensorSpec& spec) override { return honest_->allocate(spec); }
-  void put(offload::OperandId id, offload::Buffer operand) override { honest_->put(id, std::move(operand)); }
-  void free(std::vector<offload::OperandId> ids) override { honest_->free(std::move(ids)); }
-  std::future<offload::Buffer> submit(offload::Operation operation) override;
+  contract::WorkerDescription describe() override { return honest_->describe(); }
+  contract::Buffer allocate(const contract::TensorSpec& spec) override { return honest_->allocate(spec); }
+  void put(contract::OperandId id, contract::Buffer operand) override { honest_->put(id, std::move(operand)); }
+  void free(std::vector<contract::OperandId> ids) override { honest_->free(std::move(ids)); }
+  std::future<contract::Buffer> submit(contract::Operation operation) override;
 
  private:
   /// Kind of operation and how many of its kind came before in this pass: the same layer in every pass.
   using Place = std::pair<size_t, int>;
 
-  [[nodiscard]] bool is_occasion(const offload::Operation& operation, const offload::Buffer& honest) const;
-  offload::Buffer lie_about(const offload::Operation& operation, const offload::Buffer& honest, const Place& place);
-  offload::Buffer altered(const offload::Buffer& honest);
-  void alter_stored(offload::OperandId id);
+  [[nodiscard]] bool is_occasion(const contract::Operation& operation, const contract::Buffer& honest) const;
+  contract::Buffer lie_about(const contract::Operation& operation, const contract::Buffer& honest, const Place& place);
+  contract::Buffer altered(const contract::Buffer& honest);
+  void alter_stored(contract::OperandId id);
 
-  std::shared_ptr<offload::Worker> honest_;
+  std::shared_ptr<contract::Worker> honest_;
   std::mt19937_64 random_;
-  std::map<Place, offload::Buffer> replies_, last_replies_;
+  std::map<Place, contract::Buffer> replies_, last_replies_;
   std::map<size_t, int> seen_;
   Lie lie_ = Lie::kElement;
   double size_ = 0;

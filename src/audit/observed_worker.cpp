@@ -2,19 +2,19 @@
 
 namespace tempo::audit {
 
-using offload::Buffer;
+using contract::Buffer;
 
-void ObservedWorker::put(offload::OperandId id, Buffer operand) {
+void ObservedWorker::put(contract::OperandId id, Buffer operand) {
   listener_->on_put(id, operand);
   inner_->put(id, std::move(operand));
 }
 
-void ObservedWorker::free(std::vector<offload::OperandId> ids) {
+void ObservedWorker::free(std::vector<contract::OperandId> ids) {
   listener_->on_free(ids);
   inner_->free(std::move(ids));
 }
 
-std::future<Buffer> ObservedWorker::submit(offload::Operation operation) {
+std::future<Buffer> ObservedWorker::submit(contract::Operation operation) {
   const uint64_t number = operations_++;
   listener_->on_operation(number, operation);
   auto reply = std::make_shared<std::future<Buffer>>(inner_->submit(operation));

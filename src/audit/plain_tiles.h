@@ -9,8 +9,13 @@ namespace tempo::audit {
 
 inline Operand shaped_like(const obfuscation::TileGeometry& g) { return {g.rows(), g.tile_h, g.tile_w, g.channels}; }
 
+/// Decoys, the last images of a geometry, if they are not part of the tensor.
+struct DecoyImages {
+  int64_t images = 0;
+  const float* pixels = nullptr;  ///< [images, height, width, channels]
+};
+
 /// @param plain [images, height, width, channels] of the geometry, less decoys.
-Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry,
-                    obfuscation::DecoyImages<float> decoys = {});
+Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry, const DecoyImages& decoys = {});
 
 }  // namespace tempo::audit

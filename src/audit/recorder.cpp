@@ -1,6 +1,7 @@
 #include "audit/recorder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "audit/dense_key.h"
@@ -11,13 +12,13 @@
 
 namespace tempo::audit {
 
+using contract::Buffer;
+using contract::OperandId;
 using obfuscation::ElementType;
 using obfuscation::Form;
 using obfuscation::Key;
 using obfuscation::KeyUse;
 using obfuscation::TileGeometry;
-using offload::Buffer;
-using offload::OperandId;
 
 namespace {
 
@@ -25,7 +26,7 @@ namespace {
 Operand to_operand(const Buffer& buffer) {
   const auto& shape = buffer.spec().shape;
   if (shape.size() != 2 && shape.size() != 4)
-    throw RunError("audit: an operand of " + offload::to_string(buffer.spec()) + " cannot be recorded");
+    throw RunError("audit: an operand of " + contract::to_string(buffer.spec()) + " cannot be recorded");
   Operand out = shape.size() == 4 ? Operand(shape[0], shape[1], shape[2], shape[3]) : Operand(shape[0], 1, 1, shape[1]);
   if (buffer.spec().type == ElementType::kFloat32) {
     std::memcpy(out.values.data(), buffer.data(), buffer.bytes());
@@ -48,12 +49,31 @@ TileGeometry wire_geometry(const TileGeometry& g) {
 }
 
 /// A result with its keys undone, tile by tile: before tiles that overlap are summed.
-Operand tiles_unblinded(const Buffer& reply, const TileGeometry& geometry, KeyUse rows, KeyUse channels) {
-  Operand out = shaped_like(geometry);
+Operand tiles_unblinded(const Buffer& reply, obfuscation::Blinding how) {
+  Operand out = shaped_like(how.geometry);
   ThreadPool threads(1);
-  obfuscation::unblind(reply.data(), reply.spec().type, wire_geometry(geometry), rows, channels, out.values.data(),
-                       threads);
+  how.geometry = wire_geometry(how.geometry);
+  how.decoy_images = 0;
+  obfuscation::unblind(how, reply.data(), {ElementType::kFloat32, out.values.data()}, threads);
   return out;
+}
+
+/// What an operand is blinded of, cut into tiles, with its decoys.
+Operand plain_of(const offload::BlindedOperand& operand, const Buffer& decoys) {
+  if (operand.x.type != ElementType::kFloat32) throw RunError("audit: float64 operands are not recorded");
+  const auto* x = static_cast<const float*>(operand.x.data);
+  std::vector<float> made;
+  if (operand.map) {
+    const auto& [scale, offset, relu] = *operand.map;
+    made.assign(x, x + operand.tensor.plain_elements());
+    for (size_t i = 0; i < made.size(); ++i) {
+      made[i] = std::fma(made[i], scale[i % scale.size()], offset[i % scale.size()]);
+      if (relu) made[i] = std::max(made[i], 0.0F);
+    }
+    x = made.data();
+  }
+  return plain_tiles(x, operand.tensor.side.geometry,
+                     {operand.tensor.decoy_images, reinterpret_cast<const float*>(decoys.data())});
 }
 
 /// A result in the shape of its tiles, where the wire has flattened them.
@@ -87,10 +107,10 @@ Operand first_rows(Operand all, int64_t values) {
 
 }  // namespace
 
-void Recorder::attach(offload::Session& session, std::shared_ptr<offload::Worker> worker) {
+void Recorder::attach(offload::Session& session, std::shared_ptr<contract::Worker> worker) {
   session_ = &session;
   worker_ = std::move(worker);
-  session.observe_plain_insecure(this);
+  session.exchange().observe_plain_insecure(this);
 }
 
 bool Recorder::recording() const {
@@ -134,21 +154,21 @@ void Recorder::on_free(const std::vector<OperandId>& ids) {
   if (recording()) log("free").operands = ids;
 }
 
-void Recorder::on_operation(uint64_t number, const offload::Operation& operation) {
+void Recorder::on_operation(uint64_t number, const contract::Operation& operation) {
   if (!recording()) return;
   begin_step_if_new();
-  Event& event = log(offload::operation_name(operation));
+  Event& event = log(contract::operation_name(operation));
   event.operation = number;
-  if (const auto* forward = std::get_if<offload::Forward>(&operation)) {
+  if (const auto* forward = std::get_if<contract::Forward>(&operation)) {
     event.operands = {forward->x, forward->w};
     on_forward(number, *forward);
-  } else if (const auto* dx = std::get_if<offload::InputGradient>(&operation)) {
+  } else if (const auto* dx = std::get_if<contract::InputGradient>(&operation)) {
     event.operands = {dx->dy, dx->w};
     on_input_gradient(number, *dx);
-  } else if (const auto* dw = std::get_if<offload::WeightGradient>(&operation)) {
+  } else if (const auto* dw = std::get_if<contract::WeightGradient>(&operation)) {
     event.operands = {dw->x, dw->dy};
     on_weight_gradient(number, *dw);
-  } else if (const auto* sum = std::get_if<offload::AllReduce>(&operation)) {
+  } else if (const auto* sum = std::get_if<contract::AllReduce>(&operation)) {
     event.operands = {sum->operand};
   }
 }
@@ -160,11 +180,11 @@ Operand Recorder::copy_of(OperandId id) const {
 
 Operand Recorder::fetch(OperandId id) {
   // Operations are carried out in order: this is the operand as the next operation will find it.
-  return to_operand(worker_->submit(offload::Fetch{id}).get());
+  return to_operand(worker_->submit(contract::Fetch{id}).get());
 }
 
-void Recorder::on_forward(uint64_t number, const offload::Forward& op) {
-  if (op.product.kind == offload::ProductKind::kMatmul) return;
+void Recorder::on_forward(uint64_t number, const contract::Forward& op) {
+  if (op.product.kind == contract::ProductKind::kMatmul) return;
   const size_t index = forward_calls_++;
   if (layers_.size() <= index) layers_.resize(index + 1);
   Layer& layer = layers_[index];
@@ -199,8 +219,8 @@ size_t Recorder::layer_of(OperandId operand, size_t& backward_calls) {
   return found == layer_of_operand_.end() ? by_order : found->second;
 }
 
-void Recorder::on_input_gradient(uint64_t number, const offload::InputGradient& op) {
-  if (op.product.kind == offload::ProductKind::kMatmul || layers_.empty()) return;
+void Recorder::on_input_gradient(uint64_t number, const contract::InputGradient& op) {
+  if (op.product.kind == contract::ProductKind::kMatmul || layers_.empty()) return;
   const bool is_known = layer_of_operand_.contains(op.w);
   const size_t index = layer_of(op.w, input_gradients_);
   if (!recording_fully()) return;
@@ -215,8 +235,8 @@ void Recorder::on_input_gradient(uint64_t number, const offload::InputGradient& 
   pending_[number] = {Role::kDx, index};
 }
 
-void Recorder::on_weight_gradient(uint64_t number, const offload::WeightGradient& op) {
-  if (op.product.kind == offload::ProductKind::kMatmul || layers_.empty()) return;
+void Recorder::on_weight_gradient(uint64_t number, const contract::WeightGradient& op) {
+  if (op.product.kind == contract::ProductKind::kMatmul || layers_.empty()) return;
   const bool is_known = layer_of_operand_.contains(op.x);
   const size_t index = layer_of(op.x, weight_gradients_);
   if (!recording_fully()) return;
@@ -227,7 +247,7 @@ void Recorder::on_weight_gradient(uint64_t number, const offload::WeightGradient
   pending_[number] = {Role::kDw, index};
 }
 
-void Recorder::on_reply(uint64_t number, const offload::Operation& operation, const Buffer& reply) {
+void Recorder::on_reply(uint64_t number, const contract::Operation& operation, const Buffer& reply) {
   if (!recording()) return;
   Event& event = log("reply");
   event.operation = number;
@@ -236,7 +256,7 @@ void Recorder::on_reply(uint64_t number, const offload::Operation& operation, co
   if (found == pending_.end()) return;
   const PendingReply pending = found->second;
   pending_.erase(found);
-  const auto* dw = std::get_if<offload::WeightGradient>(&operation);
+  const auto* dw = std::get_if<contract::WeightGradient>(&operation);
   if (dw != nullptr && dw->keep_as != 0) {
     StepView& seen = view(pending.layer);
     const StepTruth& plain = truth(pending.layer);
@@ -247,48 +267,44 @@ void Recorder::on_reply(uint64_t number, const offload::Operation& operation, co
   replies_[reply.data()] = pending;
 }
 
-void Recorder::sent(OperandId id, const TileGeometry& geometry, const std::vector<offload::Session::BlindItem>& items) {
-  if (!recording() || items.size() != 1) return;
-  const auto& item = items.front();
-  Sent& operand = sent_[id];
-  operand.step = static_cast<int64_t>(session_->pass().number);
-  operand.geometry = geometry;
-  operand.decoys = item.decoy_images;
+void Recorder::sent(OperandId id, const offload::BlindedOperand& operand, const Buffer& decoys) {
+  const offload::KeyedTensor& tensor = operand.tensor;
+  if (!recording() || tensor.keys.size() != 1) return;
+  Sent& sent = sent_[id];
+  sent.step = static_cast<int64_t>(session_->pass().number);
+  sent.geometry = tensor.side.geometry;
+  sent.decoys = tensor.decoy_images;
   // Of X: M, in its direct form. Weights are small: their plain values are kept at every step.
-  const bool is_activation = item.rows.form == Form::kDirect && item.channels.form == Form::kDirect;
-  const bool is_weight = item.channels.form == Form::kInverseTranspose && item.rows.form == Form::kDirect;
-  if (is_activation) {
-    operand.inner = dense_key(*item.channels.key, Form::kDirect);
-    operand.rows_mixed = effective_rows_mixed(*item.rows.key);
+  const offload::ProductKeys& keys = tensor.keys.front();
+  if (tensor.role == offload::Role::kX) {
+    sent.inner = dense_key(*keys.inner, Form::kDirect);
+    sent.rows_mixed = effective_rows_mixed(*keys.left);
   }
-  if (is_weight || recording_fully()) {
-    if (item.x.type != ElementType::kFloat32) throw RunError("audit: float64 operands are not recorded");
-    operand.plain = plain_tiles(static_cast<const float*>(item.x.data), geometry,
-                                {item.decoy_images, static_cast<const float*>(item.decoys)});
-    const double noise_and_all = energy_of(operand.plain);
-    clear_decoys(operand.plain, geometry, item.decoy_images);
-    // A fourth moment is diluted by noise as by rows that are mixed in.
-    const double real = energy_of(operand.plain);
-    if (real > 0) operand.rows_mixed *= (noise_and_all / real) * (noise_and_all / real);
-  }
+  if (tensor.role != offload::Role::kW && !recording_fully()) return;
+  sent.plain = plain_of(operand, decoys);
+  const double noise_and_all = energy_of(sent.plain);
+  clear_decoys(sent.plain, sent.geometry, sent.decoys);
+  // A fourth moment is diluted by noise as by rows that are mixed in.
+  const double real = energy_of(sent.plain);
+  if (real > 0) sent.rows_mixed *= (noise_and_all / real) * (noise_and_all / real);
 }
 
-void Recorder::received(const Buffer& reply, const TileGeometry& geometry,
-                        const std::vector<offload::Session::UnblindItem>& items) {
+void Recorder::received(const Buffer& reply, const offload::BlindedResult& result) {
   const auto found = replies_.find(reply.data());
-  if (found == replies_.end() || items.size() != 1) return;
+  if (found == replies_.end() || result.tensor.keys.size() != 1) return;
   const auto [role, index] = found->second;
   replies_.erase(found);
-  const auto& item = items.front();
+  const obfuscation::Blinding how = result.tensor.blinding(0);
+  const TileGeometry& geometry = how.geometry;
   StepView& seen = view(index);
   StepTruth& plain = truth(index);
   if (role == Role::kY) {
-    plain.right = dense_key(*item.channels.key, Form::kDirect);
+    plain.right = dense_key(*how.channels.key, Form::kDirect);
     if (plain.w.empty()) plain.w = transform(plain.right, seen.w, plain.inner.transpose());
   }
   if (!recording_fully()) return;
   Operand blinded = shaped(to_operand(reply), geometry);
-  Operand unblinded = tiles_unblinded(reply, geometry, item.rows, item.channels);
+  Operand unblinded = tiles_unblinded(reply, how);
   if (role != Role::kDw) clear_decoys(unblinded, geometry, layers_[index].decoys);
   switch (role) {
     case Role::kY:

@@ -26,29 +26,27 @@ struct RecordOptions {
 struct Event {
   double seconds = 0;  ///< since the recording began
   int64_t step = 0;
-  std::string what;                          ///< "put", "free", "reply", or an operation's name
-  std::vector<offload::OperandId> operands;  ///< ids that it names
-  uint64_t operation = 0;                    ///< number of an operation or of the one replied to
-  offload::TensorSpec spec;                  ///< of an operand put or a reply
+  std::string what;                           ///< "put", "free", "reply", or an operation's name
+  std::vector<contract::OperandId> operands;  ///< ids that it names
+  uint64_t operation = 0;                     ///< number of an operation or of the one replied to
+  contract::TensorSpec spec;                  ///< of an operand put or a reply
 };
 
 /// Convolutions and linear layers only: products of two activations (attention) are counted in the log, not kept.
 /// One recorder, one run. Not thread-safe.
-class Recorder final : public WorkerListener, public offload::Session::InsecurePlainObserver {
+class Recorder final : public WorkerListener, public offload::InsecurePlainObserver {
  public:
   explicit Recorder(const RecordOptions& options) : options_(options) {}
 
   /// @param worker where the recorder looks into the worker's store, as its owner can.
-  void attach(offload::Session& session, std::shared_ptr<offload::Worker> worker);
+  void attach(offload::Session& session, std::shared_ptr<contract::Worker> worker);
 
-  void on_put(offload::OperandId id, const offload::Buffer& operand) override;
-  void on_free(const std::vector<offload::OperandId>& ids) override;
-  void on_operation(uint64_t number, const offload::Operation& operation) override;
-  void on_reply(uint64_t number, const offload::Operation& operation, const offload::Buffer& reply) override;
-  void sent(offload::OperandId id, const obfuscation::TileGeometry& geometry,
-            const std::vector<offload::Session::BlindItem>& items) override;
-  void received(const offload::Buffer& reply, const obfuscation::TileGeometry& geometry,
-                const std::vector<offload::Session::UnblindItem>& items) override;
+  void on_put(contract::OperandId id, const contract::Buffer& operand) override;
+  void on_free(const std::vector<contract::OperandId>& ids) override;
+  void on_operation(uint64_t number, const contract::Operation& operation) override;
+  void on_reply(uint64_t number, const contract::Operation& operation, const contract::Buffer& reply) override;
+  void sent(contract::OperandId id, const offload::BlindedOperand& operand, const contract::Buffer& decoys) override;
+  void received(const contract::Buffer& reply, const offload::BlindedResult& result) override;
 
   [[nodiscard]] const std::vector<Event>& events() const { return events_; }
   /// How the input of layer `index` was cut into rows, in order of the layers' forward calls.
@@ -72,7 +70,7 @@ class Recorder final : public WorkerListener, public offload::Session::InsecureP
     LayerCase recorded;
     obfuscation::TileGeometry input_geometry;
     int64_t decoys = 0;
-    offload::OperandId dy = 0;  // first of this step
+    contract::OperandId dy = 0;  // first of this step
   };
   enum class Role { kY, kDx, kDw };
   struct PendingReply {
@@ -84,24 +82,24 @@ class Recorder final : public WorkerListener, public offload::Session::InsecureP
   [[nodiscard]] bool recording_fully() const;
   Event& log(std::string what);
   void begin_step_if_new();
-  void on_forward(uint64_t number, const offload::Forward& op);
-  void on_input_gradient(uint64_t number, const offload::InputGradient& op);
-  void on_weight_gradient(uint64_t number, const offload::WeightGradient& op);
-  size_t layer_of(offload::OperandId operand, size_t& backward_calls);
-  Operand copy_of(offload::OperandId id) const;
-  Operand fetch(offload::OperandId id);
+  void on_forward(uint64_t number, const contract::Forward& op);
+  void on_input_gradient(uint64_t number, const contract::InputGradient& op);
+  void on_weight_gradient(uint64_t number, const contract::WeightGradient& op);
+  size_t layer_of(contract::OperandId operand, size_t& backward_calls);
+  Operand copy_of(contract::OperandId id) const;
+  Operand fetch(contract::OperandId id);
   StepView& view(size_t layer) { return layers_[layer].recorded.view.back(); }
   StepTruth& truth(size_t layer) { return layers_[layer].recorded.truth.back(); }
 
   RecordOptions options_;
   offload::Session* session_ = nullptr;
-  std::shared_ptr<offload::Worker> worker_;
+  std::shared_ptr<contract::Worker> worker_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::vector<Event> events_;
   std::vector<Layer> layers_;
-  std::map<offload::OperandId, offload::Buffer> stored_;  // shares memory with the worker
-  std::map<offload::OperandId, Sent> sent_;
-  std::map<offload::OperandId, size_t> layer_of_operand_;
+  std::map<contract::OperandId, contract::Buffer> stored_;  // shares memory with the worker
+  std::map<contract::OperandId, Sent> sent_;
+  std::map<contract::OperandId, size_t> layer_of_operand_;
   std::map<uint64_t, PendingReply> pending_;
   std::map<const std::byte*, PendingReply> replies_;
   std::optional<int64_t> step_;

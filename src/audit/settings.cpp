@@ -1,8 +1,11 @@
 // The ways of running Tempo that an audit compares.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string_view>
+
 #include "audit/audit.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 #include "train/config.h"
 
 namespace tempo::audit {
@@ -10,7 +13,7 @@ namespace {
 
 std::string tile_name(int64_t tile) { return tile == 0 ? "full" : fmt::format("{}", tile); }
 
-Setting make(std::string name, Protection protection, Coefficients coefficients, Reuse reuse, WeightPlacement weights,
+Setting make(std::string name, const char* protection, Coefficients coefficients, Reuse reuse, WeightPlacement weights,
              int64_t tile) {
   Setting setting;
   setting.name = std::move(name);
@@ -23,13 +26,13 @@ Setting make(std::string name, Protection protection, Coefficients coefficients,
 }
 
 Setting none(int64_t tile) {
-  return make(fmt::format("none, tile {}", tile_name(tile)), Protection::kNone, Coefficients::kSignedReal, Reuse::kFull,
+  return make(fmt::format("none, tile {}", tile_name(tile)), "none", Coefficients::kSignedReal, Reuse::kFull,
               WeightPlacement::kReturned, tile);
 }
 Setting permuted(Coefficients coefficients, Reuse reuse, int64_t tile) {
   const char* scales = coefficients == Coefficients::kPositiveInteger ? "integer" : "signed";
   return make(fmt::format("permuted {}, reuse {}, tile {}", scales, train::to_string(reuse), tile_name(tile)),
-              Protection::kPermuted, coefficients, reuse, WeightPlacement::kReturned, tile);
+              "permuted", coefficients, reuse, WeightPlacement::kReturned, tile);
 }
 /// The same with operands rounded to bf16 on their way.
 Setting on_narrow_wire(Setting setting) {
@@ -40,7 +43,7 @@ Setting on_narrow_wire(Setting setting) {
 Setting rotated(WeightPlacement weights, int64_t tile, double decoys) {
   std::string name = fmt::format("rotated {}, tile {}", train::to_string(weights), tile_name(tile));
   if (decoys > 0) name += fmt::format(", decoys {}", decoys);
-  Setting setting = make(std::move(name), Protection::kRotated, Coefficients::kSignedReal, Reuse::kFull, weights, tile);
+  Setting setting = make(std::move(name), "rotated", Coefficients::kSignedReal, Reuse::kFull, weights, tile);
   setting.blinding.decoys = decoys;
   return setting;
 }
@@ -85,16 +88,20 @@ std::vector<Setting> quick_settings() {
 
 std::string flags_of(const Setting& setting) {
   const BlindingOptions& b = setting.blinding;
-  std::string flags = fmt::format("--protection {}", train::to_string(b.protection));
-  if (b.protection == Protection::kPermuted)
-    flags += fmt::format(" --coefficients {}", train::to_string(b.coefficients));
+  std::string flags = fmt::format("--protection {}", b.protection);
+  const auto protection = obfuscation::make_protection(b);
+  const std::vector<std::string_view> read = protection->settings();
+  const auto reads = [&](std::string_view setting) {
+    return std::find(read.begin(), read.end(), setting) != read.end();
+  };
+  if (reads("coefficients")) flags += fmt::format(" --coefficients {}", train::to_string(b.coefficients));
   flags += fmt::format(" --reuse {} --weights {} --conv-tile {}", train::to_string(b.reuse),
                        train::to_string(b.weights), tile_name(b.conv_tile));
-  if (b.protection == Protection::kRotated && b.row_rounds > 0) flags += fmt::format(" --row-rounds {}", b.row_rounds);
-  if (b.protection == Protection::kRotated && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
+  if (reads("row-rounds") && b.row_rounds > 0) flags += fmt::format(" --row-rounds {}", b.row_rounds);
+  if (reads("decoys") && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
   if (b.wire == WirePrecision::kBFloat16) flags += " --wire bf16";
   if (b.weights == WeightPlacement::kResident) flags += fmt::format(" --rekey-interval {}", b.rekey_interval);
-  if (!obfuscation::protects(b)) flags += " --allow-unprotected";
+  if (!protection->protects()) flags += " --allow-unprotected";
   return flags;
 }
 

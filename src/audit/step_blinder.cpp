@@ -19,7 +19,7 @@ StepBlinder::StepBlinder(const BlindingOptions& blinding, const SecretKey& secre
                          int64_t out)
     : reuse_(blinding.reuse),
       random_(secret),
-      scheme_(obfuscation::make_scheme(blinding)),
+      protection_(obfuscation::make_protection(blinding)),
       rows_(static_cast<uint32_t>(rows)),
       in_(static_cast<uint32_t>(in)),
       out_(static_cast<uint32_t>(out)) {
@@ -27,20 +27,20 @@ StepBlinder::StepBlinder(const BlindingOptions& blinding, const SecretKey& secre
 }
 
 void StepBlinder::renew_left(Keys& keys) {
-  const Key key = scheme_->row_key(random_, rows_);
+  const Key key = protection_->row_key(random_, rows_);
   keys.left = dense_key(key, Form::kDirect).transpose();
   keys.left_inverse_t = dense_key(key, Form::kInverseTranspose).transpose();
   keys.rows_mixed = effective_rows_mixed(key);
 }
 
 void StepBlinder::renew_inner(Keys& keys) {
-  const Key key = scheme_->channel_key(random_, in_);
+  const Key key = protection_->channel_key(random_, in_);
   keys.inner = dense_key(key, Form::kDirect);
   keys.inner_inverse_t = dense_key(key, Form::kInverseTranspose);
 }
 
 void StepBlinder::renew_right(Keys& keys) {
-  const Key key = scheme_->channel_key(random_, out_);
+  const Key key = protection_->channel_key(random_, out_);
   keys.right = dense_key(key, Form::kDirect);
   keys.right_inverse_t = dense_key(key, Form::kInverseTranspose);
 }

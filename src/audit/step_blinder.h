@@ -6,7 +6,7 @@
 
 #include "audit/case.h"
 #include "base/csprng.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 
 namespace tempo::audit {
 
@@ -34,7 +34,7 @@ class StepBlinder {
 
   Reuse reuse_;
   Csprng random_;
-  std::unique_ptr<obfuscation::Scheme> scheme_;
+  std::unique_ptr<const obfuscation::Protection> protection_;
   uint32_t rows_, in_, out_;
   Keys keys_;
 };

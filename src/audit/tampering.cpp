@@ -10,7 +10,7 @@
 
 namespace tempo::audit {
 
-using offload::Buffer;
+using contract::Buffer;
 
 namespace {
 
@@ -28,37 +28,37 @@ Buffer with_error(const Buffer& honest, double relative_error) {
   return wrong;
 }
 
-class TamperingWorker final : public offload::Worker {
+class TamperingWorker final : public contract::Worker {
  public:
-  TamperingWorker(std::shared_ptr<offload::Worker> honest, double relative_error)
+  TamperingWorker(std::shared_ptr<contract::Worker> honest, double relative_error)
       : honest_(std::move(honest)), relative_error_(relative_error) {}
 
-  offload::WorkerDescription describe() override { return honest_->describe(); }
-  Buffer allocate(const offload::TensorSpec& spec) override { return honest_->allocate(spec); }
-  void put(offload::OperandId id, Buffer operand) override { honest_->put(id, std::move(operand)); }
-  void free(std::vector<offload::OperandId> ids) override { honest_->free(std::move(ids)); }
+  contract::WorkerDescription describe() override { return honest_->describe(); }
+  Buffer allocate(const contract::TensorSpec& spec) override { return honest_->allocate(spec); }
+  void put(contract::OperandId id, Buffer operand) override { honest_->put(id, std::move(operand)); }
+  void free(std::vector<contract::OperandId> ids) override { honest_->free(std::move(ids)); }
 
-  std::future<Buffer> submit(offload::Operation operation) override {
+  std::future<Buffer> submit(contract::Operation operation) override {
     auto reply = std::make_shared<std::future<Buffer>>(honest_->submit(operation));
     return std::async(std::launch::deferred, [this, reply, operation = std::move(operation)] {
       const Buffer honest = reply->get();
-      const auto* gradient = std::get_if<offload::WeightGradient>(&operation);
+      const auto* gradient = std::get_if<contract::WeightGradient>(&operation);
       if (gradient != nullptr && gradient->keep_as != 0) {
         // The gradient stays here, so it is altered here; its norm is reported as it was.
-        const Buffer kept = honest_->submit(offload::Fetch{gradient->keep_as}).get();
-        if (kept.spec().type == offload::ElementType::kFloat32)
+        const Buffer kept = honest_->submit(contract::Fetch{gradient->keep_as}).get();
+        if (kept.spec().type == contract::ElementType::kFloat32)
           honest_->put(gradient->keep_as, with_error(kept, relative_error_));
         return honest;
       }
-      const bool is_product = gradient != nullptr || std::holds_alternative<offload::Forward>(operation) ||
-                              std::holds_alternative<offload::InputGradient>(operation);
-      if (!is_product || honest.spec().type != offload::ElementType::kFloat32) return honest;
+      const bool is_product = gradient != nullptr || std::holds_alternative<contract::Forward>(operation) ||
+                              std::holds_alternative<contract::InputGradient>(operation);
+      if (!is_product || honest.spec().type != contract::ElementType::kFloat32) return honest;
       return with_error(honest, relative_error_);
     });
   }
 
  private:
-  std::shared_ptr<offload::Worker> honest_;
+  std::shared_ptr<contract::Worker> honest_;
   double relative_error_;
 };
 
@@ -77,7 +77,8 @@ bool is_refused(const VictimOptions& options, const State& start, const train::D
 
 }  // namespace
 
-std::shared_ptr<offload::Worker> make_tampering_worker(std::shared_ptr<offload::Worker> honest, double relative_error) {
+std::shared_ptr<contract::Worker> make_tampering_worker(std::shared_ptr<contract::Worker> honest,
+                                                        double relative_error) {
   return std::make_shared<TamperingWorker>(std::move(honest), relative_error);
 }
 

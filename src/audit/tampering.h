@@ -18,7 +18,8 @@ namespace tempo::audit {
 
 /// A worker whose every activation, gradient and (by way of its gradient) resident weight is wrong by
 /// `relative_error` times its norm.
-std::shared_ptr<offload::Worker> make_tampering_worker(std::shared_ptr<offload::Worker> honest, double relative_error);
+std::shared_ptr<contract::Worker> make_tampering_worker(std::shared_ptr<contract::Worker> honest,
+                                                        double relative_error);
 
 /// Trains from `start` with each error, `steps` long.
 std::vector<TamperingResult> measure_tampering(const VictimOptions& options, const State& start,

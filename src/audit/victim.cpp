@@ -155,9 +155,9 @@ RecordedRun record_run(const VictimOptions& options, const State& start, const t
   const TemporaryFolder folder;
   const RunConfig config = recording_config(options, folder.path(), setting, recording.steps, false);
   const auto recorder = std::make_shared<Recorder>(recording);
-  std::shared_ptr<offload::Worker> worker;
+  std::shared_ptr<contract::Worker> worker;
   train::Deployment deployment = train::deploy(config, model_options(options, data.train), SecretKey::random(),
-                                               [&](std::shared_ptr<offload::Worker> inner) {
+                                               [&](std::shared_ptr<contract::Worker> inner) {
                                                  worker = inner;
                                                  return std::make_shared<ObservedWorker>(std::move(inner), recorder);
                                                });

@@ -60,7 +60,7 @@ void write_events(const std::vector<Event>& events, const fs::path& path) {
     if (!event.operands.empty()) line["operands"] = event.operands;
     if (event.what != "put" && event.what != "free") line["operation"] = event.operation;
     if (!event.spec.shape.empty()) {
-      line["type"] = offload::element_name(event.spec.type);
+      line["type"] = contract::element_name(event.spec.type);
       line["shape"] = event.spec.shape;
     }
     lines += line.dump() + "\n";

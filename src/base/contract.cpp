@@ -8,7 +8,7 @@
 #include "tempo/error.h"
 #include "tempo/worker.h"
 
-namespace tempo::offload {
+namespace tempo::contract {
 
 size_t element_bytes(ElementType type) {
   switch (type) {
@@ -69,4 +69,4 @@ const char* operation_name(const Operation& operation) {
   return kNames[operation.index()];
 }
 
-}  // namespace tempo::offload
+}  // namespace tempo::contract

@@ -21,7 +21,7 @@
 
 namespace tempo::integrity {
 
-/// The rates of one SGD step, as in `offload::Update`.
+/// The rates of one SGD step, as in `contract::Update`.
 struct SgdRates {
   double learning_rate = 0, momentum = 0, weight_decay = 0, gradient_scale = 1;
 };

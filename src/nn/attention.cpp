@@ -6,8 +6,8 @@
 #include <memory>
 #include <utility>
 
-#include "nn/blinded_layer.h"
 #include "nn/layers.h"
+#include "nn/offloaded.h"
 #include "nn/probe.h"
 #include "nn/token_functions.h"
 
@@ -36,7 +36,7 @@ AttentionImpl::AttentionImpl(int64_t width, int64_t heads) : heads_(heads) {
   proj = register_module("proj", Linear(width, width));
 }
 
-void AttentionImpl::attach_products(std::shared_ptr<BlindedLayer> scores, std::shared_ptr<BlindedLayer> values) {
+void AttentionImpl::attach_products(std::shared_ptr<BilinearProduct> scores, std::shared_ptr<BilinearProduct> values) {
   scores_ = std::move(scores);
   values_ = std::move(values);
 }

@@ -2,8 +2,8 @@
 
 #include <memory>
 
+#include "nn/deferred_norm.h"
 #include "nn/layers.h"
-#include "nn/on_the_way.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -18,11 +18,11 @@ struct Convolved {
 Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::Tensor* skip) {
   if (x.norm && skip != nullptr)
     throw InputError("fused block: a skip connection around a norm that its convolution makes, expected one in memory");
-  if (!norm->is_training() || !conv->works_on_the_way()) return {conv->forward(x.x, skip, {x.norm, nullptr}), nullptr};
+  if (!norm->is_training() || !conv->takes_moments()) return {conv->forward(x.x, {x.norm, nullptr, skip}), nullptr};
   auto moments = std::make_shared<ResultMoments>();
   const float* const mean = norm->running_mean.data_ptr<float>();
   moments->shift.assign(mean, mean + norm->running_mean.numel());  // usually near the mean of this batch
-  torch::Tensor y = conv->forward(x.x, skip, {x.norm, moments});
+  torch::Tensor y = conv->forward(x.x, {x.norm, moments, skip});
   return {y, moments};
 }
 

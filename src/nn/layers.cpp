@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "nn/blinded_layer.h"
-#include "nn/on_the_way.h"
+#include "nn/deferred_norm.h"
+#include "nn/offloaded.h"
 #include "nn/probe.h"
 #include "nn/token_functions.h"
 #include "tempo/error.h"
@@ -21,26 +21,26 @@ Conv2dImpl::Conv2dImpl(const ConvOptions& options) : options_(options) {
   if (o.bias) bias = register_parameter("bias", torch::zeros({o.out}));
 }
 
-bool Conv2dImpl::works_on_the_way() const {
+bool Conv2dImpl::takes_moments() const {
   return blinded_ && !bias.defined() && torch::GradMode::is_enabled() && !is_probed() &&
-         weight.scalar_type() == torch::kFloat32 && blinded_->product()->works_on_the_way();
+         weight.scalar_type() == torch::kFloat32 && blinded_->takes_moments();
 }
 
-bool Conv2dImpl::makes_operand() const { return works_on_the_way() && blinded_->product()->makes_operand(); }
+bool Conv2dImpl::makes_operand() const { return takes_moments() && blinded_->makes_operand(); }
 
-Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip) { return forward(x, skip, {}); }
+Tensor Conv2dImpl::forward(const Tensor& x) { return forward(x, LayerTaps()); }
 
-Tensor Conv2dImpl::forward(const Tensor& x, Tensor* skip, const OnTheWay& way) {
+Tensor Conv2dImpl::forward(const Tensor& x, const LayerTaps& taps) {
   const auto& o = options_;
   if (x.dim() != 4 || x.size(1) != o.in)
     throw InputError(fmt::format("conv2d: input is [{}], expected [N, {}, H, W]", fmt::join(x.sizes(), ", "), o.in));
   if (std::min(x.size(2), x.size(3)) + 2 * o.padding < o.dilation * (o.kernel - 1) + 1)
     throw InputError(fmt::format("conv2d: image of {}x{} is smaller than the kernel, {}x{} with padding {}", x.size(2),
                                  x.size(3), o.kernel, o.kernel, o.padding));
-  if (way.norm && !makes_operand())
+  if (taps.norm && !makes_operand())
     throw InputError("conv2d: got the input of a norm, which it cannot apply here; expected an activation");
-  if (skip != nullptr) *skip = x;
-  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias, skip, way)
+  if (taps.skip != nullptr) *taps.skip = x;
+  Tensor y = blinded_ ? offloaded_conv2d(blinded_, x, weight, bias, taps)
                       : torch::conv2d(x.contiguous(torch::MemoryFormat::ChannelsLast), weight, bias, o.stride,
                                       o.padding, o.dilation, o.groups);
   report_call(*this, "", x, weight, y);

@@ -13,12 +13,17 @@
 
 #include "base/csprng.h"
 
+namespace tempo::offload {
+class BilinearProduct;
+}
+
 namespace tempo::nn {
 
-class BlindedLayer;  // src/nn/blinded_layer.h: the offloaded side of a layer
-class DeferredNorm;  // src/nn/on_the_way.h: passes that neighbouring layers do for one another
+/// The offloaded side of a layer.
+using offload::BilinearProduct;
+class DeferredNorm;  // src/nn/deferred_norm.h: passes that neighbouring layers do for one another
 struct ResultMoments;
-struct OnTheWay;
+struct LayerTaps;
 
 /// A layer that is one bilinear product of an activation and a weight. It is computed in the TEE until `attach` is
 /// called.
@@ -26,14 +31,14 @@ class ProductLayer : public torch::nn::Module {
  public:
   using torch::nn::Module::Module;
   /// Offloads the product from now on. nullptr brings it back into the TEE.
-  void attach(std::shared_ptr<BlindedLayer> blinded) { blinded_ = std::move(blinded); }
-  [[nodiscard]] const std::shared_ptr<BlindedLayer>& blinded() const { return blinded_; }
+  void attach(std::shared_ptr<BilinearProduct> blinded) { blinded_ = std::move(blinded); }
+  [[nodiscard]] const std::shared_ptr<BilinearProduct>& blinded() const { return blinded_; }
 
   torch::Tensor weight;
   torch::Tensor bias;  ///< undefined if the layer has no bias
 
  protected:
-  std::shared_ptr<BlindedLayer> blinded_;
+  std::shared_ptr<BilinearProduct> blinded_;
 };
 
 struct ConvOptions {
@@ -47,15 +52,13 @@ struct ConvOptions {
 class Conv2dImpl : public ProductLayer {
  public:
   explicit Conv2dImpl(const ConvOptions& options);
-  /// @param skip If not nullptr, receives x for a skip connection whose gradient is added by this layer
-  /// (blinded_layer.h).
   /// @throws InputError if x has other channels or is smaller than the kernel.
-  torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip = nullptr);
-  /// Also does the passes in `way` for neighbouring layers. Allowed only if `works_on_the_way()` is true, and a norm
-  /// only if `makes_operand()` is.
-  torch::Tensor forward(const torch::Tensor& x, torch::Tensor* skip, const OnTheWay& way);
+  torch::Tensor forward(const torch::Tensor& x);
+  /// Also does passes for neighbouring layers. Moments are allowed only if `takes_moments()` is true, a norm only if
+  /// `makes_operand()` is.
+  torch::Tensor forward(const torch::Tensor& x, const LayerTaps& taps);
   /// Whether the moments of the result can be computed while it is un-blinded, now and in this configuration.
-  [[nodiscard]] bool works_on_the_way() const;
+  [[nodiscard]] bool takes_moments() const;
   /// Whether the operand, too, can be computed from x while it is blinded.
   [[nodiscard]] bool makes_operand() const;
   [[nodiscard]] const ConvOptions& options() const { return options_; }
@@ -140,7 +143,7 @@ class AttentionImpl : public torch::nn::Module {
   AttentionImpl(int64_t width, int64_t heads);
   /// Attention of x (+ residual). `residual` may be undefined.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
-  void attach_products(std::shared_ptr<BlindedLayer> scores, std::shared_ptr<BlindedLayer> values);
+  void attach_products(std::shared_ptr<BilinearProduct> scores, std::shared_ptr<BilinearProduct> values);
 
   Linear qkv{nullptr}, proj{nullptr};
 
@@ -149,7 +152,7 @@ class AttentionImpl : public torch::nn::Module {
   torch::Tensor values(const torch::Tensor& weights, const torch::Tensor& value);
 
   int64_t heads_;
-  std::shared_ptr<BlindedLayer> scores_, values_;  // nullptr if the product stays in the TEE
+  std::shared_ptr<BilinearProduct> scores_, values_;  // nullptr if the product stays in the TEE
 };
 TORCH_MODULE(Attention);
 

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "nn/batch_norm.h"
+#include "nn/deferred_norm.h"
 #include "nn/kept.h"
 #include "nn/kernels/norm_act.h"
 #include "nn/layers.h"
-#include "nn/on_the_way.h"
 #include "nn/probe.h"
 #include "nn/row_pieces.h"
 #include "tempo/error.h"

@@ -7,7 +7,6 @@
 
 #include "nn/layers.h"
 #include "nn/probe.h"
-#include "obfuscation/scheme.h"
 #include "offload/decoys.h"
 #include "tempo/error.h"
 
@@ -30,34 +29,33 @@ struct OperandSizes {
   bool is_weight = true;  // w is a weight, not an activation
 };
 
-/// Seconds to blind or un-blind one element under a key over `rows` rows.
-double seconds_per_element(const BlindingOptions& blinding, double rows, const MachineModel& machine) {
-  if (blinding.protection != Protection::kRotated) return machine.permute_seconds;
-  const int rounds = obfuscation::row_rounds(blinding, static_cast<uint64_t>(rows));
-  return machine.rotate_seconds + (rounds - 1) * machine.row_round_seconds;
-}
+/// How operands are blinded.
+struct Blinding {
+  const BlindingOptions& options;
+  const obfuscation::Protection& protection;
+};
 
 /// CPU seconds of verification. If keys only permute and tiles have no halo, it happens while operands are blinded and
 /// un-blinded.
-double seconds_to_verify(const OperandSizes& sizes, const BlindingOptions& blinding, bool resident,
+double seconds_to_verify(const OperandSizes& sizes, const Blinding& blinding, bool resident,
                          const MachineModel& machine) {
   if (!machine.verifies) return 0;
   const bool on_the_way =
-      blinding.protection == Protection::kPermuted && sizes.decoys == 0 && sizes.x <= sizes.plain_x && sizes.is_weight;
+      blinding.protection.fits_taps() && sizes.decoys == 0 && sizes.x <= sizes.plain_x && sizes.is_weight;
   if (on_the_way) return 2 * (sizes.x + sizes.y) * machine.verify_on_the_way_seconds;
   // Verification reads all four operands once, dy once more for the gradient of a weight, and x once more if a resident
   // weight is followed.
   return ((resident ? 3 : 2) * sizes.plain_x + 3 * sizes.plain_y) * machine.verify_seconds;
 }
 
-void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blinding, const MachineModel& machine) {
+void add_costs(LayerPlan& layer, OperandSizes sizes, const Blinding& blinding, const MachineModel& machine) {
   for (double* with_rows : {&sizes.x, &sizes.y, &sizes.rows}) *with_rows *= 1 + sizes.decoys;
-  const bool resident = sizes.is_weight && blinding.weights == WeightPlacement::kResident;
-  const double x_sent = blinding.reuse == Reuse::kNone ? 2 : 1;
+  const bool resident = sizes.is_weight && blinding.options.weights == WeightPlacement::kResident;
+  const double x_sent = blinding.options.reuse == Reuse::kNone ? 2 : 1;
   const double w_sent = resident ? 0 : x_sent;
-  const double dy_sent = blinding.reuse == Reuse::kFull ? 1 : 2;
+  const double dy_sent = blinding.options.reuse == Reuse::kFull ? 1 : 2;
   const double w_received = resident ? 0 : 1;
-  const double wire_bytes = blinding.wire == WirePrecision::kBFloat16 ? 2 : 4;
+  const double wire_bytes = blinding.options.wire == WirePrecision::kBFloat16 ? 2 : 4;
   const double w_bytes = sizes.is_weight ? 4 : wire_bytes;
 
   layer.bytes_to_worker = wire_bytes * (x_sent * sizes.x + dy_sent * sizes.y) + w_bytes * w_sent * sizes.w;
@@ -65,27 +63,30 @@ void add_costs(LayerPlan& layer, OperandSizes sizes, const BlindingOptions& blin
 
   const double activations = (x_sent + 1) * sizes.x + (dy_sent + 1) * sizes.y;
   const double weights = (w_sent + w_received) * sizes.w;
-  const int rounds = std::max(1, obfuscation::row_rounds(blinding, static_cast<uint64_t>(sizes.rows)));
-  const double left_keys = sizes.key_sets * (blinding.reuse == Reuse::kFull ? 1 : 2);
+  const int rounds = std::max(1, blinding.protection.row_rounds(static_cast<uint64_t>(sizes.rows)));
+  const double left_keys = sizes.key_sets * (blinding.options.reuse == Reuse::kFull ? 1 : 2);
   layer.seconds_in_tee = layer.flops / machine.tee_flops_per_second;
-  layer.seconds_to_blind = activations * seconds_per_element(blinding, sizes.rows, machine) +
-                           weights * seconds_per_element(blinding, sizes.weight_rows, machine) +
+  const auto seconds_per_element = [&](double rows) {
+    return blinding.protection.seconds_per_element(machine.blinding, static_cast<uint64_t>(rows));
+  };
+  layer.seconds_to_blind = activations * seconds_per_element(sizes.rows) +
+                           weights * seconds_per_element(sizes.weight_rows) +
                            seconds_to_verify(sizes, blinding, resident, machine) +
                            left_keys * sizes.rows * rounds * machine.key_seconds_per_entry +
                            (left_keys + (resident ? 0 : 2 * sizes.key_sets)) * machine.key_seconds;
   if (resident) layer.seconds_saved = sizes.w * machine.optimiser_bytes_per_parameter / machine.tee_bytes_per_second;
 }
 
-double share_of_decoys(const BlindingOptions& blinding, int64_t images, const obfuscation::ConvTiling& cut) {
-  return images == 0
-             ? 0
-             : static_cast<double>(offload::plan_decoys(blinding, images, cut).images()) / static_cast<double>(images);
+double share_of_decoys(const obfuscation::Protection& protection, int64_t images, const obfuscation::ConvTiling& cut) {
+  return images == 0 ? 0
+                     : static_cast<double>(offload::plan_decoys(protection.decoy_energy(), images, cut).images()) /
+                           static_cast<double>(images);
 }
 
 std::string kind_of(const ConvOptions& o) { return fmt::format("conv {}x{}/{}", o.kernel, o.kernel, o.stride); }
 
 /// Turns one observed call of two images into a plan entry at the real batch size.
-LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch_size, const BlindingOptions& blinding,
+LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch_size, const Blinding& blinding,
                    const MachineModel& machine) {
   const double scale = static_cast<double>(batch_size) / static_cast<double>(kProbeImages);
   LayerPlan layer;
@@ -100,7 +101,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     const ConvOptions& o = conv->options();
     const obfuscation::ConvAxis y{call.input.size(2), o.kernel, o.stride, o.padding, o.dilation};
     const obfuscation::ConvAxis x{call.input.size(3), o.kernel, o.stride, o.padding, o.dilation};
-    const auto cut = obfuscation::tile_convolution(batch_size, y, x, o.in, o.out, blinding.conv_tile);
+    const auto cut = obfuscation::tile_convolution(batch_size, y, x, o.in, o.out, blinding.options.conv_tile);
     layer.kind = kind_of(o);
     layer.shape = fmt::format("{}x{}x{} -> {}x{}x{}", o.in, y.size, x.size, o.out, y.outputs(), x.outputs());
     layer.flops = kForwardAndBackward * 2 * sizes.y * sizes.w / static_cast<double>(o.out);
@@ -108,7 +109,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     sizes.y = static_cast<double>(cut.output.elements());
     sizes.rows = static_cast<double>(cut.input.rows());
     sizes.weight_rows = static_cast<double>(o.out);
-    sizes.decoys = share_of_decoys(blinding, batch_size, cut);
+    sizes.decoys = share_of_decoys(blinding.protection, batch_size, cut);
   } else if (!call.part.empty()) {
     layer.kind = "matmul";
     layer.shape = fmt::format("{}x {}x{} . {}x{}", call.input.size(0) / kProbeImages, call.input.size(1),
@@ -127,7 +128,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     sizes.rows = sizes.x / static_cast<double>(in);
     sizes.weight_rows = static_cast<double>(out);
     const auto rows = static_cast<int64_t>(sizes.rows);
-    sizes.decoys = share_of_decoys(blinding, rows, obfuscation::tile_convolution(rows, {}, {}, in, out, 1));
+    sizes.decoys = share_of_decoys(blinding.protection, rows, obfuscation::tile_convolution(rows, {}, {}, in, out, 1));
   }
   add_costs(layer, sizes, blinding, machine);
   return layer;
@@ -190,6 +191,7 @@ double Plan::step_seconds(const MachineModel& machine) const {
 
 Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, const BlindingOptions& blinding,
                OffloadPolicy policy, const MachineModel& machine) {
+  const auto protection = obfuscation::make_protection(blinding);
   Plan plan;
   std::vector<bool> may_leave;
   const auto names = module_names(model);
@@ -202,7 +204,7 @@ Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, co
       if (!call.operand.defined()) return;
       std::string name = names.at(&call.module);
       if (!call.part.empty()) name += fmt::format(".{}", call.part);
-      plan.layers.push_back(describe(name, call, batch_size, blinding, machine));
+      plan.layers.push_back(describe(name, call, batch_size, {blinding, *protection}, machine));
       plan.elementwise_seconds += outputs * kElementwiseBytesPerOutput / machine.tee_bytes_per_second;
       const auto* conv = dynamic_cast<const Conv2dImpl*>(&call.module);
       may_leave.push_back(conv == nullptr || conv->options().groups == 1);
@@ -229,15 +231,15 @@ Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, co
   return plan;
 }
 
-std::vector<std::shared_ptr<BlindedLayer>> apply_plan(Model& model, const Plan& plan, offload::Session& session) {
-  std::vector<std::shared_ptr<BlindedLayer>> blinded;
+std::vector<std::shared_ptr<BilinearProduct>> apply_plan(Model& model, const Plan& plan, offload::Session& session) {
+  std::vector<std::shared_ptr<BilinearProduct>> blinded;
   const auto modules = model.named_modules("", false);
   // Products of attention layers, by full name.
-  std::unordered_map<std::string, std::shared_ptr<BlindedLayer>> products;
+  std::unordered_map<std::string, std::shared_ptr<BilinearProduct>> products;
   for (const LayerPlan& layer : plan.layers) {
     if (layer.placement != Placement::kWorker) continue;
     if (layer.kind == "matmul") {
-      blinded.push_back(std::make_shared<BlindedLayer>(session, layer.name));
+      blinded.push_back(std::make_shared<BilinearProduct>(session, layer.name));
       products[layer.name] = blinded.back();
       continue;
     }
@@ -249,7 +251,7 @@ std::vector<std::shared_ptr<BlindedLayer>> apply_plan(Model& model, const Plan& 
       const ConvOptions& o = conv->options();
       geometry = {o.in, o.out, o.kernel, o.kernel, o.stride, o.padding, o.dilation};
     }
-    blinded.push_back(std::make_shared<BlindedLayer>(session, layer.name, geometry));
+    blinded.push_back(std::make_shared<BilinearProduct>(session, layer.name, geometry));
     target->attach(blinded.back());
   }
   for (const auto& item : modules)

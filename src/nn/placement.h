@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "nn/blinded_layer.h"
 #include "nn/model.h"
+#include "nn/offloaded.h"
+#include "obfuscation/protection.h"
 #include "tempo/options.h"
 
 namespace tempo::nn {
@@ -17,9 +18,7 @@ namespace tempo::nn {
 struct MachineModel {
   double tee_flops_per_second = 7.0e10;  ///< dense products inside the TEE, one core
   double tee_bytes_per_second = 1.2e10;  ///< element-wise passes, bytes read plus written, one core
-  /// Seconds to blind or un-blind one element on one core: to copy or permute it; the first row round of `rotated`,
-  /// with the round over channels; each further row round.
-  double permute_seconds = 0.8e-9, rotate_seconds = 1.8e-9, row_round_seconds = 1.1e-9;
+  obfuscation::BlindingRates blinding;
   double verify_seconds = 0.4e-9;  ///< seconds to project one element in a separate pass, if results are verified
   double verify_on_the_way_seconds = 0.05e-9;  ///< seconds to project one element while it is blinded or un-blinded
   double key_seconds = 1.0e-5;                 ///< seconds to derive one key
@@ -81,7 +80,7 @@ Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, co
 
 /// Attaches the layers that the plan offloads to the session. @returns them in the plan's order.
 /// @throws InputError if the model lacks one of them.
-std::vector<std::shared_ptr<BlindedLayer>> apply_plan(Model& model, const Plan& plan, offload::Session& session);
+std::vector<std::shared_ptr<BilinearProduct>> apply_plan(Model& model, const Plan& plan, offload::Session& session);
 
 /// The table that `tempo plan` prints.
 std::string to_table(const Plan& plan, const MachineModel& machine);

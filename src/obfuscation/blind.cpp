@@ -1,5 +1,7 @@
 #include "obfuscation/blind.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -8,8 +10,20 @@
 #include "obfuscation/scratch.h"
 #include "obfuscation/tile_sum.h"
 #include "obfuscation/tile_walk.h"
+#include "tempo/error.h"
 
 namespace tempo::obfuscation {
+
+/// One tensor that is being blinded or un-blinded, whatever its type.
+class BlindingPass {
+ public:
+  virtual ~BlindingPass() = default;
+  virtual void blind_rows(const RowRange& rows) = 0;
+  virtual void finish_blinding() = 0;
+  virtual void unblind_rows(const RowRange& rows, const std::byte* in) = 0;
+  virtual void finish_unblinding() = 0;
+};
+
 namespace {
 
 /// Turns a cut into adjacent single positions into a plain matrix, which is cheaper to walk.
@@ -44,143 +58,145 @@ class Carver {
 /// Half-mixed values of at most this many bytes should still be in the last-level cache when the next round reads them.
 constexpr int64_t kMixedBytes = 8 << 20;
 
-/// One call of blind or unblind: the walk over the image, the further row rounds, and the scratch memory that both
+/// Blinds or un-blinds one tensor: the walk over the image, the further row rounds, and the scratch memory that both
 /// need. If there are further rounds, positions take turns, so that the values between two rounds stay few.
 template <typename T>
-class Call {
+class TypedPass final : public BlindingPass {
  public:
-  Call(const TileGeometry& geometry, int64_t real_images, KeyUse rows, KeyUse channels, ElementType wire_type,
-       std::byte* wire, ThreadPool& threads)
-      : channels_(channels), threads_(threads), owners_(geometry) {
+  TypedPass(const Blinding& how, ThreadPool& threads, const Taps& taps)
+      : channels_(how.channels), threads_(threads), owners_(simplified(how.geometry)), taps_(taps) {
     const auto& kernels = kernels::select<T>(kernels::current_kernels());
-    const bool bf16 = wire_type == ElementType::kBFloat16;
-    further_rounds_ = rows.key->rounds.size() > 1;
+    const TileGeometry geometry = simplified(how.geometry);
+    further_rounds_ = how.rows.key->rounds.size() > 1;
     walk_.geometry = geometry;
-    walk_.real_images = real_images;
+    walk_.real_images = real_images(how.geometry, geometry, how.decoy_images);
     walk_.positions = geometry.positions();
-    walk_.rows = rows;
+    walk_.rows = how.rows;
     walk_.channels = &channels_;
     walk_.kernels = &kernels;
-    walk_.wire = further_rounds_ ? nullptr : wire;
-    walk_.wire_bf16 = bf16;
+    walk_.wire_bf16 = how.wire == ElementType::kBFloat16;
     walk_.stream = should_stream<T>(geometry.elements(), geometry.channels);
-    if (!further_rounds_) return;
-    walk_.accumulate = !is_gathering(rows.form) && !geometry.is_disjoint();
-    const int64_t position_bytes = geometry.rows() * geometry.channels * static_cast<int64_t>(sizeof(T));
-    walk_.positions = walk_.accumulate ? 1 : std::clamp<int64_t>(kMixedBytes / position_bytes, 1, geometry.positions());
-    walk_.panels = Panels::of(geometry.rows(), walk_.positions, geometry.channels, sizeof(T));
-    rounds_ = {.key = rows,
-               .panels = walk_.panels,
-               .channels = geometry.channels,
-               .wire = wire,
-               .wire_pitch = geometry.positions() * geometry.channels,
-               .wire_bf16 = bf16,
-               .kernels = &kernels,
-               .stream = walk_.stream};
+    if (further_rounds_) {
+      walk_.accumulate = !is_gathering(how.rows.form) && !geometry.is_disjoint();
+      const int64_t position_bytes = geometry.rows() * geometry.channels * static_cast<int64_t>(sizeof(T));
+      walk_.positions =
+          walk_.accumulate ? 1 : std::clamp<int64_t>(kMixedBytes / position_bytes, 1, geometry.positions());
+      walk_.panels = Panels::of(geometry.rows(), walk_.positions, geometry.channels, sizeof(T));
+      rounds_ = {.key = how.rows,
+                 .panels = walk_.panels,
+                 .channels = geometry.channels,
+                 .wire_pitch = geometry.positions() * geometry.channels,
+                 .wire_bf16 = walk_.wire_bf16,
+                 .kernels = &kernels,
+                 .stream = walk_.stream};
+    }
+    take_products();
+    take_moments();
   }
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
+  TypedPass(const TypedPass&) = delete;
+  TypedPass& operator=(const TypedPass&) = delete;
 
-  /// Prepares to compute products. Must be called before the walk. A gathering pass meets channels in the order of the
-  /// blinded operand, so the vectors are brought into that order.
-  void take(const PixelProducts<T>& products) {
+  void begin_blinding(const PlainOperand& operand, std::byte* out) {
+    wire_ = out;
+    walk_.source = static_cast<const T*>(operand.x.data);
+    walk_.decoys = static_cast<const T*>(operand.decoys);
+    if (taps_.map != nullptr) {
+      scale_.assign(taps_.map->scale.begin(), taps_.map->scale.end());
+      offset_.assign(taps_.map->offset.begin(), taps_.map->offset.end());
+      map_ = {scale_.data(), offset_.data(), taps_.map->relu};
+      walk_.map = &map_;
+    }
+    carve(0);
+  }
+  void blind_rows(const RowRange& rows) override {
+    if (!further_rounds_) {
+      walk_.wire = wire_;
+      return walk_.run(work_, rows, threads_);
+    }
+    rounds_.wire = wire_;
+    in_turns([&] {
+      walk_.run(work_, rows, threads_);
+      rounds_.run(walk_.mixed, spare_, threads_);
+    });
+  }
+  void finish_blinding() override {
+    for (size_t c = 0; c < totals_.sums.size(); ++c)
+      taps_.products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
+  }
+
+  void begin_unblinding(const PlainTensor& x) {
+    x_ = static_cast<T*>(x.data);
+    walk_.addend = static_cast<const T*>(taps_.addend);
+    image_ = walk_.geometry;
+    through_tiles_ = !further_rounds_ && !image_.is_disjoint();
+    const int64_t tile_elements = through_tiles_ ? image_.elements() : 0;
+    if (through_tiles_) {
+      walk_.geometry = weight_geometry(image_.rows(), image_.tile_h, image_.tile_w, image_.channels);
+      image_.images = std::exchange(walk_.real_images, image_.rows());
+      // Overlapping tiles are summed later, and products must be those of the sums.
+      of_sums_ = std::exchange(walk_.products, {});
+    } else {
+      image_.images = walk_.real_images;
+    }
+    carve(tile_elements);
+    walk_.target = through_tiles_ ? tiles_ : x_;
+    if (walk_.accumulate) zero(x_, image_.images * image_.height * image_.width * image_.channels);
+  }
+  void unblind_rows(const RowRange& rows, const std::byte* in) override {
+    // Scattering kernels only read the wire. The field is not const because gathering kernels write it.
+    auto* const wire = const_cast<std::byte*>(in);
+    if (!further_rounds_) {
+      walk_.wire = wire;
+      walk_.first_wire_row = rows.begin;
+      return walk_.run(work_, rows, threads_);
+    }
+    rounds_.wire = wire;
+    in_turns([&] {
+      rounds_.run(walk_.mixed, spare_, threads_);
+      walk_.run(work_, rows, threads_);
+    });
+  }
+  void finish_unblinding() override {
+    if (through_tiles_)
+      sum_tiles(tiles_, image_, *walk_.kernels, x_, of_sums_, threads_);
+    else if (!walk_.accumulate)
+      zero_uncovered(image_, x_, threads_);
+    if (taps_.moments.sums == nullptr) return;
+    const auto channels = static_cast<ptrdiff_t>(totals_.sums.size() / 2);
+    std::copy_n(totals_.sums.begin(), channels, taps_.moments.sums);
+    std::copy_n(totals_.sums.begin() + channels, channels, taps_.moments.squares);
+  }
+
+ private:
+  /// A gathering pass meets channels in the order of the blinded operand, so the vectors are brought into that order.
+  void take_products() {
+    const PixelProducts& products = taps_.products;
     if (products.count == 0) return;
     walk_.owners = &owners_;
     const int64_t channels = walk_.geometry.channels;
-    vectors_.assign(products.vectors, products.vectors + products.count * channels);
+    const auto* const vectors = static_cast<const T*>(products.vectors);
+    vectors_.assign(vectors, vectors + products.count * channels);
     if (is_gathering(walk_.rows.form))
       for (int64_t v = 0; v < products.count; ++v)
         for (int64_t c = 0; c < channels; ++c)
           vectors_[static_cast<size_t>(v * channels + c)] =
-              products.vectors[v * channels + int64_t{channels_.data()->source[c]}];
-    walk_.products = {static_cast<int>(products.count), vectors_.data(), products.planes,
-                      walk_.real_images * walk_.geometry.height * walk_.geometry.width, products.weights};
+              vectors[v * channels + int64_t{channels_.data()->source[c]}];
+    walk_.products = {static_cast<int>(products.count), vectors_.data(), static_cast<T*>(products.planes),
+                      walk_.real_images * walk_.geometry.height * walk_.geometry.width,
+                      static_cast<const T*>(products.weights)};
     if (products.weights != nullptr) take_column_sums(1);
   }
-  void take(const PixelMoments<T>& moments) {
-    if (moments.sums == nullptr) return;
+  void take_moments() {
+    if (taps_.moments.sums == nullptr) return;
     walk_.owners = &owners_;
-    walk_.moments_above = moments.shift;
+    walk_.moments_above = static_cast<const T*>(taps_.moments.shift);
     take_column_sums(2);
   }
-
-  /// Hands out column sums, in the order of the image's channels. Call after the walk.
-  void hand_out(const PixelProducts<T>& products) const {
-    for (size_t c = 0; c < totals_.sums.size(); ++c)
-      products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
-  }
-  void hand_out(const PixelMoments<T>& moments) const {
-    const auto channels = static_cast<ptrdiff_t>(totals_.sums.size() / 2);
-    std::copy_n(totals_.sums.begin(), channels, moments.sums);
-    std::copy_n(totals_.sums.begin() + channels, channels, moments.squares);
-  }
-
-  void blind(const T* x, const WhileBlinding<T>& also) {
-    walk_.source = x;
-    if (also.map) walk_.map = &also.map;
-    walk_.decoys = also.decoys.pixels;
-    carve(0);
-    if (further_rounds_) {
-      in_turns([&] {
-        walk_.run(work_, all_rows(), threads_);
-        rounds_.run(walk_.mixed, spare_, threads_);
-      });
-      if (also.slices.done) also.slices.done(all_rows());
-      return;
-    }
-    if (also.slices.rows.empty()) return walk_.run(work_, all_rows(), threads_);
-    for (const RowRange& rows : also.slices.rows) {
-      walk_.run(work_, rows, threads_);
-      also.slices.done(rows);
-    }
-  }
-
-  void unblind(T* x, const WhileUnblinding<T>& also) {
-    const UnblindSlices& slices = also.slices;
-    walk_.addend = also.addend;
-    TileGeometry image = walk_.geometry;
-    const bool through_tiles = !further_rounds_ && !image.is_disjoint();
-    const int64_t tile_elements = through_tiles ? image.elements() : 0;
-    if (through_tiles) {
-      walk_.geometry = weight_geometry(image.rows(), image.tile_h, image.tile_w, image.channels);
-      image.images = std::exchange(walk_.real_images, image.rows());
-    } else {
-      image.images = walk_.real_images;
-    }
-    // Overlapping tiles are summed later, and products must be those of the sums.
-    const kernels::RowProducts<T> of_sums =
-        through_tiles ? std::exchange(walk_.products, {}) : kernels::RowProducts<T>();
-    carve(tile_elements);
-    walk_.target = through_tiles ? tiles_ : x;
-    if (walk_.accumulate) zero(x, image.images * image.height * image.width * image.channels);
-    if (further_rounds_) {
-      if (!slices.rows.empty()) rounds_.wire = const_cast<std::byte*>(slices.arrive(all_rows()));
-      in_turns([&] {
-        rounds_.run(walk_.mixed, spare_, threads_);
-        walk_.run(work_, all_rows(), threads_);
-      });
-    } else if (slices.rows.empty()) {
-      walk_.run(work_, all_rows(), threads_);
-    } else {
-      for (const RowRange& rows : slices.rows) {
-        walk_.wire = const_cast<std::byte*>(slices.arrive(rows));
-        walk_.first_wire_row = rows.begin;
-        walk_.run(work_, rows, threads_);
-      }
-    }
-    if (through_tiles)
-      sum_tiles(tiles_, image, *walk_.kernels, x, of_sums, threads_);
-    else if (!walk_.accumulate)
-      zero_uncovered(image, x, threads_);
-  }
-
- private:
   void take_column_sums(int64_t per_channel) {
     totals_.per_channel = per_channel;
     totals_.sums.resize(static_cast<size_t>(per_channel * walk_.geometry.channels));
     walk_.column_totals = &totals_;
   }
-  [[nodiscard]] RowRange all_rows() const { return {0, walk_.geometry.rows()}; }
 
   /// Calls `body` once for each turn, with walk_ and rounds_ set to the positions of the turn.
   template <typename Body>
@@ -224,6 +240,14 @@ class Call {
   T *work_ = nullptr, *spare_ = nullptr, *tiles_ = nullptr;
   std::vector<T> vectors_;  // vectors of products
   ColumnTotals totals_;
+  Taps taps_;
+  std::vector<T> scale_, offset_;  // of the map
+  kernels::Affine<T> map_;
+  std::byte* wire_ = nullptr;
+  T* x_ = nullptr;
+  TileGeometry image_;
+  bool through_tiles_ = false;  // un-blinding goes through tiles that are summed afterwards
+  kernels::RowProducts<T> of_sums_ = {};
 };
 
 bool mixes_nothing(const Key& key) {
@@ -243,65 +267,105 @@ std::vector<RowRange> slice_rows(const Key& key, int64_t count) {
   return slices;
 }
 
-bool takes_products(const Key& rows, const Key& channels) {
-  return rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels);
+bool supports(const Taps& taps, const Blinding& how) {
+  const Key &rows = *how.rows.key, &channels = *how.channels.key;
+  const bool takes = taps.products.count > 0 || taps.moments.sums != nullptr || taps.addend != nullptr;
+  const bool permutes =
+      rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels);
+  if (takes && !permutes) return false;
+  if (taps.products.count > PixelProducts::kMost || (taps.products.weights != nullptr && taps.products.count != 1))
+    return false;
+  if (taps.moments.sums != nullptr && (taps.addend != nullptr || !how.geometry.is_disjoint())) return false;
+  const TileGeometry cut = simplified(how.geometry);
+  return taps.addend == nullptr || (cut.height == 1 && cut.width == 1 && cut.positions() == 1);
 }
 
-bool takes_moments(const TileGeometry& geometry, const Key& rows, const Key& channels) {
-  return geometry.is_disjoint() && takes_products(rows, channels);
-}
+namespace {
 
-bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels) {
-  const TileGeometry cut = simplified(geometry);
-  return cut.height == 1 && cut.width == 1 && cut.positions() == 1 && takes_products(rows, channels);
-}
-
-template <typename T>
-void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, const WhileBlinding<T>& also) {
-  check_blind(geometry, rows, channels, wire, out, also);
-  if (geometry.elements() == 0) return;
-  const TileGeometry cut = simplified(geometry);
-  Call<T> call(cut, real_images(geometry, cut, also.decoys.images), rows, channels, wire, out, threads);
-  call.take(also.products);
-  call.blind(x, also);
-  call.hand_out(also.products);
-}
-
-template <typename T>
-void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, const WhileUnblinding<T>& also) {
-  check_unblind(geometry, rows, channels, wire, in, also);
-  if (also.moments.sums != nullptr) {
-    std::fill_n(also.moments.sums, geometry.channels, 0.0);
-    std::fill_n(also.moments.squares, geometry.channels, 0.0);
-  }
-  if (geometry.elements() == 0) return;
-  // Scattering kernels only read the wire. The field is not const because gathering kernels write it.
-  const TileGeometry cut = simplified(geometry);
-  Call<T> call(cut, real_images(geometry, cut, also.decoy_images), rows, channels, wire, const_cast<std::byte*>(in),
-               threads);
-  call.take(also.products);
-  call.take(also.moments);
-  call.unblind(x, also);
-  if (also.moments.sums != nullptr) call.hand_out(also.moments);
+/// The next rows of a pass, which must be a range of `slice_rows`.
+void check_next(const char* where, const RowRange& some, int64_t begin, const Key& key) {
+  const int64_t rows = key.size;
+  const bool is_whole = some.begin == 0 && some.end == rows;
+  const bool ends_section = some.end == rows || (some.end < rows && some.end % kernels::kSection == 0);
+  if (is_whole || (key.rounds.size() <= 1 && some.begin == begin && some.end > begin && ends_section)) return;
+  throw InputError(fmt::format("{}: rows {} to {} of {} after {}, expected the next ones of slice_rows", where,
+                               some.begin, some.end, rows, begin));
 }
 
 template <typename T>
-void add(T* x, const T* addend, int64_t elements, ThreadPool& threads) {
-  threads.parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) x[i] += addend[i];
+std::unique_ptr<TypedPass<T>> make_pass(const Blinding& how, ThreadPool& threads, const Taps& taps) {
+  return std::make_unique<TypedPass<T>>(how, threads, taps);
+}
+
+}  // namespace
+
+Blinder::Blinder(const Blinding& how, const PlainOperand& operand, std::byte* out, ThreadPool& threads,
+                 const Taps& taps)
+    : rows_(how.rows.key) {
+  check_blind(how, operand, out, taps);
+  if (how.geometry.elements() == 0) return;
+  with_element_type(operand.x.type, [&](auto element) {
+    auto pass = make_pass<ElementOf<decltype(element)>>(how, threads, taps);
+    pass->begin_blinding(operand, out);
+    pass_ = std::move(pass);
   });
 }
+Blinder::~Blinder() = default;
 
-#define TEMPO_INSTANTIATE(T)                                                                                 \
-  template void blind(const T*, const TileGeometry&, KeyUse, KeyUse, ElementType, std::byte*, ThreadPool&,   \
-                      const WhileBlinding<T>&);                                                              \
-  template void unblind(const std::byte*, ElementType, const TileGeometry&, KeyUse, KeyUse, T*, ThreadPool&, \
-                        const WhileUnblinding<T>&);                                                          \
-  template void add(T*, const T*, int64_t, ThreadPool&);
-TEMPO_INSTANTIATE(float)
-TEMPO_INSTANTIATE(double)
-#undef TEMPO_INSTANTIATE
+void Blinder::rows(const RowRange& some) {
+  check_next("blind", some, std::exchange(next_, some.end), *rows_);
+  if (pass_) pass_->blind_rows(some);
+}
+void Blinder::finish() {
+  if (pass_) pass_->finish_blinding();
+}
+
+Unblinder::Unblinder(const Blinding& how, PlainTensor x, ThreadPool& threads, const Taps& taps) : rows_(how.rows.key) {
+  check_unblind(how, x, taps);
+  if (taps.moments.sums != nullptr) {
+    std::fill_n(taps.moments.sums, how.geometry.channels, 0.0);
+    std::fill_n(taps.moments.squares, how.geometry.channels, 0.0);
+  }
+  if (how.geometry.elements() == 0) return;
+  wire_ = how.wire;
+  with_element_type(x.type, [&](auto element) {
+    auto pass = make_pass<ElementOf<decltype(element)>>(how, threads, taps);
+    pass->begin_unblinding(x);
+    pass_ = std::move(pass);
+  });
+}
+Unblinder::~Unblinder() = default;
+
+void Unblinder::rows(const RowRange& some, const std::byte* in) {
+  check_next("unblind", some, std::exchange(next_, some.end), *rows_);
+  check_wire_memory("unblind", wire_, in);
+  if (pass_) pass_->unblind_rows(some, in);
+}
+void Unblinder::finish() {
+  if (pass_) pass_->finish_unblinding();
+}
+
+void blind(const Blinding& how, const PlainOperand& operand, std::byte* out, ThreadPool& threads, const Taps& taps) {
+  Blinder blinder(how, operand, out, threads, taps);
+  blinder.rows({0, how.geometry.rows()});
+  blinder.finish();
+}
+
+void unblind(const Blinding& how, const std::byte* in, PlainTensor x, ThreadPool& threads, const Taps& taps) {
+  Unblinder unblinder(how, x, threads, taps);
+  unblinder.rows({0, how.geometry.rows()}, in);
+  unblinder.finish();
+}
+
+void add(PlainTensor x, const void* addend, int64_t elements, ThreadPool& threads) {
+  with_element_type(x.type, [&](auto element) {
+    using T = ElementOf<decltype(element)>;
+    auto* const to = static_cast<T*>(x.data);
+    const auto* const from = static_cast<const T*>(addend);
+    threads.parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+    });
+  });
+}
 
 }  // namespace tempo::obfuscation

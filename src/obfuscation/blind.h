@@ -4,19 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "obfuscation/key.h"
-#include "obfuscation/pixel_map.h"
-#include "obfuscation/tile_geometry.h"
-#include "tempo/worker.h"
+#include "obfuscation/plain_tensor.h"
+#include "obfuscation/taps.h"
 
 namespace tempo::obfuscation {
-
-using offload::ElementType;
 
 /// An instruction set that the kernels are built for. `supported_isas()` lists those that this machine supports, best
 /// first and the reference (plain loops) last. The best one is used by default.
@@ -37,103 +33,79 @@ class ScopedIsa {
   int64_t previous_;
 };
 
-/// Decoys: the last images of a geometry, if they are not part of the tensor. They are read from their own memory and
-/// never written back.
-template <typename T>
-struct DecoyImages {
-  int64_t images = 0;
-  const T* pixels = nullptr;  ///< [images, height, width, channels]
-};
-
-/// Inner products of each pixel's channels with a few vectors, and each pixel's sum of squares. They are computed while
-/// a tensor is blinded or un-blinded, so that verification needs no pass of its own.
-template <typename T>
-struct PixelProducts {
-  static constexpr int64_t kMost = 2;
-  int64_t count = 0;           ///< number of vectors, at most kMost; 0: nothing is computed
-  const T* vectors = nullptr;  ///< [count, channels]
-  /// Receives [count + 1, pixels of x]; the last plane has the sums of squares. Pixels that no tile covers are not
-  /// written.
-  T* planes = nullptr;
-  /// Allowed with one vector, while blinding: column_sums[c] = sum over pixels of weights[pixel] * x[pixel, c]. Or
-  /// nullptr.
-  const T* weights = nullptr;
-  double* column_sums = nullptr;  ///< [channels]
-};
-/// Sums of (x - shift) and of its square over all pixels, computed while a tensor is un-blinded.
-template <typename T>
-struct PixelMoments {
-  const T* shift = nullptr;  ///< [channels]
-  double* sums = nullptr;    ///< [channels]; or nullptr: nothing is computed
-  double* squares = nullptr;
-};
-/// Whether PixelProducts can be computed under these keys: neither may mix, the row key has at most one round, and the
-/// channel key exactly one.
-bool takes_products(const Key& rows, const Key& channels);
-/// Whether PixelMoments can be computed: as for products, and no two tiles may share a pixel.
-bool takes_moments(const TileGeometry& geometry, const Key& rows, const Key& channels);
-/// Whether an addend can be added while un-blinding: as for products, and every pixel must be a row.
-bool takes_addend(const TileGeometry& geometry, const Key& rows, const Key& channels);
-
 /// Cuts all rows into at most `count` adjacent ranges of about equal length, so that some rows can be on their way to
 /// or from a worker while others are blinded or un-blinded. Returns one range of all rows if `rows` has more than one
 /// round.
 std::vector<RowRange> slice_rows(const Key& rows, int64_t count);
-/// The slices of an operand that is blinded, as `slice_rows` returns them and in that order. Empty: not sliced.
-struct BlindSlices {
-  std::vector<RowRange> rows;
-  std::function<void(const RowRange&)> done;  ///< called when these rows are finished
-};
-struct UnblindSlices {
-  std::vector<RowRange> rows;
-  std::function<const std::byte*(const RowRange&)> arrive;  ///< waits for these rows, and returns where they lie
+
+/// What is blinded.
+struct PlainOperand {
+  ConstPlainTensor x;            ///< [images, height, width, channels] of the geometry, without decoys; contiguous
+  const void* decoys = nullptr;  ///< pixels of the decoys, of x's type
 };
 
-/// What can be done in the same pass as blinding.
-template <typename T>
-struct WhileBlinding {
-  DecoyImages<T> decoys = {};  ///< take the place of the last images of the geometry
-  /// Computed of x (or of what `map` computes), not of decoys. Only if `takes_products`.
-  PixelProducts<T> products = {};
-  BlindSlices slices = {};
-  PixelMap map = {};  ///< computes what is blinded, for real images only
-};
-/// What can be done in the same pass as un-blinding. Products and moments are of the un-blinded x; the addend is added
-/// after them.
-template <typename T>
-struct WhileUnblinding {
-  int64_t decoy_images = 0;        ///< this many images at the end of the geometry are dropped: they are not part of x
-  PixelProducts<T> products = {};  ///< only if `takes_products`
-  PixelMoments<T> moments = {};    ///< only if `takes_moments`, and without an addend
-  const T* addend = nullptr;       ///< has the shape of x; only if `takes_addend`; or nullptr
-  UnblindSlices slices = {};       ///< if not empty, rows are read from these and `in` is ignored
+class BlindingPass;  // blind.cpp
+
+/// Blinds one tensor, all of it or some rows at a time. A thread may have one Blinder or Unblinder at a time: they use
+/// its scratch memory.
+class Blinder {
+ public:
+  /// @param out Receives [rows, tile_h, tile_w, channels]. The worker may see this memory: only finished values are
+  /// ever written to it. It must be aligned to its elements; 64-byte alignment is fastest.
+  /// @throws InputError if a size, form, type or alignment does not fit, or a tap is not supported; RunError if there
+  /// is no memory for scratch.
+  Blinder(const Blinding& how, const PlainOperand& operand, std::byte* out, ThreadPool& threads, const Taps& taps = {});
+  ~Blinder();
+  Blinder(const Blinder&) = delete;
+  Blinder& operator=(const Blinder&) = delete;
+
+  /// Blinds the next rows, a range of `slice_rows`. @throws InputError for other rows.
+  void rows(const RowRange& some);
+  /// Hands out what was taken. Call once all rows are blinded.
+  void finish();
+
+ private:
+  const Key* rows_;
+  int64_t next_ = 0;                    // row
+  std::unique_ptr<BlindingPass> pass_;  // nullptr if there are no elements
 };
 
-/// Blinds a batch so that a worker can multiply but not read it:  out = L x M, for each tile position.
-/// @param x        [images, height, width, channels] of `geometry`, without decoys; contiguous, element type `T`.
-/// @param rows     acts on the rows of the cut (size geometry.rows()). Must be a gathering form.
-/// @param channels acts on the channels of each position (size geometry.channels). Must be a gathering form.
-/// @param out      Receives [rows, tile_h, tile_w, channels] in `wire`: the element type of x, or bfloat16 if x is
-/// float32. The worker may see this memory: only finished values are ever written to it. It must be aligned to its
-/// elements; 64-byte alignment is fastest.
+/// Un-blinds one result, all of it or some rows at a time, as Blinder does.
+class Unblinder {
+ public:
+  /// @throws as Blinder
+  Unblinder(const Blinding& how, PlainTensor x, ThreadPool& threads, const Taps& taps = {});
+  ~Unblinder();
+  Unblinder(const Unblinder&) = delete;
+  Unblinder& operator=(const Unblinder&) = delete;
+
+  /// Takes the next rows, a range of `slice_rows`, which lie at `in`. @throws InputError for other rows.
+  void rows(const RowRange& some, const std::byte* in);
+  /// Finishes x and hands out what was taken. Call once all rows are there.
+  void finish();
+
+ private:
+  const Key* rows_;
+  ElementType wire_ = ElementType::kFloat32;
+  int64_t next_ = 0;                    // row
+  std::unique_ptr<BlindingPass> pass_;  // nullptr if there are no elements
+};
+
+/// Blinds a batch so that a worker can multiply but not read it:  out = L x M, for each tile position. Both forms of
+/// `how` must be gathering ones.
 /// An adversary learns the shape, the rank, and (with orthogonal keys) all singular values from one call. What else it
 /// can learn is for the audit to measure.
 /// Thread-safe. Cost: one read of x, one write of out, and one more pass over scratch memory for each further row
-/// round.
-/// @throws InputError if a size, form, type or alignment does not fit; RunError if there is no memory for scratch.
-template <typename T>
-void blind(const T* x, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, std::byte* out,
-           ThreadPool& threads, const WhileBlinding<T>& also = {});
+/// round. @throws as Blinder
+void blind(const Blinding& how, const PlainOperand& operand, std::byte* out, ThreadPool& threads,
+           const Taps& taps = {});
 
-/// Un-blinds a result:  x = L^-1 in M^-1 (or the transposes). Forms must be scattering. Every pixel of x is written:
-/// overlapping tiles are summed (the gradient of the halo), pixels that no tile covers become zero, padding is dropped.
-/// Thread-safe. @throws as blind.
-template <typename T>
-void unblind(const std::byte* in, ElementType wire, const TileGeometry& geometry, KeyUse rows, KeyUse channels, T* x,
-             ThreadPool& threads, const WhileUnblinding<T>& also = {});
+/// Un-blinds a result:  x = L^-1 in M^-1 (or the transposes). Both forms must be scattering ones. Every pixel of x is
+/// written: overlapping tiles are summed (the gradient of the halo), pixels that no tile covers become zero, padding is
+/// dropped. Thread-safe. @throws as Blinder
+void unblind(const Blinding& how, const std::byte* in, PlainTensor x, ThreadPool& threads, const Taps& taps = {});
 
-/// x += addend, for addends that could not be added while un-blinding.
-template <typename T>
-void add(T* x, const T* addend, int64_t elements, ThreadPool& threads);
+/// x += addend over `elements` elements, for addends that could not be added while un-blinding.
+void add(PlainTensor x, const void* addend, int64_t elements, ThreadPool& threads);
 
 }  // namespace tempo::obfuscation

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <type_traits>
 
 #include "obfuscation/kernels/kernels.h"
 #include "tempo/error.h"
@@ -55,95 +54,79 @@ void check_key(const char* where, const char* what, KeyUse use, bool gathering, 
   }
 }
 
-template <typename T>
-constexpr ElementType kTypeOf = std::is_same_v<T, float> ? ElementType::kFloat32 : ElementType::kFloat64;
-
-template <typename T>
-void check_wire(const char* where, ElementType type, const std::byte* wire) {
-  const bool may_narrow = std::is_same_v<T, float>;
-  if (type != kTypeOf<T> && !(may_narrow && type == ElementType::kBFloat16))
-    throw InputError(fmt::format("{}: wire type {} for a {} tensor, expected {}", where, offload::element_name(type),
-                                 offload::element_name(kTypeOf<T>), may_narrow ? "float32 or bfloat16" : "float64"));
-  if (reinterpret_cast<uintptr_t>(wire) % offload::element_bytes(type) != 0)
-    throw InputError(fmt::format("{}: wire memory is not aligned to its {} elements, expected a multiple of {} bytes",
-                                 where, offload::element_name(type), offload::element_bytes(type)));
+void check_types(const char* where, ElementType plain, ElementType wire) {
+  const bool is_double = plain == ElementType::kFloat64, may_narrow = plain == ElementType::kFloat32;
+  if (wire == plain && (is_double || may_narrow)) return;
+  if (wire == ElementType::kBFloat16 && may_narrow) return;
+  throw InputError(fmt::format("{}: wire type {} for a {} tensor, expected {}", where, contract::element_name(wire),
+                               contract::element_name(plain), is_double ? "float64" : "float32 or bfloat16"));
 }
 
-void check_decoys(const char* where, const TileGeometry& g, int64_t decoys) {
-  if (decoys < 0 || decoys > g.images)
-    throw InputError(fmt::format("{}: {} decoys among {} images, expected at most as many", where, decoys, g.images));
-}
-
-template <typename T>
-void check(const char* where, const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire_type,
-           const std::byte* wire, bool gathering) {
+void check(const char* where, const Blinding& how, ElementType plain, bool gathering) {
+  const TileGeometry& geometry = how.geometry;
   check_geometry(where, geometry);
-  check_wire<T>(where, wire_type, wire);
-  check_key(where, "row", rows, gathering, geometry.rows(), kernels::kSection);
-  check_key(where, "channel", channels, gathering, geometry.channels, kernels::kGroup);
+  check_types(where, plain, how.wire);
+  check_key(where, "row", how.rows, gathering, geometry.rows(), kernels::kSection);
+  check_key(where, "channel", how.channels, gathering, geometry.channels, kernels::kGroup);
+  if (how.decoy_images < 0 || how.decoy_images > geometry.images)
+    throw InputError(fmt::format("{}: {} decoys among {} images, expected at most as many", where, how.decoy_images,
+                                 geometry.images));
 }
 
-void check_slices(const char* where, const KeyUse& rows, const std::vector<RowRange>& slices) {
-  if (!slices.empty() && slices != slice_rows(*rows.key, static_cast<int64_t>(slices.size())))
-    throw InputError(
-        fmt::format("{}: {} slices of {} rows, expected those of slice_rows", where, slices.size(), rows.key->size));
-}
-
-template <typename T>
-void check_products(const char* where, KeyUse rows, KeyUse channels, const PixelProducts<T>& products) {
+void check_products(const char* where, const PixelProducts& products, bool gathering) {
   if (products.count == 0) return;
-  if (products.count < 0 || products.count > PixelProducts<T>::kMost || products.vectors == nullptr ||
+  if (products.count < 0 || products.count > PixelProducts::kMost || products.vectors == nullptr ||
       products.planes == nullptr)
     throw InputError(fmt::format("{}: products with {} vectors, expected at most {}, and memory for them", where,
-                                 products.count, PixelProducts<T>::kMost));
-  if (products.weights != nullptr &&
-      (products.column_sums == nullptr || products.count != 1 || !is_gathering(rows.form)))
+                                 products.count, PixelProducts::kMost));
+  if (products.weights != nullptr && (products.column_sums == nullptr || products.count != 1 || !gathering))
     throw InputError(
         fmt::format("{}: column sums beside {} vectors, expected one, memory, and blinding", where, products.count));
-  if (!takes_products(*rows.key, *channels.key))
-    throw InputError(fmt::format("{}: products of operands that are mixed; expected none that are", where));
 }
 
-template <typename T>
-void check_moments(const TileGeometry& geometry, KeyUse rows, KeyUse channels, const WhileUnblinding<T>& also) {
-  if (also.moments.sums == nullptr) return;
-  if (also.moments.shift == nullptr || also.moments.squares == nullptr || also.addend != nullptr ||
-      !takes_moments(geometry, *rows.key, *channels.key))
-    throw InputError("unblind: moments of an operand that is mixed, overlaps, or is added to; expected none of these");
+/// Says which tap the keys or the cut do not support.
+void check_supported(const char* where, const Taps& taps, const Blinding& how) {
+  if (supports(taps, how)) return;
+  if (!supports({.products = taps.products}, how))
+    throw InputError(fmt::format("{}: products of operands that are mixed; expected none that are", where));
+  if (taps.addend != nullptr && taps.moments.sums == nullptr)
+    throw InputError(
+        fmt::format("{}: an addend to an operand that is mixed, or cut into tiles; expected neither", where));
+  throw InputError(
+      fmt::format("{}: moments of an operand that is mixed, overlaps, or is added to; expected none of these", where));
 }
 
 }  // namespace
 
-template <typename T>
-void check_blind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, const std::byte* out,
-                 const WhileBlinding<T>& also) {
-  check<T>("blind", geometry, rows, channels, wire, out, true);
-  check_decoys("blind", geometry, also.decoys.images);
-  if (also.decoys.images > 0 && also.decoys.pixels == nullptr)
-    throw InputError(fmt::format("blind: {} decoys without pixels, expected them", also.decoys.images));
-  check_products("blind", rows, channels, also.products);
-  check_slices("blind", rows, also.slices.rows);
+void check_wire_memory(const char* where, ElementType type, const std::byte* wire) {
+  if (reinterpret_cast<uintptr_t>(wire) % contract::element_bytes(type) != 0)
+    throw InputError(fmt::format("{}: wire memory is not aligned to its {} elements, expected a multiple of {} bytes",
+                                 where, contract::element_name(type), contract::element_bytes(type)));
 }
 
-template <typename T>
-void check_unblind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, const std::byte* in,
-                   const WhileUnblinding<T>& also) {
-  check<T>("unblind", geometry, rows, channels, wire, in, false);
-  check_decoys("unblind", geometry, also.decoy_images);
-  check_products("unblind", rows, channels, also.products);
-  check_slices("unblind", rows, also.slices.rows);
-  check_moments(geometry, rows, channels, also);
-  if (also.addend != nullptr && !takes_addend(geometry, *rows.key, *channels.key))
-    throw InputError("unblind: an addend to an operand that is mixed, or cut into tiles; expected neither");
+void check_blind(const Blinding& how, const PlainOperand& operand, const std::byte* out, const Taps& taps) {
+  check("blind", how, operand.x.type, true);
+  check_wire_memory("blind", how.wire, out);
+  if (how.decoy_images > 0 && operand.decoys == nullptr)
+    throw InputError(fmt::format("blind: {} decoys without pixels, expected them", how.decoy_images));
+  if (taps.moments.sums != nullptr || taps.addend != nullptr)
+    throw InputError("blind: moments or an addend, which are for un-blinding; expected neither");
+  check_products("blind", taps.products, true);
+  check_supported("blind", taps, how);
+  if (taps.map == nullptr) return;
+  const auto channels = static_cast<size_t>(how.geometry.channels);
+  if (taps.map->scale.size() != channels || taps.map->offset.size() != channels)
+    throw InputError(fmt::format("blind: a map with {} scales and {} offsets, expected {} of each",
+                                 taps.map->scale.size(), taps.map->offset.size(), channels));
 }
 
-#define TEMPO_INSTANTIATE(T)                                                                      \
-  template void check_blind(const TileGeometry&, KeyUse, KeyUse, ElementType, const std::byte*,   \
-                            const WhileBlinding<T>&);                                             \
-  template void check_unblind(const TileGeometry&, KeyUse, KeyUse, ElementType, const std::byte*, \
-                              const WhileUnblinding<T>&);
-TEMPO_INSTANTIATE(float)
-TEMPO_INSTANTIATE(double)
-#undef TEMPO_INSTANTIATE
+void check_unblind(const Blinding& how, const PlainTensor& x, const Taps& taps) {
+  check("unblind", how, x.type, false);
+  if (taps.map != nullptr) throw InputError("unblind: a map, which is for blinding; expected none");
+  if (taps.moments.sums != nullptr && (taps.moments.shift == nullptr || taps.moments.squares == nullptr))
+    throw InputError("unblind: moments without a shift or memory for squares, expected both");
+  check_products("unblind", taps.products, false);
+  check_supported("unblind", taps, how);
+}
 
 }  // namespace tempo::obfuscation

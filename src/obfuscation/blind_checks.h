@@ -1,4 +1,4 @@
-/// Checks the arguments of `blind` and `unblind`, once, because kernels get pointers and sizes only.
+/// Checks what `Blinder` and `Unblinder` are given, once, because kernels get pointers and sizes only.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,8 @@
 namespace tempo::obfuscation {
 
 /// @throws InputError that says what came and what was expected.
-template <typename T>
-void check_blind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, const std::byte* out,
-                 const WhileBlinding<T>& also);
-template <typename T>
-void check_unblind(const TileGeometry& geometry, KeyUse rows, KeyUse channels, ElementType wire, const std::byte* in,
-                   const WhileUnblinding<T>& also);
+void check_blind(const Blinding& how, const PlainOperand& operand, const std::byte* out, const Taps& taps);
+void check_unblind(const Blinding& how, const PlainTensor& x, const Taps& taps);
+void check_wire_memory(const char* where, ElementType type, const std::byte* wire);
 
 }  // namespace tempo::obfuscation

@@ -14,7 +14,7 @@ SecretKey seed_of(const SecretKey& master, std::string_view label, const KeyPath
 
 Key KeyRing::derive(const KeyPath& path, KeyRole role, uint32_t size) const {
   Csprng random(seed_of(master_, "operand-key", path, role));
-  return role == KeyRole::kLeft ? scheme_->row_key(random, size) : scheme_->channel_key(random, size);
+  return role == KeyRole::kLeft ? protection_->row_key(random, size) : protection_->channel_key(random, size);
 }
 
 SecretKey KeyRing::derive_noise_seed(const KeyPath& path, KeyRole role) const {

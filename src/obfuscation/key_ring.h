@@ -7,7 +7,7 @@
 
 #include "base/secret.h"
 #include "obfuscation/key.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 
 namespace tempo::obfuscation {
 
@@ -36,16 +36,17 @@ struct KeyPath {
 /// Derives keys and noise seeds. Thread-safe: deriving changes no state.
 class KeyRing {
  public:
-  KeyRing(SecretKey master, std::unique_ptr<Scheme> scheme) : master_(std::move(master)), scheme_(std::move(scheme)) {}
+  KeyRing(SecretKey master, std::unique_ptr<const Protection> protection)
+      : master_(std::move(master)), protection_(std::move(protection)) {}
 
   [[nodiscard]] Key derive(const KeyPath& path, KeyRole role, uint32_t size) const;
   /// The seed of the noise of an operand. It is independent of every key.
   [[nodiscard]] SecretKey derive_noise_seed(const KeyPath& path, KeyRole role) const;
-  [[nodiscard]] const Scheme& scheme() const { return *scheme_; }
+  [[nodiscard]] const Protection& protection() const { return *protection_; }
 
  private:
   SecretKey master_;
-  std::unique_ptr<Scheme> scheme_;
+  std::unique_ptr<const Protection> protection_;
 };
 
 }  // namespace tempo::obfuscation

@@ -284,7 +284,7 @@ void TileWalk<T>::make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T
   for (int i = 0; i < pass.rows; ++i) {
     if (pixels[i] < 0) continue;
     T* const made = made_rows(work) + i * run_elements();
-    (*map)(pixels[i], made);
+    kernels->map_row(static_cast<const T*>(pass.src[i]), *map, geometry.channels, made);
     pass.src[i] = made;
   }
   pass.fetches_all_ahead = true;

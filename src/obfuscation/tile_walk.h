@@ -11,7 +11,6 @@
 #include "base/thread_pool.h"
 #include "obfuscation/kernels/kernels.h"
 #include "obfuscation/key.h"
-#include "obfuscation/pixel_map.h"
 #include "obfuscation/row_rounds.h"
 #include "obfuscation/tile_geometry.h"
 
@@ -88,10 +87,10 @@ struct TileWalk {
   bool accumulate = false;
   /// Products to compute, by pixel of the image; under the conditions of BlockPass.
   kernels::RowProducts<T> products = {};
-  const T* moments_above = nullptr;       ///< shift of the moments of what is scattered; or nullptr: none
-  ColumnTotals* column_totals = nullptr;  ///< set if `products` has weights or there are moments
-  const PixelMap* map = nullptr;          ///< when gathering, computes the pixels of real images; or nullptr
-  const Owners* owners = nullptr;         ///< set if there are products or moments
+  const T* moments_above = nullptr;         ///< shift of the moments of what is scattered; or nullptr: none
+  ColumnTotals* column_totals = nullptr;    ///< set if `products` has weights or there are moments
+  const kernels::Affine<T>* map = nullptr;  ///< when gathering, computes the pixels of real images; or nullptr
+  const Owners* owners = nullptr;           ///< set if there are products or moments
   const T* addend = nullptr;  ///< added to what is scattered; has the image's shape; under the conditions of BlockPass
   /// The origins of all rows in the order of the key, if several walks need them; or nullptr: they are computed in the
   /// walk.

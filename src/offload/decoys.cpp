@@ -30,19 +30,19 @@ Noise plan_noise(double ratio, int64_t images, const obfuscation::TileGeometry& 
 
 }  // namespace
 
-DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfuscation::ConvTiling& cut) {
-  if (options.protection != Protection::kRotated || options.decoys <= 0 || images == 0) return {};
-  const Noise input = plan_noise(options.decoys, images, cut.input);
-  const Noise output = plan_noise(options.decoys, images, cut.output);
+DecoyPlan plan_decoys(double energy, int64_t images, const obfuscation::ConvTiling& cut) {
+  if (energy <= 0 || images == 0) return {};
+  const Noise input = plan_noise(energy, images, cut.input);
+  const Noise output = plan_noise(energy, images, cut.output);
   return {input.images, output.images, input.energy, output.energy};
 }
 
-Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t noisy, int64_t after, double energy,
-                   Csprng& random) {
+Buffer make_decoys(ElementType type, int64_t per_image, const DecoyNoise& noise, Csprng& random) {
+  const auto& [before, noisy, after, energy, seed] = noise;
   Buffer out = Buffer::allocate({.type = type, .shape = {before + noisy + after, per_image}});
   std::memset(out.data(), 0, out.bytes());
   with_element_type(type, [&](auto element) {
-    using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+    using T = obfuscation::ElementOf<decltype(element)>;
     const int64_t count = noisy * per_image;
     if (count == 0) return;
     // The noise is Gaussian: other noise has special directions by which it could be found.
@@ -55,7 +55,7 @@ Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t 
 
 double squared_norm(ConstPlainTensor x, int64_t count, ThreadPool& threads) {
   return with_element_type(x.type, [&](auto element) {
-    using T = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+    using T = obfuscation::ElementOf<decltype(element)>;
     constexpr int64_t kPiece = 1024;
     const T* const values = static_cast<const T*>(x.data);
     const T* const no_vectors = nullptr;

@@ -10,7 +10,7 @@
 
 #include "base/csprng.h"
 #include "obfuscation/tile_geometry.h"
-#include "offload/session.h"
+#include "offload/exchange.h"
 
 namespace tempo::offload {
 
@@ -25,15 +25,13 @@ struct DecoyPlan {
 
 /// Plans decoys. Their number is what it takes for noise in every direction of a row, since a worker could otherwise
 /// project the noise out; it is at most a seventh of the batch, but at least one. If the decoys do not span a row,
-/// their energy is lowered so that the noise does not stand out. Only `rotated` has decoys: without mixed rows they
-/// would lie open.
+/// their energy is lowered so that the noise does not stand out.
+/// @param energy what the protection asks for (`Protection::decoy_energy`).
 /// @param cut the tiling of the real images.
-DecoyPlan plan_decoys(const BlindingOptions& options, int64_t images, const obfuscation::ConvTiling& cut);
+DecoyPlan plan_decoys(double energy, int64_t images, const obfuscation::ConvTiling& cut);
 
-/// Returns `before + noisy + after` images, [images, per_image]: zeros, then Gaussian noise of squared norm `energy`
-/// over all noisy images together, then zeros.
-Buffer make_decoys(ElementType type, int64_t per_image, int64_t before, int64_t noisy, int64_t after, double energy,
-                   Csprng& random);
+/// Returns the images of `noise`, [images, per_image]: zeros, Gaussian noise from `random`, zeros.
+Buffer make_decoys(ElementType type, int64_t per_image, const DecoyNoise& noise, Csprng& random);
 
 /// The squared norm of the first `count` elements of `x`.
 double squared_norm(ConstPlainTensor x, int64_t count, ThreadPool& threads);

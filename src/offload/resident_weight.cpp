@@ -12,9 +12,6 @@
 
 namespace tempo::offload {
 
-using obfuscation::Form;
-using obfuscation::KeyRole;
-
 namespace {
 
 /// Copies a buffer into private memory if the worker shares its memory and could still change it.
@@ -27,13 +24,11 @@ Buffer private_copy(const Buffer& buffer) {
 
 }  // namespace
 
-ResidentWeight::ResidentWeight(Session& session, std::string layer, obfuscation::TileGeometry geometry,
-                               std::vector<int64_t> wire_shape)
+ResidentWeight::ResidentWeight(Session& session, std::string layer, const obfuscation::TileGeometry& geometry)
     : session_(session),
       layer_(std::move(layer)),
       geometry_(geometry),
-      wire_shape_(std::move(wire_shape)),
-      gradient_(session, session.new_operand_id()),
+      gradient_(session.workers(), session.exchange().new_operand_id()),
       gradient_id_(gradient_.id()) {
   if (!session.verifier().is_on()) return;
   Csprng secret = session.verifier().stream(layer_);
@@ -44,29 +39,24 @@ uint64_t ResidentWeight::epoch_of(uint64_t step) const {
   return step / static_cast<uint64_t>(session_.options().rekey_interval);
 }
 
-ResidentWeight::Keys ResidentWeight::derive(uint64_t epoch) {
+ProductKeys ResidentWeight::derive(uint64_t epoch) {
   const obfuscation::KeyPath path{.layer = layer_,
                                   .pass = {.period = obfuscation::Period::kResidentEpoch, .number = epoch}};
-  return {session_.derive(path, KeyRole::kInner, geometry_.channels),
+  return {nullptr, session_.derive(path, KeyRole::kInner, geometry_.channels),
           session_.derive(path, KeyRole::kRight, geometry_.images)};
 }
 
-Operand ResidentWeight::encrypt(ConstPlainTensor plain, const Keys& keys) {
-  const uint64_t before = session_.counters().encryptions;
-  Operand operand = session_.send(Spread::kEverywhere, [&](OperandId id, const Session::Slices&) {
-    return session_.blind(id, {{plain, {keys.right.get(), Form::kDirect}, {keys.inner.get(), Form::kInverseTranspose}}},
-                          geometry_, type_, wire_shape_);
-  });
-  operand.set_source();  // the plain weight goes out of date: from here on only the workers have the current one
-  session_.counters().encryptions = before;
-  ++session_.counters().rekey_encryptions;
-  return operand;
+KeyedTensor ResidentWeight::keyed(Role role) const { return {role, weight_side(geometry_, type_), {keys_}, 0}; }
+
+Operand ResidentWeight::encrypt(const ConstPlainTensor& plain) {
+  // The plain weight goes out of date: from here on only the workers have the current one.
+  return session_.exchange().send({keyed(Role::kW), plain, nullptr}, {.is_rekeying = true});
 }
 
 void ResidentWeight::zero_velocity() {
-  const Buffer zeros = session_.workers().allocate({.type = type_, .shape = wire_shape_});
+  const Buffer zeros = session_.workers().allocate(spec());
   std::memset(zeros.data(), 0, zeros.bytes());
-  velocity_ = session_.send_blinded_unchecked(zeros);
+  velocity_ = session_.exchange().send_blinded_unchecked(zeros);
 }
 
 ResidentWeight::Lease ResidentWeight::acquire(ConstPlainTensor plain) {
@@ -84,11 +74,11 @@ void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity, u
   type_ = weight.type;
   epoch_ = epoch_of(step);
   keys_ = derive(epoch_);
-  weight_ = encrypt(weight, keys_);
+  weight_ = encrypt(weight);
   if (velocity.data == nullptr)
     zero_velocity();
   else
-    velocity_ = encrypt(velocity, keys_);
+    velocity_ = encrypt(velocity);
   take_fingerprint(weight, velocity);
 }
 
@@ -111,8 +101,7 @@ void ResidentWeight::gradient_followed(integrity::Projections gradient, double e
 
 void ResidentWeight::verify(ConstPlainTensor fetched, bool is_velocity) {
   if (!fingerprint_) return;
-  const Stopwatch watch(session_.counters().verify_seconds);
-  const double roundoff = rounding_model(session_.options(), type_, type_, 0, 0).unit_roundoff;
+  const double roundoff = rounding_model(session_, type_, type_, {}).unit_roundoff;
   double squares = 0;
   const integrity::Projections projected = with_element_type(type_, [&](auto element) {
     return fingerprint_->project(static_cast<decltype(element)>(fetched.data), session_.threads(), &squares);
@@ -131,8 +120,8 @@ void ResidentWeight::rekey(uint64_t epoch) {
   fetch_verified(velocity_, {type_, velocity.data()});
   epoch_ = epoch;
   keys_ = derive(epoch);
-  weight_ = encrypt({type_, weight.data()}, keys_);
-  velocity_ = encrypt({type_, velocity.data()}, keys_);
+  weight_ = encrypt({type_, weight.data()});
+  velocity_ = encrypt({type_, velocity.data()});
   take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
 }
 
@@ -162,13 +151,13 @@ void ResidentWeight::gradient_summed(const Buffer& gradient, bool is_there) {
     for (int64_t i = 0; i < sum.spec().elements(); ++i) squares += static_cast<double>(values[i]) * values[i];
     return squares;
   });
-  if (!is_there) session_.workers().put(gradient_id_, sum, Spread::kEverywhere, {});
+  if (!is_there) session_.workers().put(gradient_id_, sum, {.spread = Spread::kEverywhere});
 }
 
 std::optional<double> ResidentWeight::gradient_squared_norm() {
   if (!has_gradient_) return std::nullopt;
   if (!squared_norm_value_) {
-    const Buffer reply = session_.receive(squared_norm_);
+    const Buffer reply = session_.exchange().receive(squared_norm_);
     double value = 0;
     std::memcpy(&value, reply.data(), sizeof value);
     if (value < 0)
@@ -184,21 +173,21 @@ std::optional<double> ResidentWeight::gradient_squared_norm() {
 void ResidentWeight::update(const SgdStep& step) {
   if (!has_gradient_) return;
   gradient_squared_norm();  // waits for the gradient; throws if it failed
-  PendingReply done = session_.submit(Update{.w = weight_.id(),
-                                             .velocity = velocity_.id(),
-                                             .dw = gradient_id_,
-                                             .step = step.step,
-                                             .learning_rate = step.learning_rate,
-                                             .momentum = step.momentum,
-                                             .weight_decay = step.weight_decay,
-                                             .gradient_scale = step.gradient_scale},
-                                      {.type = ElementType::kFloat32, .shape = {0}}, "update of " + layer_);
+  PendingReply done = session_.exchange().start(Update{.w = weight_.id(),
+                                                       .velocity = velocity_.id(),
+                                                       .dw = gradient_id_,
+                                                       .step = step.step,
+                                                       .learning_rate = step.learning_rate,
+                                                       .momentum = step.momentum,
+                                                       .weight_decay = step.weight_decay,
+                                                       .gradient_scale = step.gradient_scale},
+                                                {.type = ElementType::kFloat32, .shape = {0}}, "update of " + layer_);
   has_gradient_ = false;
   if (fingerprint_) {
     if (!followed_gradient_)
       throw InputError(
           fmt::format("layer {}: an update whose gradient was not followed, expected one backward pass", layer_));
-    const double roundoff = rounding_model(session_.options(), type_, type_, 0, 0).unit_roundoff;
+    const double roundoff = rounding_model(session_, type_, type_, {}).unit_roundoff;
     fingerprint_->advance(*followed_gradient_,
                           {.learning_rate = step.learning_rate,
                            .momentum = step.momentum,
@@ -207,25 +196,24 @@ void ResidentWeight::update(const SgdStep& step) {
                           followed_error_, roundoff);
     followed_gradient_.reset();
   }
-  session_.receive(done);
+  session_.exchange().receive(done);
 }
 
-void ResidentWeight::unblind(const Buffer& blinded, PlainTensor plain) {
-  session_.unblind(blinded, geometry_,
-                   {{plain, {keys_.right.get(), Form::kTranspose}, {keys_.inner.get(), Form::kInverse}}});
-}
+/// Verifies what was fetched.
+class ResidentWeight::FetchCheck final : public ResultCheck {
+ public:
+  FetchCheck(ResidentWeight& weight, bool is_velocity) : weight_(weight), is_velocity_(is_velocity) {}
+  void check(const PlainTensor& result, bool /*is_taken*/) override { weight_.verify(result, is_velocity_); }
+
+ private:
+  ResidentWeight& weight_;
+  bool is_velocity_;
+};
 
 Buffer ResidentWeight::fetch_verified(const Operand& operand, PlainTensor plain) {
-  const bool is_velocity = operand.id() == velocity_.id();
-  PendingReply reply =
-      session_.submit(Fetch{operand.id()}, {.type = type_, .shape = wire_shape_}, "fetch of " + layer_);
-  Buffer fetched;
-  session_.accept(reply, [&](const Buffer& blinded) {
-    unblind(blinded, plain);
-    verify(plain, is_velocity);
-    fetched = blinded;
-  });
-  return fetched;
+  FetchCheck check(*this, operand.id() == velocity_.id());
+  PendingReply reply = session_.exchange().start(Fetch{operand.id()}, spec(), "fetch of " + layer_);
+  return session_.exchange().finish(reply, {keyed(Role::kWeightGradient), plain}, fingerprint_ ? &check : nullptr);
 }
 
 void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
@@ -238,7 +226,7 @@ void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
 
 ResidentState ResidentWeight::save() {
   const auto fetch_private = [&](const Operand& operand) {
-    const Buffer scratch = Buffer::allocate({.type = type_, .shape = wire_shape_});
+    const Buffer scratch = Buffer::allocate(spec());
     return private_copy(fetch_verified(operand, {type_, scratch.data()}));
   };
   return {epoch_, fetch_private(weight_), fetch_private(velocity_)};
@@ -261,7 +249,7 @@ void ResidentWeight::forget() {
 }
 
 void ResidentWeight::restore(const ResidentState& state) {
-  const TensorSpec expected{.type = state.weight.spec().type, .shape = wire_shape_};
+  const TensorSpec expected = weight_side(geometry_, state.weight.spec().type).wire;
   if (state.weight.spec() != expected || state.velocity.spec() != expected)
     throw InputError(fmt::format("checkpoint: resident weight {} is {}, expected {}", layer_,
                                  to_string(state.weight.spec()), to_string(expected)));
@@ -271,15 +259,15 @@ void ResidentWeight::restore(const ResidentState& state) {
   const auto put_copy = [&](const Buffer& from) {
     const Buffer copy = session_.workers().allocate(from.spec());
     std::memcpy(copy.data(), from.data(), from.bytes());
-    return session_.send_blinded_unchecked(copy);
+    return session_.exchange().send_blinded_unchecked(copy);
   };
   weight_ = put_copy(state.weight);
   velocity_ = put_copy(state.velocity);
   has_gradient_ = false;
   if (!fingerprint_) return;
   const Buffer weight = Buffer::allocate(expected), velocity = Buffer::allocate(expected);
-  unblind(state.weight, {type_, weight.data()});
-  unblind(state.velocity, {type_, velocity.data()});
+  session_.exchange().take(state.weight, {keyed(Role::kWeightGradient), {type_, weight.data()}}, nullptr);
+  session_.exchange().take(state.velocity, {keyed(Role::kWeightGradient), {type_, velocity.data()}}, nullptr);
   take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
 }
 

@@ -25,8 +25,8 @@ struct ResidentState {
 /// One resident weight and its SGD velocity. Not thread-safe. The plain weight in the TEE is out of date until `fetch`.
 class ResidentWeight {
  public:
-  ResidentWeight(Session& session, std::string layer, obfuscation::TileGeometry geometry,
-                 std::vector<int64_t> wire_shape);
+  /// @param geometry the weight's cut, `obfuscation::weight_geometry`.
+  ResidentWeight(Session& session, std::string layer, const obfuscation::TileGeometry& geometry);
 
   struct Lease {
     OperandId weight = 0;
@@ -78,19 +78,19 @@ class ResidentWeight {
   void forget();
 
  private:
-  struct Keys {
-    std::shared_ptr<const obfuscation::Key> inner, right;
-  };
-  Keys derive(uint64_t epoch);
+  class FetchCheck;
+  ProductKeys derive(uint64_t epoch);
   [[nodiscard]] uint64_t epoch_of(uint64_t step) const;
   /// Fetches an operand, un-blinds it into `plain` and verifies it; asks another worker if it is wrong. @returns the
   /// blinded bytes
   Buffer fetch_verified(const Operand& operand, PlainTensor plain);
-  Operand encrypt(ConstPlainTensor plain, const Keys& keys);
+  Operand encrypt(const ConstPlainTensor& plain);
   void rekey(uint64_t epoch);
   void zero_velocity();
   void begin_gradient();
-  void unblind(const Buffer& blinded, PlainTensor plain);
+  /// Weight, velocity and gradient under the keys of the epoch.
+  [[nodiscard]] KeyedTensor keyed(Role role) const;
+  [[nodiscard]] TensorSpec spec() const { return weight_side(geometry_, type_).wire; }
   void take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity);
   /// Verifies what was fetched: the velocity if `is_velocity`, else the weight.
   void verify(ConstPlainTensor fetched, bool is_velocity);
@@ -98,10 +98,9 @@ class ResidentWeight {
   Session& session_;
   std::string layer_;
   obfuscation::TileGeometry geometry_;
-  std::vector<int64_t> wire_shape_;
   ElementType type_ = ElementType::kFloat32;
   uint64_t epoch_ = 0;
-  Keys keys_;
+  ProductKeys keys_;
   Operand weight_, velocity_, gradient_;
   OperandId gradient_id_;
   PendingReply squared_norm_;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,18 +10,15 @@
 #include <variant>
 
 #include "base/csprng.h"
+#include "integrity/matmul_check.h"
 #include "integrity/policy.h"
 #include "integrity/product_check.h"
-#include "obfuscation/key.h"
-#include "tempo/options.h"
-#include "tempo/worker.h"
+#include "offload/decoys.h"
 
 namespace tempo::offload {
 
 class Session;
 class ResidentWeight;
-struct ConstPlainTensor;
-struct PlainTensor;
 
 /// The part of verification that all layers of a session share. Not thread-safe.
 class Verifier {
@@ -68,25 +64,9 @@ class Verifier {
 void use_keys(integrity::WeightFingerprint& fingerprint, const obfuscation::Key& inner, const obfuscation::Key& right,
               ThreadPool& threads);
 
-/// The rounding errors of a product under these options. @param input_noise, output_noise energies of the decoys, as in
-/// DecoyPlan.
-integrity::RoundingModel rounding_model(const BlindingOptions& options, ElementType type, ElementType wire,
-                                        double input_noise, double output_noise);
-
-/// Calls `f` with a null pointer to the element type, `const double*` for float64 and `const float*` for all others.
-template <typename F>
-auto with_element_type(ElementType type, const F& f) {
-  return type == ElementType::kFloat64 ? f(static_cast<const double*>(nullptr)) : f(static_cast<const float*>(nullptr));
-}
-
-/// obfuscation::PixelProducts for a tensor whose type is known only at run time.
-struct ProductsOnTheWay {
-  int64_t count = 0;
-  const void* vectors = nullptr;
-  void* planes = nullptr;
-  const void* weights = nullptr;
-  double* column_sums = nullptr;
-};
+/// The rounding errors of a product in this session, of `type` in the TEE and `wire` on the way.
+integrity::RoundingModel rounding_model(const Session& session, ElementType type, ElementType wire,
+                                        const DecoyPlan& decoys);
 
 /// The figures that verification needs of one tensor (integrity::Projection), of either element type. May be empty.
 /// They are computed while the tensor is blinded or un-blinded, or in a separate pass (`measure`).
@@ -97,13 +77,11 @@ class Probe {
   explicit Probe(integrity::Projection<T> wanted) : of_(std::move(wanted)) {}
 
   [[nodiscard]] explicit operator bool() const { return of_.index() != 0; }
-  /// Whether the figures can be computed while the tensor is blinded or un-blinded under these keys.
-  [[nodiscard]] bool fits(const obfuscation::Key& rows, const obfuscation::Key& channels) const;
-  /// Where blinding or un-blinding puts the figures. Valid while this object lives and is not moved. `arrived` must be
-  /// called afterwards.
-  [[nodiscard]] ProductsOnTheWay on_the_way();
+  /// Where blinding or un-blinding puts the figures, if keys support that; none if they are more than can be taken on
+  /// the way. Valid while this object lives and is not moved. `arrived` must be called afterwards.
+  [[nodiscard]] obfuscation::PixelProducts want();
   void arrived();
-  void measure(ConstPlainTensor x, ThreadPool& threads);
+  void measure(const ConstPlainTensor& x, ThreadPool& threads);
   [[nodiscard]] double energy() const;
   template <typename T>
   [[nodiscard]] const integrity::Projection<T>& as() const {
@@ -117,42 +95,69 @@ class Probe {
 /// Verifies one forward product and its gradients. Not thread-safe.
 class CallVerifier {
  public:
-  /// Mixes a residual over pixels in the way in which the blinded operand was mixed, and returns its largest absolute
-  /// entry.
-  using LargestMixed = std::function<double(const std::vector<double>&)>;
+  CallVerifier() = default;
+  virtual ~CallVerifier() = default;
+  CallVerifier(const CallVerifier&) = delete;
+  CallVerifier& operator=(const CallVerifier&) = delete;
 
-  /// @param weight     the weight's fingerprint. It must be taken already, and must live and not advance until the
-  /// backward pass is done.
-  /// @param is_checked whether results are verified. If not, the fingerprint only follows the gradients
-  /// (`follows_weight`).
-  CallVerifier(Session& session, std::string layer, const integrity::ProductShape& shape,
-               const integrity::RoundingModel& rounding, ElementType type, const integrity::WeightFingerprint& weight,
-               bool is_checked, bool follows_weight);
+  /// What is needed of an operand; empty: nothing.
+  [[nodiscard]] virtual Probe probe_of(Role /*operand*/) const { return {}; }
+  /// Takes an operand as it is sent, and what was found of it.
+  virtual void see(Role operand, const Probe& found, const ConstPlainTensor& plain) = 0;
+  /// The check of a result. It borrows `result` and this object. nullptr: results are not checked.
+  [[nodiscard]] virtual std::unique_ptr<ResultCheck> check_of(const KeyedTensor& result) = 0;
+};
 
-  /// The probes of the tensors. Those of results are empty unless results are verified.
-  [[nodiscard]] Probe of_input() const;
-  [[nodiscard]] Probe of_output() const;
-  [[nodiscard]] Probe of_output_gradient() const;
-  [[nodiscard]] Probe of_input_gradient() const;
-  [[nodiscard]] Probe of_weight_gradient() const;
+/// What a verifier must know of a call.
+struct VerifiedCall {
+  std::string layer;
+  ElementType type = ElementType::kFloat32;
+  integrity::RoundingModel rounding;
+  bool is_checked = false;  ///< whether results are verified; if not, the fingerprint only follows the gradients
+};
 
-  void see_input(const Probe& x);
-  void check_output(const Probe& y, const LargestMixed& largest_mixed);
-  void see_output_gradient(const Probe& dy);
-  void check_input_gradient(const Probe& dx, const LargestMixed& largest_mixed);
-  void check_weight_gradient(const Probe& dw);
+/// Verifies the product of an activation and a weight against the weight's fingerprint.
+class FingerprintVerifier final : public CallVerifier {
+ public:
+  /// @param weight It must be taken already, and must live and not advance until the backward pass is done.
+  /// @param follows_weight whether `follow_gradient` will be called.
+  FingerprintVerifier(Session& session, VerifiedCall call, const integrity::ProductShape& shape,
+                      const integrity::WeightFingerprint& weight, bool follows_weight);
+
+  [[nodiscard]] Probe probe_of(Role tensor) const override;
+  void see(Role operand, const Probe& found, const ConstPlainTensor& plain) override;
+  [[nodiscard]] std::unique_ptr<ResultCheck> check_of(const KeyedTensor& result) override;
   /// Tells the resident weight what the projections of its gradient must be, from the x and dy that were seen.
-  void follow_gradient(ConstPlainTensor x, ResidentWeight& resident);
+  void follow_gradient(const ConstPlainTensor& x, ResidentWeight& resident);
 
  private:
-  void conclude(const integrity::Residual& residual, const LargestMixed& largest_mixed, const char* what);
+  class Check;
+  void conclude(const KeyedTensor& result, const Probe& found);
+  void check_largest_entry(const KeyedTensor& result, const integrity::Residual& residual, const std::string& what);
 
   Session& session_;
-  std::string layer_;
-  integrity::RoundingModel rounding_;
+  VerifiedCall call_;
   integrity::ProductCheck check_;
-  ElementType type_;
-  bool is_checked_, follows_weight_;
+  bool follows_weight_;
+};
+
+/// Verifies products of two activations, item by item, from the plain operands.
+class MatmulVerifier final : public CallVerifier {
+ public:
+  MatmulVerifier(Session& session, VerifiedCall call, const integrity::MatmulShape& shape)
+      : session_(session), call_(std::move(call)), shape_(shape) {}
+
+  void see(Role operand, const Probe& found, const ConstPlainTensor& plain) override;
+  [[nodiscard]] std::unique_ptr<ResultCheck> check_of(const KeyedTensor& result) override;
+
+ private:
+  class Check;
+  void conclude(Role result, const PlainTensor& found);
+
+  Session& session_;
+  VerifiedCall call_;
+  integrity::MatmulShape shape_;
+  ConstPlainTensor a_, b_, dc_;
 };
 
 }  // namespace tempo::offload

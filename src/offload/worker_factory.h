@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "offload/contract.h"
 #include "offload/pool/worker_pool.h"
-#include "tempo/worker.h"
 
 namespace tempo::offload {
 

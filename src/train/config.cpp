@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "integrity/policy.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 #include "tempo/error.h"
 
 namespace tempo::train {
@@ -25,16 +25,14 @@ struct Choice {
 template <typename Enum>
 using Choices = std::vector<Choice<Enum>>;
 
-const Choices<Protection> kProtections{
-    {"none", Protection::kNone}, {"permuted", Protection::kPermuted}, {"rotated", Protection::kRotated}};
 const Choices<Coefficients> kCoefficients{{"positive-integer", Coefficients::kPositiveInteger},
                                           {"signed-real", Coefficients::kSignedReal}};
 const Choices<Reuse> kReuses{{"full", Reuse::kFull}, {"fresh", Reuse::kFresh}, {"none", Reuse::kNone}};
 const Choices<WeightPlacement> kWeights{{"resident", WeightPlacement::kResident},
                                         {"returned", WeightPlacement::kReturned}};
-const Choices<offload::ProductPrecision> kProducts{{"float32", offload::ProductPrecision::kFloat32},
-                                                   {"tf32", offload::ProductPrecision::kTf32},
-                                                   {"bf16", offload::ProductPrecision::kBFloat16}};
+const Choices<contract::ProductPrecision> kProducts{{"float32", contract::ProductPrecision::kFloat32},
+                                                    {"tf32", contract::ProductPrecision::kTf32},
+                                                    {"bf16", contract::ProductPrecision::kBFloat16}};
 const Choices<ActivationStorage> kActivations{{"float32", ActivationStorage::kFloat32},
                                               {"bf16", ActivationStorage::kBFloat16}};
 const Choices<WirePrecision> kWires{{"float32", WirePrecision::kFloat32}, {"bf16", WirePrecision::kBFloat16}};
@@ -121,6 +119,18 @@ class Table {
                       [=](RunConfig& c, const std::string& v) { member(c) = parse_boolean(name, v); },
                       [member](const RunConfig& c) { return member(const_cast<RunConfig&>(c)) ? "true" : "false"; }});
   }
+  /// One of the names that `names` returns.
+  template <typename Names, typename Member>
+  void one_of(const char* name, const Names& names, Member member, const char* help) {
+    fields.push_back({name, fmt::format("{} ({})", help, fmt::join(names(), "|")), false, true,
+                      [=](RunConfig& c, const std::string& v) {
+                        const auto known = names();
+                        if (std::find(known.begin(), known.end(), v) == known.end())
+                          refuse(name, v, fmt::format("{}", fmt::join(known, "|")));
+                        member(c) = v;
+                      },
+                      [member](const RunConfig& c) { return member(const_cast<RunConfig&>(c)); }});
+  }
   template <typename Enum, typename Member>
   void choice(const char* name, const Choices<Enum>& choices, Member member, const char* help) {
     std::string names;
@@ -175,7 +185,7 @@ std::vector<Field> make_fields() {
             "seconds; a worker whose reply takes longer is lost");
   t.integer("worker-wait", TEMPO_MEMBER(worker_wait), 0, 1 << 20, "seconds to wait for a worker where none is left");
   t.choice("offload", kOffloads, TEMPO_MEMBER(offload), "products that leave the TEE");
-  t.choice("protection", kProtections, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
+  t.one_of("protection", obfuscation::protection_names, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients),
            "diagonal of permuted, which protects nobody");
   t.choice("reuse", kReuses, TEMPO_MEMBER(blinding.reuse), "how far encrypted operands serve again");
@@ -305,11 +315,13 @@ void resolve(RunConfig& config) {
     throw InputError(fmt::format(
         "protection={}: workers can recover every weight and image; expected rotated, or the flag --allow-unprotected "
         "for measuring",
-        to_string(config.blinding.protection)));
+        config.blinding.protection));
   integrity::parse_policy(config.integrity);  // or it is refused
 
   BlindingOptions& blinding = config.blinding;
-  const bool can_reside = blinding.protection != Protection::kPermuted && blinding.reuse == Reuse::kFull &&
+  BlindingOptions returned = blinding;
+  returned.weights = WeightPlacement::kReturned;
+  const bool can_reside = obfuscation::make_protection(returned)->is_orthogonal() && blinding.reuse == Reuse::kFull &&
                           config.optimizer == Optimizer::kSgd;
   if (!config.weights) config.weights = can_reside ? WeightPlacement::kResident : WeightPlacement::kReturned;
   blinding.weights = *config.weights;
@@ -331,7 +343,7 @@ std::string operand_settings(const RunConfig& config) {
       "";
   copy.tee_threads = 0;
   copy.blinding.slices = 0;
-  copy.blinding.products = offload::ProductPrecision::kFloat32;
+  copy.blinding.products = contract::ProductPrecision::kFloat32;
   copy.worker_timeout = copy.worker_wait = 0;
   copy.gradient_sum = GradientSum::kMaster;
   copy.checkpoint_interval = 0;
@@ -339,7 +351,6 @@ std::string operand_settings(const RunConfig& config) {
   return to_toml(copy);
 }
 
-std::string to_string(Protection value) { return name_of(kProtections, value); }
 std::string to_string(Coefficients value) { return name_of(kCoefficients, value); }
 std::string to_string(Reuse value) { return name_of(kReuses, value); }
 std::string to_string(WeightPlacement value) { return name_of(kWeights, value); }
@@ -348,8 +359,8 @@ std::string to_string(Optimizer value) { return name_of(kOptimizers, value); }
 
 std::string describe(const BlindingOptions& o) {
   return fmt::format("{} {} reuse={} weights={} conv-tile={} row-rounds={} rekey-interval={} wire={} decoys={}",
-                     to_string(o.protection), to_string(o.coefficients), to_string(o.reuse), to_string(o.weights),
-                     o.conv_tile, o.row_rounds, o.rekey_interval, to_string(o.wire), o.decoys);
+                     o.protection, to_string(o.coefficients), to_string(o.reuse), to_string(o.weights), o.conv_tile,
+                     o.row_rounds, o.rekey_interval, to_string(o.wire), o.decoys);
 }
 
 }  // namespace tempo::train

@@ -49,7 +49,6 @@ int tee_threads(const RunConfig& config);
 std::string operand_settings(const RunConfig& config);
 
 /// The names of the enumerations, as on the command line.
-std::string to_string(Protection value);
 std::string to_string(Coefficients value);
 std::string to_string(Reuse value);
 std::string to_string(WeightPlacement value);

@@ -10,9 +10,9 @@
 
 namespace tempo::train {
 
-nn::BlindedLayer* Deployment::resident_layer_of(const std::string& parameter) const {
+offload::BilinearProduct* Deployment::resident_layer_of(const std::string& parameter) const {
   for (const auto& layer : layers)
-    if (layer->resident() != nullptr && parameter == layer->product()->layer() + ".weight") return layer.get();
+    if (layer->resident() != nullptr && parameter == layer->layer() + ".weight") return layer.get();
   return nullptr;
 }
 

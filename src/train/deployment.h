@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "nn/blinded_layer.h"
 #include "nn/model.h"
+#include "nn/offloaded.h"
 #include "nn/placement.h"
 #include "offload/pool/worker_list.h"
 #include "offload/session.h"
@@ -22,13 +22,13 @@ struct Deployment {
   nn::ModelOptions options;
   std::optional<offload::WorkerList> workers;
   std::unique_ptr<offload::Session> session;  ///< nullptr with workers=local
-  std::vector<std::shared_ptr<nn::BlindedLayer>> layers;
+  std::vector<std::shared_ptr<offload::BilinearProduct>> layers;
   std::shared_ptr<nn::Model> model;
   nn::Plan plan;
 
   [[nodiscard]] bool is_offloaded() const { return session != nullptr; }
   /// The layer whose weight is resident under this parameter's name, or nullptr.
-  [[nodiscard]] nn::BlindedLayer* resident_layer_of(const std::string& parameter) const;
+  [[nodiscard]] offload::BilinearProduct* resident_layer_of(const std::string& parameter) const;
   /// Follows the list of workers, takes in those that have come, and gives them the resident weights. Between steps.
   /// @returns what is wrong with the list, once; else nothing
   std::string admit_workers();

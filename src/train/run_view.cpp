@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 #include "train/config.h"
 
 namespace tempo::train {
@@ -22,7 +22,7 @@ void add_local(Statements& out) {
 void add_unprotected(const BlindingOptions& blinding, Statements& out) {
   out.push_back(
       {Kind::kWarning, fmt::format("protection={} protects nobody: a worker that tries recovers weights and images.",
-                                   to_string(blinding.protection))});
+                                   blinding.protection)});
 }
 
 void add_rotated(const RunConfig& config, Statements& out) {
@@ -30,7 +30,6 @@ void add_rotated(const RunConfig& config, Statements& out) {
   out.push_back({Kind::kHidden,
                  "Single values, zeros, signs and directions of activations, weights and gradients of the layers that "
                  "workers compute: they are blinded with secret orthogonal keys."});
-  out.push_back({Kind::kShown, "Norms and all singular values of every operand, and the rank of each."});
   out.push_back({Kind::kShown, "How the keys of successive steps differ: new keys do not separate steps."});
   out.push_back(
       {Kind::kWarning,
@@ -109,10 +108,12 @@ Statements what_workers_learn(const RunConfig& config) {
     out.push_back({Kind::kHidden,
                    "Images, labels, losses, biases, parameters of normalisation, and the operands of the first and the "
                    "last layer: workers are not sent them."});
-    if (obfuscation::protects(config.blinding))
+    const auto protection = obfuscation::make_protection(config.blinding);
+    if (protection->protects())
       add_rotated(config, out);
     else
       add_unprotected(config.blinding, out);
+    out.push_back({Kind::kShown, std::string(protection->leak())});
     out.push_back({Kind::kShown,
                    "The architecture of the layers that workers compute, the batch size, the order of operations, the "
                    "number of steps, and timing."});

@@ -16,7 +16,7 @@
 #include "base/folder_lock.h"
 #include "base/path.h"
 #include "nn/layers.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 #include "observe/standard_streams.h"
 #include "seal/key_file.h"
 #include "seal/sealed_archive.h"
@@ -168,7 +168,7 @@ class RunThreads {
 std::string unprotected_note(const RunConfig& config) {
   if (config.workers == "local" || obfuscation::protects(config.blinding)) return "";
   return fmt::format("warning: protection={} protects nobody: a worker that tries recovers weights and images\n",
-                     to_string(config.blinding.protection));
+                     config.blinding.protection);
 }
 
 void warn_of_known_weights(const RunConfig& config, bool quiet) {

@@ -12,7 +12,7 @@ namespace {
 
 template <size_t... kIndex>
 std::array<std::string, sizeof...(kIndex)> operation_names(std::index_sequence<kIndex...>) {
-  return {offload::operation_name(offload::Operation(std::in_place_index<kIndex>))...};
+  return {contract::operation_name(contract::Operation(std::in_place_index<kIndex>))...};
 }
 
 }  // namespace
@@ -38,7 +38,7 @@ Telemetry::Telemetry(const std::string& metrics, const std::string& log)
       checks_{metrics_.counter("tempo_integrity_checks_total", "Results verified.")},
       failures_{metrics_.counter("tempo_integrity_failures_total", "Results that were wrong.")},
       reissued_{metrics_.counter("tempo_reissued_total", "Parts of operations that went to a second worker.")} {
-  for (const std::string& name : operation_names(std::make_index_sequence<std::variant_size_v<offload::Operation>>()))
+  for (const std::string& name : operation_names(std::make_index_sequence<std::variant_size_v<contract::Operation>>()))
     operation_seconds_[name] =
         &metrics_.histogram("tempo_operation_seconds",
                             "Wait for the replies of an operation, from when they were needed.", {{"operation", name}});

@@ -270,7 +270,7 @@ double Trainer::global_gradient_norm() {
   for (const auto& layer : deployment_.layers)
     if (layer->resident() != nullptr)
       if (const auto squared = layer->resident()->gradient_squared_norm())
-        sum += check(*squared, layer->product()->layer() + ".weight");
+        sum += check(*squared, layer->layer() + ".weight");
   return std::sqrt(sum);
 }
 
@@ -319,7 +319,7 @@ void Trainer::fill_summary() {
   s.reissued = static_cast<int64_t>(training.reissued);
   s.model = config_.model;
   s.workers = config_.workers;
-  s.protection = deployment_.is_offloaded() ? to_string(config_.blinding.protection) : "none";
+  s.protection = deployment_.is_offloaded() ? config_.blinding.protection : "none";
   s.reuse = to_string(config_.blinding.reuse);
   s.weights = to_string(deployment_.is_offloaded() ? config_.blinding.weights : WeightPlacement::kReturned);
   s.optimizer = to_string(config_.optimizer);

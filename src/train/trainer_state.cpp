@@ -102,8 +102,8 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
     nn::fetch_resident(*layer, weight, velocity);
     checkpoint.tensors["optimiser.velocity." + item.key()] = velocity;
     const offload::ResidentState state = layer->resident()->save();
-    const std::string prefix = "resident." + layer->product()->layer();
-    const auto to_tensor = [](const offload::Buffer& buffer) {
+    const std::string prefix = "resident." + layer->layer();
+    const auto to_tensor = [](const contract::Buffer& buffer) {
       return torch::from_blob(buffer.data(), buffer.spec().shape, torch::kFloat32).clone();
     };
     checkpoint.tensors[prefix + ".weight"] = to_tensor(state.weight);
@@ -224,7 +224,7 @@ void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
   for (const auto& item : deployment_.model->named_parameters()) {
     auto* layer = deployment_.resident_layer_of(item.key());
     if (layer == nullptr) continue;
-    const std::string prefix = "resident." + layer->product()->layer();
+    const std::string prefix = "resident." + layer->layer();
     const auto weight = checkpoint.tensors.find(prefix + ".weight");
     const auto velocity = checkpoint.tensors.find(prefix + ".velocity");
     const auto epoch = checkpoint.numbers.find(prefix + ".epoch");
@@ -232,8 +232,8 @@ void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
         epoch != checkpoint.numbers.end()) {
       // The very bits that were on the worker: going on is exact.
       const auto to_buffer = [](torch::Tensor tensor) {
-        return offload::Buffer({.type = offload::ElementType::kFloat32, .shape = tensor.sizes().vec()},
-                               {static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {}});
+        return contract::Buffer({.type = contract::ElementType::kFloat32, .shape = tensor.sizes().vec()},
+                                {static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {}});
       };
       layer->resident()->restore({.epoch = static_cast<uint64_t>(epoch->second),
                                   .weight = to_buffer(weight->second),

@@ -14,7 +14,7 @@
 namespace tempo::train {
 namespace {
 
-using offload::Buffer;
+using contract::Buffer;
 
 /// The operands of one forward product: the rows, and the shape of the weight.
 struct Captured {
@@ -23,23 +23,23 @@ struct Captured {
 };
 
 /// Passes everything on, and keeps a copy of the rows of the first forward product.
-class CapturingWorker final : public offload::Worker {
+class CapturingWorker final : public contract::Worker {
  public:
-  CapturingWorker(std::shared_ptr<offload::Worker> inner, std::shared_ptr<Captured> captured)
+  CapturingWorker(std::shared_ptr<contract::Worker> inner, std::shared_ptr<Captured> captured)
       : inner_(std::move(inner)), captured_(std::move(captured)) {}
 
-  offload::WorkerDescription describe() override { return inner_->describe(); }
-  Buffer allocate(const offload::TensorSpec& spec) override { return inner_->allocate(spec); }
-  void put(offload::OperandId id, Buffer operand) override {
+  contract::WorkerDescription describe() override { return inner_->describe(); }
+  Buffer allocate(const contract::TensorSpec& spec) override { return inner_->allocate(spec); }
+  void put(contract::OperandId id, Buffer operand) override {
     if (captured_->weight.empty()) operands_[id] = operand;
     inner_->put(id, std::move(operand));
   }
-  void free(std::vector<offload::OperandId> ids) override {
+  void free(std::vector<contract::OperandId> ids) override {
     for (const auto id : ids) operands_.erase(id);
     inner_->free(std::move(ids));
   }
-  std::future<Buffer> submit(offload::Operation operation) override {
-    const auto* forward = std::get_if<offload::Forward>(&operation);
+  std::future<Buffer> submit(contract::Operation operation) override {
+    const auto* forward = std::get_if<contract::Forward>(&operation);
     if (forward != nullptr && captured_->weight.empty()) {
       const Buffer& rows = operands_.at(forward->x);
       captured_->rows = Buffer::allocate(rows.spec());
@@ -51,9 +51,9 @@ class CapturingWorker final : public offload::Worker {
   }
 
  private:
-  std::shared_ptr<offload::Worker> inner_;
+  std::shared_ptr<contract::Worker> inner_;
   std::shared_ptr<Captured> captured_;
-  std::map<offload::OperandId, Buffer> operands_;
+  std::map<contract::OperandId, Buffer> operands_;
 };
 
 /// What a worker gets in a forward pass over `batch`.
@@ -97,7 +97,7 @@ WorkerView worker_view(const RunConfig& config, const nn::ModelOptions& options,
   watched.blinding.conv_tile = 1;
   watched.blinding.wire = WirePrecision::kFloat32;
   RunConfig open = watched;
-  open.blinding.protection = Protection::kNone;
+  open.blinding.protection = "none";
 
   ThreadPool threads(tee_threads(config));
   const Batches batches(images, config.batch_size);

@@ -9,7 +9,7 @@
 
 namespace tempo::wire {
 
-using offload::Buffer;
+using contract::Buffer;
 
 std::vector<std::byte> frame_head(std::span<const std::byte> message) {
   std::vector<std::byte> head(kFrameLengthBytes + message.size());
@@ -57,7 +57,7 @@ void FrameReader::copy_payload(std::byte* to) const {
   }
 }
 
-std::optional<Buffer> TensorReceiver::begin(const offload::TensorSpec& spec) {
+std::optional<Buffer> TensorReceiver::begin(const contract::TensorSpec& spec) {
   if (is_waiting()) throw ProtocolError("wire: got a tensor before the one announced last was complete");
   Buffer tensor = Buffer::allocate(spec);
   if (tensor.bytes() == 0) return tensor;

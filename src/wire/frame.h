@@ -48,14 +48,14 @@ class TensorReceiver {
   /// A tensor was announced of which bytes are missing: nothing but its chunks may come now.
   [[nodiscard]] bool is_waiting() const { return tensor_.has_value(); }
   /// @returns the tensor at once if it has no bytes. @throws ProtocolError while another is incomplete.
-  std::optional<offload::Buffer> begin(const offload::TensorSpec& spec);
+  std::optional<contract::Buffer> begin(const contract::TensorSpec& spec);
   /// @returns the tensor with its last chunk.
   /// @throws ProtocolError for a chunk that nothing announced, is empty or too long, ends beyond the tensor, or says
   /// another size than it has.
-  std::optional<offload::Buffer> add(const Chunk& chunk, const FrameReader& frame);
+  std::optional<contract::Buffer> add(const Chunk& chunk, const FrameReader& frame);
 
  private:
-  std::optional<offload::Buffer> tensor_;
+  std::optional<contract::Buffer> tensor_;
   size_t received_ = 0;
 };
 

@@ -12,7 +12,7 @@
 
 namespace tempo::wire {
 
-using offload::Buffer;
+using contract::Buffer;
 using std::chrono::milliseconds;
 
 const char* const kSessionMethod = "/tempo.v1.Worker/Session";

@@ -77,7 +77,7 @@ grpc::ByteBuffer to_frame(const ServerMessage& message);
 
 /// A tensor in chunks. The frames refer to its memory, and keep it until they are sent: no byte of it is copied here.
 template <typename Message>
-GrpcStream::Sent send_tensor(GrpcStream& stream, const Message& announcement, const offload::Buffer& tensor,
+GrpcStream::Sent send_tensor(GrpcStream& stream, const Message& announcement, const contract::Buffer& tensor,
                              std::chrono::milliseconds patience);
 
 /// The pieces of a frame, and what they lie in.

@@ -10,10 +10,10 @@
 
 namespace tempo::wire {
 
-using offload::ElementType;
-using offload::Operation;
-using offload::ProductKind;
-using offload::TensorSpec;
+using contract::ElementType;
+using contract::Operation;
+using contract::ProductKind;
+using contract::TensorSpec;
 
 namespace {
 
@@ -36,7 +36,7 @@ void write(const TensorSpec& spec, v1::TensorSpec& out) {
   out.mutable_shape()->Add(spec.shape.begin(), spec.shape.end());
 }
 
-void write(const offload::Product& product, v1::Product& out) {
+void write(const contract::Product& product, v1::Product& out) {
   out.set_precision(static_cast<v1::ProductPrecision>(product.precision));
   switch (product.kind) {
     case ProductKind::kLinear:
@@ -52,14 +52,14 @@ void write(const offload::Product& product, v1::Product& out) {
   }
 }
 
-void write(const offload::Forward& op, v1::Operation& out) {
+void write(const contract::Forward& op, v1::Operation& out) {
   v1::Forward& forward = *out.mutable_forward();
   write(op.product, *forward.mutable_product());
   forward.set_x(op.x);
   forward.set_w(op.w);
   forward.set_reply_type(to_proto(op.reply_type));
 }
-void write(const offload::InputGradient& op, v1::Operation& out) {
+void write(const contract::InputGradient& op, v1::Operation& out) {
   v1::InputGradient& gradient = *out.mutable_input_gradient();
   write(op.product, *gradient.mutable_product());
   gradient.set_dy(op.dy);
@@ -67,7 +67,7 @@ void write(const offload::InputGradient& op, v1::Operation& out) {
   gradient.mutable_x_shape()->Add(op.x_shape.begin(), op.x_shape.end());
   gradient.set_reply_type(to_proto(op.reply_type));
 }
-void write(const offload::WeightGradient& op, v1::Operation& out) {
+void write(const contract::WeightGradient& op, v1::Operation& out) {
   v1::WeightGradient& gradient = *out.mutable_weight_gradient();
   write(op.product, *gradient.mutable_product());
   gradient.set_x(op.x);
@@ -75,13 +75,13 @@ void write(const offload::WeightGradient& op, v1::Operation& out) {
   gradient.mutable_w_shape()->Add(op.w_shape.begin(), op.w_shape.end());
   gradient.set_reply_type(to_proto(op.reply_type));
   gradient.set_keep_as(op.keep_as);
-  for (const offload::RowPart& part : op.further) {
+  for (const contract::RowPart& part : op.further) {
     v1::RowPart& further = *gradient.add_further();
     further.set_x(part.x);
     further.set_dy(part.dy);
   }
 }
-void write(const offload::Update& op, v1::Operation& out) {
+void write(const contract::Update& op, v1::Operation& out) {
   v1::Update& update = *out.mutable_update();
   update.set_w(op.w);
   update.set_velocity(op.velocity);
@@ -92,15 +92,15 @@ void write(const offload::Update& op, v1::Operation& out) {
   update.set_weight_decay(op.weight_decay);
   update.set_gradient_scale(op.gradient_scale);
 }
-void write(const offload::Fetch& op, v1::Operation& out) { out.mutable_fetch()->set_operand(op.operand); }
-void write(const offload::JoinGroup& op, v1::Operation& out) {
+void write(const contract::Fetch& op, v1::Operation& out) { out.mutable_fetch()->set_operand(op.operand); }
+void write(const contract::JoinGroup& op, v1::Operation& out) {
   v1::JoinGroup& join = *out.mutable_join_group();
   join.set_rendezvous(op.rendezvous);
   join.set_group(op.group);
   join.set_rank(op.rank);
   join.set_size(op.size);
 }
-void write(const offload::AllReduce& op, v1::Operation& out) { out.mutable_all_reduce()->set_operand(op.operand); }
+void write(const contract::AllReduce& op, v1::Operation& out) { out.mutable_all_reduce()->set_operand(op.operand); }
 
 /// As a peer accepts it: one line, printable, not too long. A library's message may be anything.
 std::string cut(const std::string& text) {
@@ -176,7 +176,7 @@ ElementType element_type(v1::ElementType type) {
 std::vector<int64_t> read_shape(const google::protobuf::RepeatedField<int64_t>& shape, ElementType type) {
   if (static_cast<size_t>(shape.size()) > kMaxDimensions)
     throw ProtocolError(fmt::format("wire: got {} dimensions, expected at most {}", shape.size(), kMaxDimensions));
-  uint64_t bytes = offload::element_bytes(type);
+  uint64_t bytes = contract::element_bytes(type);
   for (const int64_t extent : shape) {
     if (extent < 0) throw ProtocolError(fmt::format("wire: got a dimension of {}, expected at least 0", extent));
     if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(std::max<int64_t>(extent, 1)), &bytes) ||
@@ -198,21 +198,21 @@ int64_t read_step(int64_t value, const char* what) {
   return value;
 }
 
-offload::ProductPrecision read_precision(v1::ProductPrecision precision) {
+contract::ProductPrecision read_precision(v1::ProductPrecision precision) {
   switch (precision) {
     case v1::PRODUCT_PRECISION_FLOAT32:
-      return offload::ProductPrecision::kFloat32;
+      return contract::ProductPrecision::kFloat32;
     case v1::PRODUCT_PRECISION_TF32:
-      return offload::ProductPrecision::kTf32;
+      return contract::ProductPrecision::kTf32;
     case v1::PRODUCT_PRECISION_BFLOAT16:
-      return offload::ProductPrecision::kBFloat16;
+      return contract::ProductPrecision::kBFloat16;
     default:
       throw ProtocolError(fmt::format("wire: got precision {}, expected 0 to 2", static_cast<int>(precision)));
   }
 }
 
-offload::Product read(const v1::Product& product) {
-  const offload::ProductPrecision precision = read_precision(product.precision());
+contract::Product read(const v1::Product& product) {
+  const contract::ProductPrecision precision = read_precision(product.precision());
   switch (product.kind()) {
     case v1::PRODUCT_KIND_LINEAR:
       return {.kind = ProductKind::kLinear, .precision = precision};
@@ -235,15 +235,15 @@ double read_finite(double value, const char* what) {
   return value;
 }
 
-offload::Operation read(const v1::Update& op) {
-  return offload::Update{.w = op.w(),
-                         .velocity = op.velocity(),
-                         .dw = op.dw(),
-                         .step = op.step(),
-                         .learning_rate = read_finite(op.learning_rate(), "learning rate"),
-                         .momentum = read_finite(op.momentum(), "momentum"),
-                         .weight_decay = read_finite(op.weight_decay(), "weight decay"),
-                         .gradient_scale = read_finite(op.gradient_scale(), "gradient scale")};
+contract::Operation read(const v1::Update& op) {
+  return contract::Update{.w = op.w(),
+                          .velocity = op.velocity(),
+                          .dw = op.dw(),
+                          .step = op.step(),
+                          .learning_rate = read_finite(op.learning_rate(), "learning rate"),
+                          .momentum = read_finite(op.momentum(), "momentum"),
+                          .weight_decay = read_finite(op.weight_decay(), "weight decay"),
+                          .gradient_scale = read_finite(op.gradient_scale(), "gradient scale")};
 }
 
 /// Texts end up in logs and messages.
@@ -258,23 +258,23 @@ std::string read_text(const std::string& text, const char* what, size_t most = k
 /// What must be there.
 std::string read_name(const std::string& text, const char* what) {
   if (text.empty()) throw ProtocolError(fmt::format("wire: got an empty {}", what));
-  return read_text(text, what, offload::kMaxCollectiveText);
+  return read_text(text, what, contract::kMaxCollectiveText);
 }
 
 Operation read(const v1::JoinGroup& op) {
-  if (op.size() < 1 || op.size() > offload::kMaxGroupSize)
-    throw ProtocolError(fmt::format("wire: got a group of {}, expected 1 to {}", op.size(), offload::kMaxGroupSize));
+  if (op.size() < 1 || op.size() > contract::kMaxGroupSize)
+    throw ProtocolError(fmt::format("wire: got a group of {}, expected 1 to {}", op.size(), contract::kMaxGroupSize));
   if (op.rank() >= op.size())
     throw ProtocolError(fmt::format("wire: got rank {} in a group of {}", op.rank(), op.size()));
-  return offload::JoinGroup{read_name(op.rendezvous(), "rendezvous"), read_name(op.group(), "group name"), op.rank(),
-                            op.size()};
+  return contract::JoinGroup{read_name(op.rendezvous(), "rendezvous"), read_name(op.group(), "group name"), op.rank(),
+                             op.size()};
 }
 
-std::vector<offload::RowPart> read_parts(const v1::WeightGradient& op) {
+std::vector<contract::RowPart> read_parts(const v1::WeightGradient& op) {
   const bool may_have = op.product().kind() != v1::PRODUCT_KIND_MATMUL;
-  const size_t most = may_have ? offload::kMaxRowParts : 0, count = static_cast<size_t>(op.further_size());
+  const size_t most = may_have ? contract::kMaxRowParts : 0, count = static_cast<size_t>(op.further_size());
   if (count > most) throw ProtocolError(fmt::format("wire: got {} further parts, expected at most {}", count, most));
-  std::vector<offload::RowPart> parts;
+  std::vector<contract::RowPart> parts;
   for (const v1::RowPart& part : op.further()) parts.push_back({part.x(), part.dy()});
   return parts;
 }
@@ -283,27 +283,27 @@ Operation read(const v1::Operation& operation) {
   switch (operation.kind_case()) {
     case v1::Operation::kForward: {
       const v1::Forward& op = operation.forward();
-      return offload::Forward{read(op.product()), op.x(), op.w(), element_type(op.reply_type())};
+      return contract::Forward{read(op.product()), op.x(), op.w(), element_type(op.reply_type())};
     }
     case v1::Operation::kInputGradient: {
       const v1::InputGradient& op = operation.input_gradient();
       const ElementType type = element_type(op.reply_type());
-      return offload::InputGradient{read(op.product()), op.dy(), op.w(), read_shape(op.x_shape(), type), type};
+      return contract::InputGradient{read(op.product()), op.dy(), op.w(), read_shape(op.x_shape(), type), type};
     }
     case v1::Operation::kWeightGradient: {
       const v1::WeightGradient& op = operation.weight_gradient();
       const ElementType type = element_type(op.reply_type());
-      return offload::WeightGradient{read(op.product()), op.x(),        op.dy(), read_shape(op.w_shape(), type), type,
-                                     op.keep_as(),       read_parts(op)};
+      return contract::WeightGradient{read(op.product()), op.x(),        op.dy(), read_shape(op.w_shape(), type), type,
+                                      op.keep_as(),       read_parts(op)};
     }
     case v1::Operation::kUpdate:
       return read(operation.update());
     case v1::Operation::kFetch:
-      return offload::Fetch{operation.fetch().operand()};
+      return contract::Fetch{operation.fetch().operand()};
     case v1::Operation::kJoinGroup:
       return read(operation.join_group());
     case v1::Operation::kAllReduce:
-      return offload::AllReduce{operation.all_reduce().operand()};
+      return contract::AllReduce{operation.all_reduce().operand()};
     case v1::Operation::KIND_NOT_SET:
       break;
   }
@@ -315,7 +315,7 @@ Welcome read(const v1::Welcome& welcome) {
           .version = read_text(welcome.version(), "version"),
           .device = read_text(welcome.device(), "device"),
           .memory_bytes = welcome.memory_bytes(),
-          .collective = read_text(welcome.collective(), "collective address", offload::kMaxCollectiveText)};
+          .collective = read_text(welcome.collective(), "collective address", contract::kMaxCollectiveText)};
 }
 
 Free read(const v1::Free& message) {

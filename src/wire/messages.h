@@ -26,19 +26,19 @@ struct Hello {
   std::string version;
 };
 struct Put {
-  offload::OperandId operand = 0;
-  offload::TensorSpec spec;
+  contract::OperandId operand = 0;
+  contract::TensorSpec spec;
   uint64_t offset = 0;
 };
 struct Chunk {
   uint64_t bytes = 0;
 };
 struct Free {
-  std::vector<offload::OperandId> operands;
+  std::vector<contract::OperandId> operands;
 };
 struct Submit {
   uint64_t number = 0;
-  offload::Operation operation;
+  contract::Operation operation;
 };
 struct Release {
   uint64_t offset = 0;
@@ -53,7 +53,7 @@ struct Welcome {
 };
 struct Reply {
   uint64_t number = 0;
-  offload::TensorSpec spec;
+  contract::TensorSpec spec;
   uint64_t offset = 0;
 };
 struct Refusal {

@@ -5,8 +5,8 @@
 
 namespace tempo::wire {
 
-using offload::ProductKind;
-using offload::TensorSpec;
+using contract::ProductKind;
+using contract::TensorSpec;
 
 namespace {
 
@@ -23,7 +23,7 @@ Shape with_last(Shape shape, int64_t extent) {
   return shape;
 }
 
-std::optional<Shape> forward_shape(const offload::Product& p, const Shape& x, const Shape& w) {
+std::optional<Shape> forward_shape(const contract::Product& p, const Shape& x, const Shape& w) {
   switch (p.kind) {
     case ProductKind::kLinear:
       return with_last(x, w.front());
@@ -37,7 +37,7 @@ std::optional<Shape> forward_shape(const offload::Product& p, const Shape& x, co
   return std::nullopt;
 }
 
-std::optional<Shape> input_gradient_shape(const offload::InputGradient& op, const Shape& dy, const TensorSpec& w) {
+std::optional<Shape> input_gradient_shape(const contract::InputGradient& op, const Shape& dy, const TensorSpec& w) {
   switch (op.product.kind) {
     case ProductKind::kLinear:
       return with_last(dy, w.shape.front() == 0 ? 0 : w.elements() / w.shape.front());
@@ -49,7 +49,7 @@ std::optional<Shape> input_gradient_shape(const offload::InputGradient& op, cons
   return std::nullopt;
 }
 
-std::optional<Shape> weight_gradient_shape(const offload::WeightGradient& op, const Shape& x, const Shape& dy) {
+std::optional<Shape> weight_gradient_shape(const contract::WeightGradient& op, const Shape& x, const Shape& dy) {
   switch (op.product.kind) {
     case ProductKind::kLinear:
       // The claimed shape counts only if it has as many elements: the executor gives the product that shape.
@@ -68,51 +68,51 @@ struct ResultSpec {
   const SpecOf& spec_of;
 
   /// The operand, if it has a shape that a product can have.
-  [[nodiscard]] const TensorSpec* factor(offload::OperandId id) const {
+  [[nodiscard]] const TensorSpec* factor(contract::OperandId id) const {
     const TensorSpec* spec = spec_of(id);
     return spec == nullptr || spec->shape.empty() ? nullptr : spec;
   }
-  [[nodiscard]] std::optional<TensorSpec> same_as(offload::OperandId id) const {
+  [[nodiscard]] std::optional<TensorSpec> same_as(contract::OperandId id) const {
     const TensorSpec* stored = spec_of(id);
     return stored == nullptr ? std::nullopt : std::optional(*stored);
   }
-  static std::optional<TensorSpec> of(offload::ElementType type, std::optional<Shape> shape) {
+  static std::optional<TensorSpec> of(contract::ElementType type, std::optional<Shape> shape) {
     if (!shape) return std::nullopt;
     return TensorSpec{.type = type, .shape = std::move(*shape)};
   }
 
-  std::optional<TensorSpec> operator()(const offload::Forward& op) const {
+  std::optional<TensorSpec> operator()(const contract::Forward& op) const {
     const TensorSpec *x = factor(op.x), *w = factor(op.w);
     if (x == nullptr || w == nullptr) return std::nullopt;
     return of(op.reply_type, forward_shape(op.product, x->shape, w->shape));
   }
-  std::optional<TensorSpec> operator()(const offload::InputGradient& op) const {
+  std::optional<TensorSpec> operator()(const contract::InputGradient& op) const {
     const TensorSpec *dy = factor(op.dy), *w = factor(op.w);
     if (dy == nullptr || w == nullptr) return std::nullopt;
     return of(op.reply_type, input_gradient_shape(op, dy->shape, *w));
   }
-  std::optional<TensorSpec> operator()(const offload::WeightGradient& op) const {
+  std::optional<TensorSpec> operator()(const contract::WeightGradient& op) const {
     const TensorSpec *x = factor(op.x), *dy = factor(op.dy);
     if (x == nullptr || dy == nullptr) return std::nullopt;
     // What stays is as wide as its operands, and at least float32.
-    const bool is_wide = x->type == offload::ElementType::kFloat64;
-    const auto kept = is_wide ? offload::ElementType::kFloat64 : offload::ElementType::kFloat32;
+    const bool is_wide = x->type == contract::ElementType::kFloat64;
+    const auto kept = is_wide ? contract::ElementType::kFloat64 : contract::ElementType::kFloat32;
     return of(op.keep_as == 0 ? op.reply_type : kept, weight_gradient_shape(op, x->shape, dy->shape));
   }
-  std::optional<TensorSpec> operator()(const offload::Update&) const { return TensorSpec{.shape = {0}}; }
-  std::optional<TensorSpec> operator()(const offload::Fetch& op) const { return same_as(op.operand); }
-  std::optional<TensorSpec> operator()(const offload::JoinGroup&) const { return TensorSpec{.shape = {0}}; }
-  std::optional<TensorSpec> operator()(const offload::AllReduce& op) const { return same_as(op.operand); }
+  std::optional<TensorSpec> operator()(const contract::Update&) const { return TensorSpec{.shape = {0}}; }
+  std::optional<TensorSpec> operator()(const contract::Fetch& op) const { return same_as(op.operand); }
+  std::optional<TensorSpec> operator()(const contract::JoinGroup&) const { return TensorSpec{.shape = {0}}; }
+  std::optional<TensorSpec> operator()(const contract::AllReduce& op) const { return same_as(op.operand); }
 };
 
 }  // namespace
 
-std::optional<TensorSpec> result_spec(const offload::Operation& operation, const SpecOf& spec_of) {
+std::optional<TensorSpec> result_spec(const contract::Operation& operation, const SpecOf& spec_of) {
   return std::visit(ResultSpec{spec_of}, operation);
 }
 
 uint64_t saturated_bytes(const TensorSpec& spec) {
-  uint64_t bytes = offload::element_bytes(spec.type);
+  uint64_t bytes = contract::element_bytes(spec.type);
   for (const int64_t extent : spec.shape) {
     if (extent <= 0) return 0;
     if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes))
@@ -121,13 +121,13 @@ uint64_t saturated_bytes(const TensorSpec& spec) {
   return bytes;
 }
 
-uint64_t max_reply_bytes(const offload::Operation& operation, const SpecOf& spec_of) {
+uint64_t max_reply_bytes(const contract::Operation& operation, const SpecOf& spec_of) {
   const auto result = result_spec(operation, spec_of);
   if (!result) return 0;
   // What stays on the worker is answered with its norm.
-  const auto* gradient = std::get_if<offload::WeightGradient>(&operation);
+  const auto* gradient = std::get_if<contract::WeightGradient>(&operation);
   const bool stays =
-      std::holds_alternative<offload::AllReduce>(operation) || (gradient != nullptr && gradient->keep_as != 0);
+      std::holds_alternative<contract::AllReduce>(operation) || (gradient != nullptr && gradient->keep_as != 0);
   return stays ? sizeof(double) : saturated_bytes(*result);
 }
 

@@ -11,16 +11,16 @@
 namespace tempo::wire {
 
 /// What is known of an operand; null if nothing is.
-using SpecOf = std::function<const offload::TensorSpec*(offload::OperandId)>;
+using SpecOf = std::function<const contract::TensorSpec*(contract::OperandId)>;
 
 /// The tensor that is computed, even where it stays on the worker. None where only a refusal can come: operands that
 /// are not known, or of shapes that no product has.
-std::optional<offload::TensorSpec> result_spec(const offload::Operation& operation, const SpecOf& spec_of);
+std::optional<contract::TensorSpec> result_spec(const contract::Operation& operation, const SpecOf& spec_of);
 
 /// The size of a spec that may come from a peer: saturated instead of overflowing.
-uint64_t saturated_bytes(const offload::TensorSpec& spec);
+uint64_t saturated_bytes(const contract::TensorSpec& spec);
 
 /// The most bytes that an honest reply can have; 0 where it can only be empty or a refusal.
-uint64_t max_reply_bytes(const offload::Operation& operation, const SpecOf& spec_of);
+uint64_t max_reply_bytes(const contract::Operation& operation, const SpecOf& spec_of);
 
 }  // namespace tempo::wire

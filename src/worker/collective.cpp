@@ -88,7 +88,7 @@ class Strays {
 // --- NCCL: never compiled nor run by those who wrote it, for want of GPUs ---
 
 #ifdef TEMPO_NCCL
-GpuSum make_gpu_sum(const c10::intrusive_ptr<c10d::Store>& store, const offload::JoinGroup& group,
+GpuSum make_gpu_sum(const c10::intrusive_ptr<c10d::Store>& store, const contract::JoinGroup& group,
                     milliseconds timeout) {
   const auto options = c10d::ProcessGroupNCCL::Options::create();
   options->timeout = timeout;
@@ -108,7 +108,7 @@ GpuSum make_gpu_sum(const c10::intrusive_ptr<c10d::Store>& store, const offload:
 }
 constexpr bool kHasNccl = true;
 #else
-GpuSum make_gpu_sum(const c10::intrusive_ptr<c10d::Store>&, const offload::JoinGroup&, milliseconds) { return {}; }
+GpuSum make_gpu_sum(const c10::intrusive_ptr<c10d::Store>&, const contract::JoinGroup&, milliseconds) { return {}; }
 constexpr bool kHasNccl = false;
 #endif
 
@@ -248,7 +248,7 @@ class GlooGroup final : public WorkerGroup {
 
 /// One joining of a group under way; shared as Sum is.
 struct Joining {
-  offload::JoinGroup group;
+  contract::JoinGroup group;
   wire::HostPort rendezvous;
   std::string own_host, device;
   milliseconds timeout{0};
@@ -317,13 +317,13 @@ class GlooCollective final : public Collective {
                       "this machine ({})",
                       options.listen, observe::first_line(error.what())));
     }
-    if (address().size() > offload::kMaxCollectiveText)
+    if (address().size() > contract::kMaxCollectiveText)
       throw InputError("--collective: got an address that no message has room for");
   }
 
   [[nodiscard]] std::string address() const override { return wire::to_string(listen_); }
 
-  std::unique_ptr<WorkerGroup> join(const offload::JoinGroup& group, const std::string& device) override {
+  std::unique_ptr<WorkerGroup> join(const contract::JoinGroup& group, const std::string& device) override {
     const wire::HostPort rendezvous = checked_rendezvous(group);
     if (group.size == 1) return std::make_unique<GlooGroup>(strays_, Lines{}, timeout_);
     const Clock::time_point deadline = Clock::now() + timeout_;
@@ -349,7 +349,7 @@ class GlooCollective final : public Collective {
   static ProtocolError refusal(const std::string& why) { return ProtocolError("worker: join_group refused: " + why); }
 
   /// A master must not make this worker connect to whatever it likes.
-  [[nodiscard]] wire::HostPort checked_rendezvous(const offload::JoinGroup& group) const {
+  [[nodiscard]] wire::HostPort checked_rendezvous(const contract::JoinGroup& group) const {
     wire::HostPort rendezvous;
     try {
       rendezvous = wire::parse_host_port(group.rendezvous);

@@ -44,7 +44,7 @@ class Collective {
   /// Waits until all members have joined. Connects to the rendezvous only if its host is one of the peers.
   /// @param device on which the operands lie, as of Executor.
   /// @throws ProtocolError with a reason otherwise, or when the time limit is over.
-  virtual std::unique_ptr<WorkerGroup> join(const offload::JoinGroup& group, const std::string& device) = 0;
+  virtual std::unique_ptr<WorkerGroup> join(const contract::JoinGroup& group, const std::string& device) = 0;
 };
 
 /// The process must ignore SIGPIPE: a member may be gone.

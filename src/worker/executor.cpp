@@ -17,11 +17,11 @@
 
 namespace tempo::worker {
 
-using offload::Buffer;
-using offload::ElementType;
-using offload::OperandId;
-using offload::Product;
-using offload::ProductKind;
+using contract::Buffer;
+using contract::ElementType;
+using contract::OperandId;
+using contract::Product;
+using contract::ProductKind;
 
 namespace {
 
@@ -75,7 +75,7 @@ at::Tensor widened(const at::Tensor& tensor) {
 
 /// An operand in the type that its product is computed in.
 at::Tensor as_factor(const at::Tensor& tensor, const Product& product) {
-  const bool is_narrow = product.precision == offload::ProductPrecision::kBFloat16;
+  const bool is_narrow = product.precision == contract::ProductPrecision::kBFloat16;
   return is_narrow && tensor.scalar_type() == at::kFloat ? tensor.to(at::kBFloat16)
          : is_narrow                                     ? tensor
                                                          : widened(tensor);
@@ -85,10 +85,10 @@ at::Tensor as_factor(const at::Tensor& tensor, const Product& product) {
 /// several sessions are started one after the other.
 class ScopedTf32 {
  public:
-  ScopedTf32(const at::Device& device, offload::ProductPrecision precision) {
+  ScopedTf32(const at::Device& device, contract::ProductPrecision precision) {
     if (!device.is_cuda()) return;
     lock_ = std::unique_lock(mutex());
-    set(precision == offload::ProductPrecision::kTf32);
+    set(precision == contract::ProductPrecision::kTf32);
   }
   static void forbid() {
     const std::lock_guard lock(mutex());
@@ -177,26 +177,26 @@ struct Executor::State {
     return as_factor(operand(id), product);
   }
 
-  Result run(const offload::Forward& op) {
+  Result run(const contract::Forward& op) {
     const ScopedTf32 tf32(device, op.product.precision);
     return {forward(op.product, factor(op.x, op.product), factor(op.w, op.product)), op.reply_type};
   }
 
-  Result run(const offload::InputGradient& op) {
+  Result run(const contract::InputGradient& op) {
     const ScopedTf32 tf32(device, op.product.precision);
     return {input_gradient(op.product, factor(op.dy, op.product), factor(op.w, op.product), op.x_shape), op.reply_type};
   }
 
-  Result run(const offload::WeightGradient& op) {
-    const ScopedTf32 tf32(device, offload::ProductPrecision::kFloat32);
+  Result run(const contract::WeightGradient& op) {
+    const ScopedTf32 tf32(device, contract::ProductPrecision::kFloat32);
     const auto is_like = [this](OperandId part, OperandId first) {
       const at::Tensor &a = operand(part), &b = operand(first);
       return a.dim() == b.dim() && a.dim() > 0 && a.sizes().slice(1) == b.sizes().slice(1);
     };
-    for (const offload::RowPart& part : op.further)
+    for (const contract::RowPart& part : op.further)
       TORCH_CHECK(is_like(part.x, op.x) && is_like(part.dy, op.dy), "parts of rows of another shape");
     at::Tensor dw = weight_gradient_of(op, {op.x, op.dy});
-    for (const offload::RowPart& part : op.further) dw.add_(weight_gradient_of(op, part));
+    for (const contract::RowPart& part : op.further) dw.add_(weight_gradient_of(op, part));
     if (op.keep_as == 0) return {dw, op.reply_type};
     Result norm = squared_norm(dw);
     store[op.keep_as] = dw;
@@ -204,11 +204,11 @@ struct Executor::State {
   }
 
   /// The result of some rows: float32 at least, and nobody else's.
-  [[nodiscard]] at::Tensor weight_gradient_of(const offload::WeightGradient& op, const offload::RowPart& rows) const {
+  [[nodiscard]] at::Tensor weight_gradient_of(const contract::WeightGradient& op, const contract::RowPart& rows) const {
     return weight_gradient(op.product, widened(operand(rows.x)), widened(operand(rows.dy)), op.w_shape).contiguous();
   }
 
-  Result run(const offload::Update& op) {
+  Result run(const contract::Update& op) {
     at::Tensor w = operand(op.w), velocity = operand(op.velocity);
     const at::Tensor dw = operand(op.dw);
     TORCH_CHECK(w.sizes() == dw.sizes() && w.sizes() == velocity.sizes(), "update of a weight of another shape");
@@ -223,7 +223,7 @@ struct Executor::State {
     return nothing();
   }
 
-  Result run(const offload::Fetch& op) {
+  Result run(const contract::Fetch& op) {
     const at::Tensor& tensor = operand(op.operand);
     // A copy from a device reads it while later operations may change it.
     if (queues != nullptr) return {tensor.clone(), element_type(tensor.scalar_type())};
@@ -238,7 +238,7 @@ struct Executor::State {
     lent.erase(id);
   }
 
-  Result run(const offload::JoinGroup& op) {
+  Result run(const contract::JoinGroup& op) {
     group.reset();
     if (collective == nullptr)
       throw ProtocolError("worker: join_group refused: this worker takes no part in sums (tempo-worker --collective)");
@@ -246,7 +246,7 @@ struct Executor::State {
     return nothing();
   }
 
-  Result run(const offload::AllReduce& op) {
+  Result run(const contract::AllReduce& op) {
     if (group == nullptr) throw ProtocolError("worker: all_reduce refused: the session is in no group");
     const auto found = store.find(op.operand);
     // The others must learn that there is none.
@@ -320,7 +320,7 @@ void Executor::free(const std::vector<OperandId>& ids) {
   }
 }
 
-Started Executor::start(const offload::Operation& operation, const Place& place) {
+Started Executor::start(const contract::Operation& operation, const Place& place) {
   const torch::NoGradGuard no_grad;
   try {
     c10::OptionalStreamGuard guard;
@@ -329,11 +329,11 @@ Started Executor::start(const offload::Operation& operation, const Place& place)
     return state_->deliver(result, place);
   } catch (const c10::Error& error) {
     throw ProtocolError(
-        fmt::format("worker: {} refused: {}", offload::operation_name(operation), error.what_without_backtrace()));
+        fmt::format("worker: {} refused: {}", contract::operation_name(operation), error.what_without_backtrace()));
   }
 }
 
-Buffer Executor::run(const offload::Operation& operation) {
+Buffer Executor::run(const contract::Operation& operation) {
   const Started started = start(operation);
   if (started.completion) started.completion();
   return started.result;

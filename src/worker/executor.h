@@ -19,12 +19,12 @@ using Completion = std::function<void()>;
 
 /// An operation that was started.
 struct Started {
-  offload::Buffer result;  ///< its values are there after `completion`
+  contract::Buffer result;  ///< its values are there after `completion`
   Completion completion;
 };
 
 /// Memory where a result should lie; nothing: wherever it is.
-using Place = std::function<std::optional<offload::Buffer>(const offload::TensorSpec&)>;
+using Place = std::function<std::optional<contract::Buffer>(const contract::TensorSpec&)>;
 
 /// An operand store and the products over it. On a GPU, copies to it, products, and copies from it run beside one
 /// another, each kind in the order in which it was asked for. Not thread-safe: one thread owns it.
@@ -38,13 +38,13 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
 
   /// The operand's memory must stay as it is until it is freed, or, with a completion, until that is done.
-  Completion put(offload::OperandId id, offload::Buffer operand);
-  void free(const std::vector<offload::OperandId>& ids);
+  Completion put(contract::OperandId id, contract::Buffer operand);
+  void free(const std::vector<contract::OperandId>& ids);
   /// @throws ProtocolError for an unknown operand or shapes that do not fit, the store is unchanged then; what `place`
   /// throws.
-  Started start(const offload::Operation& operation, const Place& place = {});
+  Started start(const contract::Operation& operation, const Place& place = {});
   /// Starts it and waits.
-  offload::Buffer run(const offload::Operation& operation);
+  contract::Buffer run(const contract::Operation& operation);
 
   [[nodiscard]] uint64_t stored_bytes() const;
   /// Threads of one product on the CPU; to be called on the thread that runs operations.

@@ -17,11 +17,11 @@ namespace tempo::worker {
 /// What may be said of an operation.
 struct OperationTag {
   uint64_t number = 0;           ///< chosen by the master
-  size_t kind = 0;               ///< index in offload::Operation
+  size_t kind = 0;               ///< index in contract::Operation
   std::optional<uint64_t> step;  ///< of an update
 };
-inline OperationTag tag_of(uint64_t number, const offload::Operation& operation) {
-  const auto* update = std::get_if<offload::Update>(&operation);
+inline OperationTag tag_of(uint64_t number, const contract::Operation& operation) {
+  const auto* update = std::get_if<contract::Update>(&operation);
   return {.number = number, .kind = operation.index(), .step = update ? std::optional(update->step) : std::nullopt};
 }
 

@@ -18,10 +18,10 @@
 
 namespace tempo::worker {
 
-using offload::Buffer;
-using offload::ElementType;
-using offload::OperandId;
-using offload::TensorSpec;
+using contract::Buffer;
+using contract::ElementType;
+using contract::OperandId;
+using contract::TensorSpec;
 
 namespace {
 
@@ -153,24 +153,24 @@ struct Session::State {
   }
 
   /// Why a result is more than a master may have; empty if it is not.
-  [[nodiscard]] std::string too_large(const offload::Operation& operation,
+  [[nodiscard]] std::string too_large(const contract::Operation& operation,
                                       const std::optional<TensorSpec>& result) const {
     const uint64_t bytes = result ? wire::saturated_bytes(*result) : 0;
     if (limits.memory_bytes > 0 && bytes > limits.memory_bytes)
       return fmt::format("worker: {} with a result of {} bytes refused, expected at most {}",
-                         offload::operation_name(operation), bytes, limits.memory_bytes);
+                         contract::operation_name(operation), bytes, limits.memory_bytes);
     const OperandId kept = kept_by(operation);
     return kept == 0 ? std::string() : no_room(kept, bytes);
   }
 
   /// The id under which a gradient stays, or 0.
-  static OperandId kept_by(const offload::Operation& operation) {
-    const auto* gradient = std::get_if<offload::WeightGradient>(&operation);
+  static OperandId kept_by(const contract::Operation& operation) {
+    const auto* gradient = std::get_if<contract::WeightGradient>(&operation);
     return gradient == nullptr ? 0 : gradient->keep_as;
   }
 
   /// Why an operation cannot have what it names.
-  [[nodiscard]] const std::string* missing_for(const offload::Operation& operation) const {
+  [[nodiscard]] const std::string* missing_for(const contract::Operation& operation) const {
     const auto find = [this](std::initializer_list<OperandId> ids) -> const std::string* {
       for (const OperandId id : ids)
         if (const auto found = missing.find(id); found != missing.end()) return &found->second;
@@ -178,18 +178,18 @@ struct Session::State {
     };
     struct Visitor {
       decltype(find)& among;
-      const std::string* operator()(const offload::Forward& op) const { return among({op.x, op.w}); }
-      const std::string* operator()(const offload::InputGradient& op) const { return among({op.dy, op.w}); }
-      const std::string* operator()(const offload::WeightGradient& op) const {
+      const std::string* operator()(const contract::Forward& op) const { return among({op.x, op.w}); }
+      const std::string* operator()(const contract::InputGradient& op) const { return among({op.dy, op.w}); }
+      const std::string* operator()(const contract::WeightGradient& op) const {
         const std::string* reason = among({op.x, op.dy});
         for (size_t i = 0; reason == nullptr && i < op.further.size(); ++i)
           reason = among({op.further[i].x, op.further[i].dy});
         return reason;
       }
-      const std::string* operator()(const offload::Update& op) const { return among({op.w, op.velocity, op.dw}); }
-      const std::string* operator()(const offload::Fetch& op) const { return among({op.operand}); }
-      const std::string* operator()(const offload::JoinGroup&) const { return nullptr; }
-      const std::string* operator()(const offload::AllReduce& op) const { return among({op.operand}); }
+      const std::string* operator()(const contract::Update& op) const { return among({op.w, op.velocity, op.dw}); }
+      const std::string* operator()(const contract::Fetch& op) const { return among({op.operand}); }
+      const std::string* operator()(const contract::JoinGroup&) const { return nullptr; }
+      const std::string* operator()(const contract::AllReduce& op) const { return among({op.operand}); }
     };
     return std::visit(Visitor{find}, operation);
   }
@@ -223,7 +223,7 @@ struct Session::State {
     }
   }
 
-  void run(uint64_t number, const offload::Operation& operation) {
+  void run(uint64_t number, const contract::Operation& operation) {
     {
       const std::lock_guard lock(mutex);
       --waiting;
@@ -231,7 +231,7 @@ struct Session::State {
     const OperationTag tag = tag_of(number, operation);
     const std::string* missing_because = missing_for(operation);
     // A sum that this worker has no operand for: the others of the group must be told, or would wait for it.
-    const bool is_awaited = std::holds_alternative<offload::AllReduce>(operation);
+    const bool is_awaited = std::holds_alternative<contract::AllReduce>(operation);
     if (missing_because != nullptr && !is_awaited) return refuse(tag, RefusalCause::kOperandMissing, *missing_because);
     try {
       const auto spec = wire::result_spec(operation, [this](OperandId id) { return stored.find(id); });
@@ -295,7 +295,7 @@ void Session::free(std::vector<OperandId> ids) {
   state_->enqueue([state = state_.get(), ids = std::move(ids)] { state->free(ids); }, bytes, false);
 }
 
-void Session::submit(uint64_t number, offload::Operation operation) {
+void Session::submit(uint64_t number, contract::Operation operation) {
   state_->enqueue([state = state_.get(), number, operation = std::move(operation)] { state->run(number, operation); },
                   0, true);
 }

@@ -31,8 +31,8 @@ class Session {
     virtual ~Listener() = default;
     /// Memory where a result should lie; nothing: the listener takes it from wherever it is. Called while an earlier
     /// result may be handed over. @throws ProtocolError: there is none, and the operation is refused.
-    virtual std::optional<offload::Buffer> memory_for(const offload::TensorSpec&) { return std::nullopt; }
-    virtual void replied(uint64_t number, offload::Buffer result) = 0;
+    virtual std::optional<contract::Buffer> memory_for(const contract::TensorSpec&) { return std::nullopt; }
+    virtual void replied(uint64_t number, contract::Buffer result) = 0;
     virtual void refused(uint64_t number, const std::string& reason) = 0;
   };
 
@@ -49,9 +49,9 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   /// @throws ProtocolError for a size over the memory limit on its own, or more waiting operations than allowed.
-  void put(offload::OperandId id, offload::Buffer operand);
-  void free(std::vector<offload::OperandId> ids);
-  void submit(uint64_t number, offload::Operation operation);
+  void put(contract::OperandId id, contract::Buffer operand);
+  void free(std::vector<contract::OperandId> ids);
+  void submit(uint64_t number, contract::Operation operation);
 
   /// Waits until little enough waits that more may be read from a master. A server that asks before it reads never
   /// sees the errors above of an honest master. False if it took longer than `patience`.

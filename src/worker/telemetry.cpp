@@ -15,13 +15,13 @@ using observe::Gauge;
 using observe::Histogram;
 using observe::Metrics;
 
-constexpr size_t kKinds = std::variant_size_v<offload::Operation>;
+constexpr size_t kKinds = std::variant_size_v<contract::Operation>;
 // A master that has everything refused must not fill the disk.
 constexpr uint64_t kRefusalLines = 100;  // of one session
 
 template <size_t... kIndex>
 std::array<std::string, kKinds> kind_names(std::index_sequence<kIndex...>) {
-  return {offload::operation_name(offload::Operation(std::in_place_index<kIndex>))...};
+  return {contract::operation_name(contract::Operation(std::in_place_index<kIndex>))...};
 }
 
 const char* text(SessionEnd end) {

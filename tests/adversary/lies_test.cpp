@@ -9,7 +9,7 @@
 #include "train/data/synthetic.h"
 
 namespace tempo::audit {
-namespace {
+namespace lies_test {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -52,7 +52,7 @@ TEST_P(TrainingWithALiar, TrainingStopsAtTheLieAndNamesTheWorkerAndTheResult) {
   const State start = train_plain(options, data, true);
   Setting setting = default_setting();
   setting.integrity = "always";
-  const auto lie = [&](std::shared_ptr<offload::Worker> honest) -> std::shared_ptr<offload::Worker> {
+  const auto lie = [&](std::shared_ptr<contract::Worker> honest) -> std::shared_ptr<contract::Worker> {
     auto liar = std::make_shared<LyingWorker>(std::move(honest), 3);
     liar->arm(GetParam(), 0.5, 17);
     return liar;
@@ -65,5 +65,5 @@ TEST_P(TrainingWithALiar, TrainingStopsAtTheLieAndNamesTheWorkerAndTheResult) {
 INSTANTIATE_TEST_SUITE_P(Lies, TrainingWithALiar,
                          ::testing::Values(Lie::kElement, Lie::kSwap, Lie::kDropUpdate, Lie::kAlterWeight));
 
-}  // namespace
+}  // namespace lies_test
 }  // namespace tempo::audit

@@ -10,7 +10,7 @@
 #include "support/temp_folder.h"
 
 namespace tempo::audit {
-namespace {
+namespace pool_lies_test {
 
 using offload::MemberState;
 using offload::WorkerPool;
@@ -24,7 +24,7 @@ constexpr int kSteps = 8;
 constexpr double kSize = 0.5;  // of a row's norm
 
 struct Workers {
-  std::map<std::string, std::shared_ptr<offload::Worker>> by_name;
+  std::map<std::string, std::shared_ptr<contract::Worker>> by_name;
   std::shared_ptr<LyingWorker> liar;
 
   /// @param honest names; the liar is "liar" and stands at `place` among them.
@@ -36,7 +36,7 @@ struct Workers {
     const auto connect = [this](const std::string& name) { return by_name.at(name); };
     return std::make_unique<WorkerPool>(honest, connect, connect);
   }
-  static std::shared_ptr<offload::Worker> make(const std::string& name) {
+  static std::shared_ptr<contract::Worker> make(const std::string& name) {
     return std::make_shared<FaultyWorker>(offload::make_inprocess_worker("cpu", 1), name);
   }
 };
@@ -122,7 +122,7 @@ class SliceLies : public ::testing::TestWithParam<int> {
  protected:
   static constexpr int64_t kScale = 8;  // 1,680 and 320 rows
   SliceLies() : options_(options_of(WeightPlacement::kReturned)) {
-    options_.protection = Protection::kPermuted;
+    options_.protection = "permuted";
     options_.slices = 4;
   }
   /// @return the state after two steps, the second of which holds the lie: it has that step's results
@@ -159,5 +159,5 @@ TEST_P(SliceLies, AWrongElementInASliceIsFoundOrChangesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Opportunities, SliceLies, ::testing::Values(0, 1, 2, 3, 4, 6, 8));
 
-}  // namespace
+}  // namespace pool_lies_test
 }  // namespace tempo::audit

@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace collateral_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -210,5 +210,5 @@ TEST(Utc, TimesRoundTripAndOtherTextIsRefused) {
     EXPECT_THAT(message_of<InputError>([&] { parse_utc(bad, "t"); }), HasSubstr("expected a time")) << bad;
 }
 
-}  // namespace
+}  // namespace collateral_test
 }  // namespace tempo::attest

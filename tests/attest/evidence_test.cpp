@@ -15,7 +15,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace evidence_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -187,5 +187,5 @@ TEST_F(InsecureSimulatedTee, OtherMeasurementsAndReportDataAreRefused) {
   EXPECT_THAT(appraised().reason, HasSubstr("report_data is not what was asked for"));
 }
 
-}  // namespace
+}  // namespace evidence_test
 }  // namespace tempo::attest

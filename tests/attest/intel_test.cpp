@@ -11,7 +11,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace intel_test {
 
 using ::testing::HasSubstr;
 using namespace tempo::testing;  // NOLINT: the whole vocabulary of synthetic machines
@@ -395,5 +395,5 @@ TEST_F(Intel, PolicyFromEvidenceAcceptsItAndNothingWeaker) {
   }
 }
 
-}  // namespace
+}  // namespace intel_test
 }  // namespace tempo::attest

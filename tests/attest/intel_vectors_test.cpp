@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace intel_vectors_test {
 
 using ::testing::AnyOf;
 using testing::at;
@@ -368,5 +368,5 @@ TEST_F(IntelVectors, CollateralOlderThanSeenIsRefused) {
   }
 }
 
-}  // namespace
+}  // namespace intel_vectors_test
 }  // namespace tempo::attest

@@ -8,7 +8,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace policy_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -147,5 +147,5 @@ TEST(Policy, MistakesAreRefusedAndTheFieldNamed) {
   EXPECT_THAT(message_of<InputError>([] { parse_policy(Bytes(kMaxPolicyBytes + 1), "p"); }), HasSubstr("at most"));
 }
 
-}  // namespace
+}  // namespace policy_test
 }  // namespace tempo::attest

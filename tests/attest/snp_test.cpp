@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace snp_test {
 
 using testing::EndorsementSpec;
 using ::testing::HasSubstr;
@@ -340,5 +340,5 @@ TEST_F(Snp, RequireAcceptedThrowsTheReason) {
             "sev-snp: VMPL 2, the policy's maximum is 0");
 }
 
-}  // namespace
+}  // namespace snp_test
 }  // namespace tempo::attest

@@ -8,7 +8,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace snp_vectors_test {
 
 using ::testing::AnyOf;
 using testing::at;
@@ -240,5 +240,5 @@ TEST_F(SnpVectors, TheKeyOfAnotherMachineIsNotAccepted) {
   EXPECT_TRUE(appraised(milan_, {"snp/milan_v2_idblock.vcek.der", milan_key_}, policy).accepted);
 }
 
-}  // namespace
+}  // namespace snp_vectors_test
 }  // namespace tempo::attest

@@ -21,7 +21,7 @@
 #include "tempo/error.h"
 
 namespace tempo::attest {
-namespace {
+namespace source_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -281,5 +281,5 @@ TEST(EvidenceSource, TheSimulationMeasuresTheRunningProgram) {
   EXPECT_EQ(report.measurement, sha256(read_file("/proc/self/exe", size_t{1} << 30)));
 }
 
-}  // namespace
+}  // namespace source_test
 }  // namespace tempo::attest

@@ -8,7 +8,7 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace information_test {
 
 Operand column(size_t size, unsigned seed) {
   std::mt19937 random(seed);
@@ -53,14 +53,14 @@ TEST(Information, EffectiveCountIsOneForAPermutationAndAllForEntriesOfOneSize) {
 }
 
 TEST(Information, KeyBitsEqualTheLogarithmOfTheNumberOfKeys) {
-  const BlindingOptions none{.protection = Protection::kNone};
-  const BlindingOptions integer{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
+  const BlindingOptions none{.protection = "none"};
+  const BlindingOptions integer{.protection = "permuted", .coefficients = Coefficients::kPositiveInteger};
   EXPECT_EQ(channel_key_bits(none, 64), 0);
   EXPECT_NEAR(channel_key_bits(integer, 4), std::log2(24.0) + 16, 1e-6);
-  const BlindingOptions rotated{.protection = Protection::kRotated};
+  const BlindingOptions rotated{.protection = "rotated"};
   EXPECT_NEAR(channel_key_bits(rotated, 4), 2 * (std::log2(24.0) + 4), 1e-6);
   EXPECT_NEAR(row_key_bits(rotated, 256), 2 * (std::lgamma(257.0) / std::log(2.0) + 256), 1e-6);
 }
 
-}  // namespace
+}  // namespace information_test
 }  // namespace tempo::audit

@@ -12,7 +12,7 @@
 #include "train/formats/safetensors.h"
 
 namespace tempo::audit {
-namespace {
+namespace recording_test {
 
 VictimOptions tiny() {
   VictimOptions options;
@@ -91,7 +91,7 @@ TEST_F(Recording, EveryStandardSettingRecordsWholeStepsThatMatchTheTruth) {
 
 TEST_F(Recording, OperandsWithoutProtectionEqualThePlainOnes) {
   const Setting none = standard_settings().front();
-  ASSERT_EQ(none.blinding.protection, Protection::kNone);
+  ASSERT_EQ(none.blinding.protection, "none");
   for (const LayerCase& layer : record(none).cases) {
     EXPECT_EQ(relative_difference(layer.view[0].x, layer.truth[0].x), 0);
     EXPECT_EQ(relative_difference(layer.view[0].w, layer.truth[0].w), 0);
@@ -131,5 +131,5 @@ TEST_F(Recording, WrittenFilesHoldTheView) {
   EXPECT_TRUE(std::filesystem::file_size(folder / "view" / "events.jsonl") > 1000);
 }
 
-}  // namespace
+}  // namespace recording_test
 }  // namespace tempo::audit

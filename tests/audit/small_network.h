@@ -10,11 +10,9 @@
 
 namespace tempo::audit::testing {
 
-inline constexpr BlindingOptions kSigned{.protection = Protection::kPermuted,
-                                         .coefficients = Coefficients::kSignedReal};
-inline constexpr BlindingOptions kInteger{.protection = Protection::kPermuted,
-                                          .coefficients = Coefficients::kPositiveInteger};
-inline constexpr BlindingOptions kRotated{.protection = Protection::kRotated};
+inline constexpr BlindingOptions kSigned{.protection = "permuted", .coefficients = Coefficients::kSignedReal};
+inline constexpr BlindingOptions kInteger{.protection = "permuted", .coefficients = Coefficients::kPositiveInteger};
+inline constexpr BlindingOptions kRotated{.protection = "rotated"};
 
 struct SmallNetworkOptions {
   int64_t images = 8, side = 16;

@@ -7,7 +7,7 @@
 #include "train/data/synthetic.h"
 
 namespace tempo::audit {
-namespace {
+namespace surrogate_test {
 
 TEST(Surrogate, TheWhiteBoxEqualsTheVictimAndTheBlackBoxDoesNot) {
   const train::DataSplits data = train::make_synthetic(300, 100, 1, 16);
@@ -45,5 +45,5 @@ TEST(Surrogate, ASurrogateStartsFromTheRecoveredWeights) {
   EXPECT_LT(absolute_cosine(weight_operand(state, "layer1.0.conv1"), weight), 0.3);
 }
 
-}  // namespace
+}  // namespace surrogate_test
 }  // namespace tempo::audit

@@ -9,20 +9,20 @@
 #include "train/data/synthetic.h"
 
 namespace tempo::audit {
-namespace {
+namespace tampering_test {
 
 TEST(Tampering, ATamperingWorkerAddsTheStatedError) {
   const auto honest = offload::make_inprocess_worker("cpu", 1);
   const auto liar = make_tampering_worker(honest, 0.01);
-  const auto put = [&](offload::OperandId id, float value) {
-    offload::Buffer buffer = liar->allocate({.type = offload::ElementType::kFloat32, .shape = {8, 8}});
+  const auto put = [&](contract::OperandId id, float value) {
+    contract::Buffer buffer = liar->allocate({.type = contract::ElementType::kFloat32, .shape = {8, 8}});
     for (int i = 0; i < 64; ++i) reinterpret_cast<float*>(buffer.data())[i] = value + static_cast<float>(i % 3);
     liar->put(id, buffer);
   };
   put(1, 1);
   put(2, 2);
-  const offload::Forward forward{.product = {.kind = offload::ProductKind::kLinear}, .x = 1, .w = 2};
-  const offload::Buffer right = honest->submit(forward).get(), wrong = liar->submit(forward).get();
+  const contract::Forward forward{.product = {.kind = contract::ProductKind::kLinear}, .x = 1, .w = 2};
+  const contract::Buffer right = honest->submit(forward).get(), wrong = liar->submit(forward).get();
   double error = 0, size = 0;
   for (int i = 0; i < 64; ++i) {
     const double r = reinterpret_cast<const float*>(right.data())[i],
@@ -49,5 +49,5 @@ TEST(Tampering, LargeErrorsChangeAnUnverifiedRunAndAreRefusedByAVerifiedOne) {
   EXPECT_FALSE(std::abs(results[1].final_loss - results[0].final_loss) < 1e-3);
 }
 
-}  // namespace
+}  // namespace tampering_test
 }  // namespace tempo::audit

@@ -6,7 +6,7 @@
 #include "tempo/error.h"
 
 namespace tempo {
-namespace {
+namespace byte_reader_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::to_bytes;
@@ -46,5 +46,5 @@ TEST(QuoteUntrusted, KeepsHostileTextOnOneLine) {
   EXPECT_EQ(quote_untrusted("0123456789", 4), "\"0123\" (10 bytes)");
 }
 
-}  // namespace
+}  // namespace byte_reader_test
 }  // namespace tempo

@@ -6,7 +6,7 @@
 #include <thread>
 
 namespace tempo {
-namespace {
+namespace cpu_budget_test {
 
 int cpus_of_this_thread() {
   cpu_set_t set;
@@ -29,5 +29,5 @@ TEST(CpuBudget, ABudgetLimitsTheThreadAndItsChildrenUntilDestroyed) {
   EXPECT_EQ(cpus_of_this_thread(), all) << "a run leaves its caller's thread as it was";
 }
 
-}  // namespace
+}  // namespace cpu_budget_test
 }  // namespace tempo

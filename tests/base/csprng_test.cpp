@@ -7,7 +7,7 @@
 #include <set>
 
 namespace tempo {
-namespace {
+namespace csprng_test {
 
 TEST(DeriveKey, DifferentPathsGiveDifferentKeys) {
   const SecretKey root = key_from_seed_insecure(1);
@@ -93,5 +93,5 @@ TEST(Csprng, PermutationsHoldEveryIndexOnceAndVary) {
   EXPECT_TRUE(random.permutation(0).empty());
 }
 
-}  // namespace
+}  // namespace csprng_test
 }  // namespace tempo

@@ -21,7 +21,7 @@
 #include "tempo/error.h"
 
 namespace tempo {
-namespace {
+namespace file_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -251,5 +251,5 @@ TEST(ReadFile, LargeMissingAndFolderPathsAreReported) {
   EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path(), 4); }), HasSubstr("is a folder"));
 }
 
-}  // namespace
+}  // namespace file_test
 }  // namespace tempo

@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo {
-namespace {
+namespace folder_lock_test {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -76,5 +76,5 @@ TEST(FolderLock, FoldersWithoutAUsableLockFileAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(folder / "elsewhere"));
 }
 
-}  // namespace
+}  // namespace folder_lock_test
 }  // namespace tempo

@@ -11,7 +11,7 @@
 #include "tempo/error.h"
 
 namespace tempo {
-namespace {
+namespace partial_file_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -88,5 +88,5 @@ TEST(PartialFile, OnlyARegularFileIsReplaced) {
   EXPECT_EQ(read_text_file(folder / "victim", 100), "kept");
 }
 
-}  // namespace
+}  // namespace partial_file_test
 }  // namespace tempo

@@ -4,7 +4,7 @@
 
 // How often and what is drawn: tests/train/progress_test.cpp, over its first user.
 namespace tempo {
-namespace {
+namespace progress_line_test {
 
 using ::testing::HasSubstr;
 
@@ -24,5 +24,5 @@ TEST(FitProgressLine, ANarrowLineShrinksTheBarThenDropsItThenBecomesBriefThenIsC
   EXPECT_THAT(fit_progress_line(1.0, parts, 32), HasSubstr("100% [##########]"));
 }
 
-}  // namespace
+}  // namespace progress_line_test
 }  // namespace tempo

@@ -6,7 +6,7 @@
 #include <fstream>
 
 namespace tempo {
-namespace {
+namespace temporary_folder_test {
 
 TEST(TemporaryFolder, AFolderIsPrivateAndIsRemovedWithItsContents) {
   std::filesystem::path path;
@@ -23,5 +23,5 @@ TEST(TemporaryFolder, AFolderIsPrivateAndIsRemovedWithItsContents) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
-}  // namespace
+}  // namespace temporary_folder_test
 }  // namespace tempo

@@ -6,7 +6,7 @@
 #include "tempo/error.h"
 
 namespace tempo {
-namespace {
+namespace text_test {
 
 using ::tempo::testing::message_of;
 using namespace std::string_view_literals;
@@ -58,5 +58,5 @@ TEST(Text, NumbersAreParsedWholeOrRefused) {
   EXPECT_EQ(parse_decimal("1.5"), std::nullopt);
 }
 
-}  // namespace
+}  // namespace text_test
 }  // namespace tempo

@@ -10,7 +10,7 @@
 #include "base/cpu_time.h"
 
 namespace tempo {
-namespace {
+namespace thread_pool_test {
 
 TEST(ThreadPool, EveryIndexIsVisitedOnce) {
   for (const int threads : {1, 2, 5}) {
@@ -58,5 +58,5 @@ TEST(CpuTime, WorkOfAWorkerThreadIsNotCountedForTheTee) {
   EXPECT_LT(tee_seconds, worker_seconds);
 }
 
-}  // namespace
+}  // namespace thread_pool_test
 }  // namespace tempo

@@ -125,14 +125,14 @@ void make_messages(const std::filesystem::path& folder) {
   const auto text = [](const std::vector<std::byte>& bytes) {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };
-  const offload::Forward forward{.product = {.kind = offload::ProductKind::kConv2d}, .x = 1, .w = 2};
+  const contract::Forward forward{.product = {.kind = contract::ProductKind::kConv2d}, .x = 1, .w = 2};
   save(folder / "hello", text(wire::encode(wire::ClientMessage(wire::Hello{.version = "0.1.0"}))));
   save(folder / "put", text(wire::encode(wire::ClientMessage(wire::Put{1, {.shape = {2, 3}}, 64}))));
   save(folder / "forward", text(wire::encode(wire::ClientMessage(wire::Submit{1, forward}))));
-  save(folder / "update", text(wire::encode(wire::ClientMessage(wire::Submit{2, offload::Update{1, 2, 3, 4, 0.1}}))));
+  save(folder / "update", text(wire::encode(wire::ClientMessage(wire::Submit{2, contract::Update{1, 2, 3, 4, 0.1}}))));
   save(folder / "join_group", text(wire::encode(wire::ClientMessage(
-                                  wire::Submit{3, offload::JoinGroup{"worker.example:7000", "8f3a", 1, 2}}))));
-  save(folder / "all_reduce", text(wire::encode(wire::ClientMessage(wire::Submit{4, offload::AllReduce{5}}))));
+                                  wire::Submit{3, contract::JoinGroup{"worker.example:7000", "8f3a", 1, 2}}))));
+  save(folder / "all_reduce", text(wire::encode(wire::ClientMessage(wire::Submit{4, contract::AllReduce{5}}))));
   save(folder / "welcome",
        text(wire::encode(wire::ServerMessage(wire::Welcome{1, "LibTorch", "cpu", 1 << 30, "worker.example:7000"}))));
   save(folder / "reply", text(wire::encode(wire::ServerMessage(wire::Reply{1, {.shape = {2, 3}}, 128}))));

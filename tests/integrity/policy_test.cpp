@@ -6,7 +6,7 @@
 #include "tempo/error.h"
 
 namespace tempo::integrity {
-namespace {
+namespace policy_test {
 
 TEST(Policy, ParsePolicyReadsWhatToStringWrites) {
   for (const char* text : {"off", "always", "sampled:0.25", "sampled:1"})
@@ -19,5 +19,5 @@ TEST(Policy, ParsePolicyRefusesOtherText) {
     EXPECT_THROW(parse_policy(text), InputError) << text;
 }
 
-}  // namespace
+}  // namespace policy_test
 }  // namespace tempo::integrity

@@ -10,7 +10,7 @@
 #include "integrity/matmul_check.h"
 
 namespace tempo::integrity {
-namespace {
+namespace product_check_test {
 
 constexpr unsigned kSeed = 11;
 
@@ -133,8 +133,8 @@ struct Checked {
 };
 
 template <typename T>
-class ProductCheckTest : public testing::Test {};
-using ElementTypes = testing::Types<float, double>;
+class ProductCheckTest : public ::testing::Test {};
+using ElementTypes = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(ProductCheckTest, ElementTypes);
 
 TYPED_TEST(ProductCheckTest, HonestResultsPass) {
@@ -257,5 +257,5 @@ TEST(MatmulCheck, OneWrongElementIsFound) {
   EXPECT_EQ(passes(), (std::array{false, false, false}));
 }
 
-}  // namespace
+}  // namespace product_check_test
 }  // namespace tempo::integrity

@@ -11,7 +11,7 @@
 #include "integrity/projection_kernels.h"
 
 namespace tempo::integrity {
-namespace {
+namespace projection_test {
 
 constexpr unsigned kSeed = 7;
 
@@ -25,8 +25,8 @@ std::vector<T> random_values(int64_t count, unsigned seed) {
 }
 
 template <typename T>
-class Projection : public testing::Test {};
-using ElementTypes = testing::Types<float, double>;
+class Projection : public ::testing::Test {};
+using ElementTypes = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Projection, ElementTypes);
 
 TYPED_TEST(Projection, EveryIsaMatchesTheReference) {
@@ -84,5 +84,5 @@ TYPED_TEST(Projection, ProjectingRowsAndColumnsAreTransposesOfEachOther) {
   EXPECT_NEAR(squares / energy, 1, 1e-5);
 }
 
-}  // namespace
+}  // namespace projection_test
 }  // namespace tempo::integrity

@@ -6,15 +6,15 @@
 #include <map>
 #include <string>
 
-#include "nn/blinded_layer.h"
 #include "nn/blinding_cases.h"
 #include "nn/layers.h"
+#include "nn/offloaded.h"
 #include "nn/probe.h"
 #include "support/faulty_worker.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
-namespace {
+namespace fused_block_test {
 
 using torch::Tensor;
 
@@ -49,7 +49,7 @@ struct BlockImpl : torch::nn::Module {
     for (const auto& item : named_modules("", false))
       if (auto* layer = item.value()->as<Conv2dImpl>()) {
         const auto& o = layer->options();
-        layer->attach(std::make_shared<BlindedLayer>(
+        layer->attach(std::make_shared<BilinearProduct>(
             session, item.key(),
             offload::ProductGeometry{o.in, o.out, o.kernel, o.kernel, o.stride, o.padding, o.dilation}));
       }
@@ -118,7 +118,7 @@ TEST(FusedBlock, BlindedTrainingEqualsPlainTrainingUnderEverySetting) {
       expect_trains_as_plain(*session, stride, options.weights == WeightPlacement::kResident, &trained);
       // Verification of 3x3 kernels wants their operand in memory.
       EXPECT_FALSE(trained->defers_first);
-      EXPECT_EQ(trained->defers_second, options.protection == Protection::kPermuted);
+      EXPECT_EQ(trained->defers_second, options.protection == "permuted");
     }
 }
 
@@ -126,7 +126,7 @@ TEST(FusedBlock, BlindedTrainingEqualsPlainTrainingWithoutVerification) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t stride : {1, 2})
       for (const int64_t slices : {1, 3}) {
-        if (options.protection != Protection::kPermuted) continue;
+        if (options.protection != "permuted") continue;
         SCOPED_TRACE(fmt::format("{} | stride {} | slices {}", train::describe(options), stride, slices));
         BlindingOptions sliced = options;
         sliced.slices = static_cast<int>(slices);
@@ -141,15 +141,14 @@ TEST(FusedBlock, BlindedTrainingEqualsPlainTrainingWithoutVerification) {
 TEST(FusedBlock, ADeferredNormIsComputedAgainForAWorkerThatReplacesALostOne) {
   for (const int after : {0, 1, 3, 5, 8, 11, 14}) {
     SCOPED_TRACE(fmt::format("dies after {} operations", after));
-    std::map<std::string, std::shared_ptr<offload::Worker>> workers;
+    std::map<std::string, std::shared_ptr<contract::Worker>> workers;
     for (const auto& name : {"a", "b"})
       workers[name] = std::make_shared<testing::FaultyWorker>(
           offload::make_inprocess_worker("cpu", 1), name,
           std::string(name) == "b" ? testing::Fault::kDies : testing::Fault::kNone, after);
     const auto connect = [&](const std::string& name) { return workers.at(name); };
     offload::Session session(
-        {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0},
-        key_from_seed_insecure(11),
+        {.protection = "permuted", .weights = WeightPlacement::kReturned, .decoys = 0}, key_from_seed_insecure(11),
         std::make_unique<offload::WorkerPool>(std::vector<std::string>{"a", "b"}, connect, connect), 2,
         {.policy = integrity::Policy::kAlways, .probability = 1});
     expect_trains_as_plain(session, 1, false);
@@ -161,8 +160,8 @@ TEST(FusedBlock, ADeferredNormIsComputedAgainForAWorkerThatReplacesALostOne) {
 TEST(FusedBlock, ARunningMeanFarFromTheBatchDoesNotChangeTheResult) {
   for (const float mean : {100.0F, -1e10F, std::numeric_limits<float>::infinity()}) {
     SCOPED_TRACE(mean);
-    const auto session = testing::make_session(
-        {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
+    const auto session =
+        testing::make_session({.protection = "permuted", .weights = WeightPlacement::kReturned, .decoys = 0});
     Block plain = make_block(1), offloaded = make_block(1);
     offloaded->attach(*session);
     for (auto* block : {&plain, &offloaded})
@@ -175,7 +174,7 @@ TEST(FusedBlock, ARunningMeanFarFromTheBatchDoesNotChangeTheResult) {
 
 /// What was left to the next convolution is not lost where only some norms train, or where it cannot do it.
 TEST(FusedBlock, AConvolutionAppliesADeferredNormOrRefusesIt) {
-  offload::Session session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0},
+  offload::Session session({.protection = "permuted", .weights = WeightPlacement::kReturned, .decoys = 0},
                            key_from_seed_insecure(11), offload::make_inprocess_worker("cpu", 1), 2);
   Block plain = make_block(1), offloaded = make_block(1);
   offloaded->attach(session);
@@ -198,7 +197,7 @@ TEST(FusedBlock, AConvolutionAppliesADeferredNormOrRefusesIt) {
 /// A backward pass that was refused does not spoil the next.
 TEST(FusedBlock, ABackwardPassSucceedsAfterOneThatWasRefused) {
   const auto session =
-      testing::make_session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
+      testing::make_session({.protection = "permuted", .weights = WeightPlacement::kReturned, .decoys = 0});
   Block plain = make_block(1), offloaded = make_block(1);
   offloaded->attach(*session);
   session->begin_pass({obfuscation::Period::kStep, 1, 0});
@@ -214,7 +213,7 @@ TEST(FusedBlock, ABackwardPassSucceedsAfterOneThatWasRefused) {
 
 TEST(FusedBlock, NoNormIsDeferredWhileLayerCallsAreObserved) {
   const auto session =
-      testing::make_session({.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned, .decoys = 0});
+      testing::make_session({.protection = "permuted", .weights = WeightPlacement::kReturned, .decoys = 0});
   Block block = make_block(1);
   block->attach(*session);
   session->begin_pass({obfuscation::Period::kStep, 1, 0});
@@ -242,5 +241,5 @@ TEST(FusedBlock, NoNormIsDeferredWhileLayerCallsAreObserved) {
   EXPECT_TRUE(block->defers_second);
 }
 
-}  // namespace
+}  // namespace fused_block_test
 }  // namespace tempo::nn

@@ -18,7 +18,7 @@
 #include "tempo/error.h"
 
 namespace tempo::nn {
-namespace {
+namespace models_test {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -380,5 +380,5 @@ TEST_F(Models, MakeModelRefusesUnknownNamesAndSizes) {
             "model: vit_tiny got an input of [2, 3, 28, 28], expected [N, 3, 32, 32]");
 }
 
-}  // namespace
+}  // namespace models_test
 }  // namespace tempo::nn

@@ -13,7 +13,7 @@
 #include "obfuscation/blind.h"
 
 namespace tempo::nn {
-namespace {
+namespace norm_test {
 
 struct Result {
   torch::Tensor y, dx, dresidual, dweight, dbias, mean, variance;
@@ -169,5 +169,5 @@ TEST(NormActKernels, EveryIsaMatchesTheReference) {
       }
 }
 
-}  // namespace
+}  // namespace norm_test
 }  // namespace tempo::nn

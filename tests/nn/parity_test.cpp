@@ -3,12 +3,12 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include "nn/blinded_layer.h"
 #include "nn/blinding_cases.h"
+#include "nn/offloaded.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
-namespace {
+namespace parity_test {
 
 using torch::Tensor;
 
@@ -62,7 +62,7 @@ void expect_equal(const Gradients& got, const Gradients& want, double bound) {
 
 /// With resident weights the gradient stays on the worker: its norm, and the weight and velocity after two updates,
 /// must be those of plain SGD.
-void expect_resident_update(BlindedLayer& layer, const Tensor& w, const Tensor& dw, double bound) {
+void expect_resident_update(BilinearProduct& layer, const Tensor& w, const Tensor& dw, double bound) {
   const auto squared = layer.resident()->gradient_squared_norm();
   ASSERT_TRUE(squared.has_value());
   const double norm = dw.norm().item<double>();
@@ -89,7 +89,7 @@ void check_convolution(const BlindingOptions& options, const Shape& s, torch::Sc
   };
   const Tensor dy = torch::randn_like(plain(x, w, b));
   const auto session = testing::make_session(options);
-  const auto layer = std::make_shared<BlindedLayer>(
+  const auto layer = std::make_shared<BilinearProduct>(
       *session, "layer", offload::ProductGeometry{s.in, s.out, s.kernel, s.kernel, s.stride, s.padding, s.dilation});
   session->begin_pass({obfuscation::Period::kStep, 5, 0});
   const Gradients want = run(plain, x, w, b, dy);
@@ -101,7 +101,7 @@ void check_convolution(const BlindingOptions& options, const Shape& s, torch::Sc
   if (layer->resident() != nullptr) expect_resident_update(*layer, w, want.dw, tolerance(type));
 }
 
-TEST(BlindedLayer, ConvolutionEqualsPlainUnderEverySetting) {
+TEST(BilinearProduct, ConvolutionEqualsPlainUnderEverySetting) {
   for (BlindingOptions options : testing::blinding_cases())
     for (const int64_t tile : {1, 4, 0})
       for (const Shape& shape : kShapes)
@@ -112,7 +112,7 @@ TEST(BlindedLayer, ConvolutionEqualsPlainUnderEverySetting) {
 }
 
 /// The gradient along the skip connection joins that of the convolution: on the way where keys permute, else after.
-TEST(BlindedLayer, GradientOfASkipConnectionEqualsPlainUnderEverySetting) {
+TEST(BilinearProduct, GradientOfASkipConnectionEqualsPlainUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t kernel : {1, 3})
       for (const int64_t stride : {1, 2})
@@ -126,7 +126,7 @@ TEST(BlindedLayer, GradientOfASkipConnectionEqualsPlainUnderEverySetting) {
             return y + 2 * skip.slice(2, 0, skip.size(2), stride).slice(3, 0, skip.size(3), stride);
           };
           const auto session = testing::make_session(options);
-          const auto layer = std::make_shared<BlindedLayer>(
+          const auto layer = std::make_shared<BilinearProduct>(
               *session, "layer", offload::ProductGeometry{18, 18, kernel, kernel, stride, kernel / 2, 1});
           session->begin_pass({obfuscation::Period::kStep, 5, 0});
           const auto plain = [&](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
@@ -136,7 +136,7 @@ TEST(BlindedLayer, GradientOfASkipConnectionEqualsPlainUnderEverySetting) {
           const Gradients want = run(plain, x, w, b, dy);
           const auto offloaded = [&](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
             Tensor skip;
-            const Tensor y = offloaded_conv2d(layer, x_, w_, b_, &skip);
+            const Tensor y = offloaded_conv2d(layer, x_, w_, b_, {.skip = &skip});
             return joined(y, skip);
           };
           expect_equal(run(offloaded, x, w, b, dy), want, tolerance(type));
@@ -144,7 +144,7 @@ TEST(BlindedLayer, GradientOfASkipConnectionEqualsPlainUnderEverySetting) {
 }
 
 /// Batches large enough to be cut: rows travel in slices where keys mix no further, and the result is the same.
-TEST(BlindedLayer, BatchesSentInSlicesEqualPlainUnderEverySetting) {
+TEST(BilinearProduct, BatchesSentInSlicesEqualPlainUnderEverySetting) {
   for (BlindingOptions options : testing::blinding_cases())
     for (const auto& [kernel, tile] : {std::pair{1, 1}, {3, 1}, {3, 4}}) {
       options.conv_tile = tile;
@@ -154,7 +154,7 @@ TEST(BlindedLayer, BatchesSentInSlicesEqualPlainUnderEverySetting) {
     }
 }
 
-TEST(BlindedLayer, LinearEqualsPlainUnderEverySetting) {
+TEST(BilinearProduct, LinearEqualsPlainUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const int64_t rows : {1, 3, 16, 130})
       for (const auto type : {torch::kFloat32, torch::kFloat64}) {
@@ -166,7 +166,7 @@ TEST(BlindedLayer, LinearEqualsPlainUnderEverySetting) {
         const Tensor dy = torch::randn({rows, 2, 17}, type);
         const auto session = testing::make_session(options);
         const auto layer =
-            std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 33, .out = 17});
+            std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 33, .out = 17});
         session->begin_pass({obfuscation::Period::kStep, 1, 0});
         const Gradients want =
             run([](const Tensor& x_, const Tensor& w_, const Tensor& b_) { return torch::linear(x_, w_, b_); }, x, w, b,
@@ -179,7 +179,7 @@ TEST(BlindedLayer, LinearEqualsPlainUnderEverySetting) {
       }
 }
 
-TEST(BlindedLayer, ProductOfActivationsEqualsPlainUnderEverySetting) {
+TEST(BilinearProduct, ProductOfActivationsEqualsPlainUnderEverySetting) {
   for (const BlindingOptions& options : testing::blinding_cases())
     for (const auto type : {torch::kFloat32, torch::kFloat64}) {
       SCOPED_TRACE(fmt::format("{} | {} | seed {}", train::describe(options), c10::toString(type), kSeed));
@@ -187,7 +187,7 @@ TEST(BlindedLayer, ProductOfActivationsEqualsPlainUnderEverySetting) {
       const Tensor a = torch::randn({3, 7, 17}, type), b = torch::randn({3, 17, 9}, type);
       const Tensor dc = torch::randn({3, 7, 9}, type), unused = torch::zeros({1}, type);
       const auto session = testing::make_session(options);
-      const auto layer = std::make_shared<BlindedLayer>(*session, "attn.scores");
+      const auto layer = std::make_shared<BilinearProduct>(*session, "attn.scores");
       session->begin_pass({obfuscation::Period::kStep, 1, 0});
       const auto with_bias = [](const Tensor& c, const Tensor& bias) { return c + bias; };
       const Gradients want =
@@ -202,14 +202,15 @@ TEST(BlindedLayer, ProductOfActivationsEqualsPlainUnderEverySetting) {
 }
 
 // The gradient against a central difference along a random direction, in float64.
-TEST(BlindedLayer, GradientsMatchFiniteDifferences) {
+TEST(BilinearProduct, GradientsMatchFiniteDifferences) {
   for (const BlindingOptions& options : testing::blinding_cases()) {
     if (options.weights == WeightPlacement::kResident) continue;  // its weight does not follow the perturbed argument
     SCOPED_TRACE(fmt::format("{} | seed {}", train::describe(options), kSeed));
     torch::manual_seed(kSeed);
     const auto session = testing::make_session(options);
     session->begin_pass({obfuscation::Period::kStep, 1, 0});
-    const auto layer = std::make_shared<BlindedLayer>(*session, "conv", offload::ProductGeometry{5, 6, 3, 3, 2, 1, 1});
+    const auto layer =
+        std::make_shared<BilinearProduct>(*session, "conv", offload::ProductGeometry{5, 6, 3, 3, 2, 1, 1});
     const auto loss = [&](const Tensor& x, const Tensor& w) { return offloaded_conv2d(layer, x, w, {}).tanh().sum(); };
     Tensor x = torch::randn({2, 5, 7, 6}, torch::kFloat64).requires_grad_();
     Tensor w = torch::randn({6, 5, 3, 3}, torch::kFloat64).requires_grad_();
@@ -224,15 +225,15 @@ TEST(BlindedLayer, GradientsMatchFiniteDifferences) {
   }
 }
 
-TEST(BlindedLayer, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
-  for (const Protection protection : {Protection::kPermuted, Protection::kRotated}) {
+TEST(BilinearProduct, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
+  for (const char* protection : {"permuted", "rotated"}) {
     BlindingOptions options{.protection = protection, .wire = WirePrecision::kBFloat16};
     torch::manual_seed(kSeed);
     const Tensor x = torch::randn({4, 16, 8, 8}), w = torch::randn({32, 16, 3, 3}), b = torch::zeros({32});
     const Tensor dy = torch::randn({4, 32, 8, 8});
     const auto session = testing::make_session(options);
     const auto layer =
-        std::make_shared<BlindedLayer>(*session, "conv", offload::ProductGeometry{16, 32, 3, 3, 1, 1, 1});
+        std::make_shared<BilinearProduct>(*session, "conv", offload::ProductGeometry{16, 32, 3, 3, 1, 1, 1});
     session->begin_pass({obfuscation::Period::kStep, 1, 0});
     const Gradients want =
         run([](const Tensor& x_, const Tensor& w_, const Tensor& b_) { return torch::conv2d(x_, w_, b_, 1, 1); }, x, w,
@@ -246,10 +247,10 @@ TEST(BlindedLayer, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
 }
 
 /// On a CPU TF32 products are float32's; bf16 ones are not. Either way they are verified as what they may be.
-TEST(BlindedLayer, ProductsInTf32AndBFloat16PassVerification) {
-  for (const Protection protection : {Protection::kPermuted, Protection::kRotated})
+TEST(BilinearProduct, ProductsInTf32AndBFloat16PassVerification) {
+  for (const char* protection : {"permuted", "rotated"})
     for (const WirePrecision wire : {WirePrecision::kFloat32, WirePrecision::kBFloat16})
-      for (const auto precision : {offload::ProductPrecision::kTf32, offload::ProductPrecision::kBFloat16}) {
+      for (const auto precision : {contract::ProductPrecision::kTf32, contract::ProductPrecision::kBFloat16}) {
         const BlindingOptions options{.protection = protection, .wire = wire, .products = precision};
         SCOPED_TRACE(fmt::format("{} products {}", train::describe(options), static_cast<int>(precision)));
         torch::manual_seed(kSeed);
@@ -257,7 +258,7 @@ TEST(BlindedLayer, ProductsInTf32AndBFloat16PassVerification) {
         const Tensor dy = torch::randn({4, 32, 8, 8});
         const auto session = testing::make_session(options);
         const auto layer =
-            std::make_shared<BlindedLayer>(*session, "conv", offload::ProductGeometry{16, 32, 3, 3, 1, 1, 1});
+            std::make_shared<BilinearProduct>(*session, "conv", offload::ProductGeometry{16, 32, 3, 3, 1, 1, 1});
         session->begin_pass({obfuscation::Period::kStep, 1, 0});
         const auto plain = [](const Tensor& x_, const Tensor& w_, const Tensor& b_) {
           return torch::conv2d(x_, w_, b_, 1, 1);
@@ -267,29 +268,29 @@ TEST(BlindedLayer, ProductsInTf32AndBFloat16PassVerification) {
         };
         const Gradients want = run(plain, x, w, b, dy), got = run(offloaded, x, w, b, dy);
         expect_equal(got, want, 2e-2);
-        if (precision == offload::ProductPrecision::kBFloat16) {
+        if (precision == contract::ProductPrecision::kBFloat16) {
           EXPECT_GT(relative_error(got.y, want.y), 1e-4);
         }
       }
 }
 
 // A worker that has operand sizes wrong must not be believed; here: a session that is given a lying one.
-class WrongShapeWorker final : public offload::Worker {
+class WrongShapeWorker final : public contract::Worker {
  public:
-  offload::WorkerDescription describe() override { return {.name = "liar:", .device = "", .version = ""}; }
-  offload::Buffer allocate(const offload::TensorSpec& spec) override { return offload::Buffer::allocate(spec); }
-  void put(offload::OperandId, offload::Buffer) override {}
-  void free(std::vector<offload::OperandId>) override {}
-  std::future<offload::Buffer> submit(offload::Operation) override {
-    std::promise<offload::Buffer> reply;
-    reply.set_value(offload::Buffer::allocate({.type = offload::ElementType::kFloat32, .shape = {1, 1}}));
+  contract::WorkerDescription describe() override { return {.name = "liar:", .device = "", .version = ""}; }
+  contract::Buffer allocate(const contract::TensorSpec& spec) override { return contract::Buffer::allocate(spec); }
+  void put(contract::OperandId, contract::Buffer) override {}
+  void free(std::vector<contract::OperandId>) override {}
+  std::future<contract::Buffer> submit(contract::Operation) override {
+    std::promise<contract::Buffer> reply;
+    reply.set_value(contract::Buffer::allocate({.type = contract::ElementType::kFloat32, .shape = {1, 1}}));
     return reply.get_future();
   }
 };
 
-TEST(BlindedLayer, AReplyOfTheWrongShapeIsRefused) {
+TEST(BilinearProduct, AReplyOfTheWrongShapeIsRefused) {
   offload::Session session({.decoys = 0}, SecretKey::random(), std::make_shared<WrongShapeWorker>(), 1);
-  const auto layer = std::make_shared<BlindedLayer>(session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  const auto layer = std::make_shared<BilinearProduct>(session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   session.begin_pass({obfuscation::Period::kStep, 0, 0});
   try {
     offloaded_linear(layer, torch::randn({2, 4}), torch::randn({4, 4}), {});
@@ -303,7 +304,7 @@ TEST(BlindedLayer, AReplyOfTheWrongShapeIsRefused) {
 
 TEST(Session, BeginPassRefusesAPassThatCameBefore) {
   const auto session = testing::make_session({});
-  const auto layer = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  const auto layer = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   const Tensor x = torch::randn({2, 4}), w = torch::randn({4, 4});
   EXPECT_THROW(offloaded_linear(layer, x, w, {}), InputError) << "a product before the first pass";
   session->begin_pass({obfuscation::Period::kStep, 3, 0});
@@ -314,21 +315,21 @@ TEST(Session, BeginPassRefusesAPassThatCameBefore) {
   session->begin_pass({obfuscation::Period::kStep, 4, 0});
 }
 
-TEST(BlindedLayer, OperandsOfOtherShapesOrTypesAreRefused) {
+TEST(BilinearProduct, OperandsOfOtherShapesOrTypesAreRefused) {
   const auto session = testing::make_session({});
   session->begin_pass({obfuscation::Period::kStep, 0, 0});
-  const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  const auto fc = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   EXPECT_THROW(offloaded_linear(fc, torch::randn({2, 5}), torch::randn({4, 5}), {}), InputError);
   EXPECT_THROW(offloaded_linear(fc, torch::randn({2, 4}), torch::randn({4, 4}, torch::kFloat64), {}), InputError);
-  const auto product = std::make_shared<BlindedLayer>(*session, "attn.scores");
+  const auto product = std::make_shared<BilinearProduct>(*session, "attn.scores");
   EXPECT_THROW(offloaded_matmul(product, torch::randn({2, 3, 4}), torch::randn({2, 5, 4})), InputError);
   EXPECT_THROW(offloaded_matmul(product, torch::randn({2, 3, 4}), torch::randn({1, 4, 4})), InputError);
 }
 
-TEST(BlindedLayer, ASecondBackwardOverOneForwardIsRefused) {
+TEST(BilinearProduct, ASecondBackwardOverOneForwardIsRefused) {
   const auto session = testing::make_session({});
   session->begin_pass({obfuscation::Period::kStep, 0, 0});
-  const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
+  const auto fc = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 4, .out = 4});
   const Tensor w = torch::randn({4, 4}).requires_grad_();
   const Tensor loss = offloaded_linear(fc, torch::randn({2, 4}), w, {}).sum();
   loss.backward({}, /*retain_graph=*/true);
@@ -338,11 +339,11 @@ TEST(BlindedLayer, ASecondBackwardOverOneForwardIsRefused) {
 }
 
 // Two uses of one layer in a pass have keys of their own, and both gradients arrive.
-TEST(BlindedLayer, ALayerUsedTwiceInAPassGetsBothGradients) {
+TEST(BilinearProduct, ALayerUsedTwiceInAPassGetsBothGradients) {
   torch::manual_seed(kSeed);
   const auto session = testing::make_session({});
   session->begin_pass({obfuscation::Period::kStep, 0, 0});
-  const auto fc = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 20, .out = 20});
+  const auto fc = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 20, .out = 20});
   const auto gradient = [&](const auto& product) {
     Tensor w = torch::ones({20, 20}).mul(0.1).requires_grad_();
     product(product(torch::ones({5, 20}), w), w).square().sum().backward();
@@ -353,10 +354,10 @@ TEST(BlindedLayer, ALayerUsedTwiceInAPassGetsBothGradients) {
   EXPECT_LT(relative_error(got, want), 1e-4);
 }
 
-TEST(BlindedLayer, EncryptionsPerStepAreAsFewAsTheSettingsAllow) {
+TEST(BilinearProduct, EncryptionsPerStepAreAsFewAsTheSettingsAllow) {
   const auto count = [](const BlindingOptions& options) {
     const auto session = testing::make_session(options);
-    const auto layer = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 8, .out = 8});
+    const auto layer = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 8, .out = 8});
     session->begin_pass({obfuscation::Period::kStep, 1, 0});
     run([&](const Tensor& x, const Tensor& w, const Tensor& b) { return offloaded_linear(layer, x, w, b); },
         torch::randn({4, 8}), torch::randn({8, 8}), torch::randn({8}), torch::randn({4, 8}));
@@ -373,7 +374,7 @@ TEST(ResidentWeight, TwoHundredStepsWithRekeyingFollowPlainSgd) {
   torch::manual_seed(kSeed);
   BlindingOptions options{.weights = WeightPlacement::kResident, .rekey_interval = 7};
   const auto session = testing::make_session(options);
-  const auto layer = std::make_shared<BlindedLayer>(*session, "fc", offload::ProductGeometry{.in = 33, .out = 17});
+  const auto layer = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 33, .out = 17});
   Tensor w = (torch::randn({17, 33}, torch::kFloat64) * 0.1).to(torch::kFloat32).requires_grad_();
   Tensor plain = w.detach().to(torch::kFloat64), velocity = torch::zeros_like(plain);
   const Tensor target = torch::randn({17, 33}, torch::kFloat64);
@@ -394,5 +395,5 @@ TEST(ResidentWeight, TwoHundredStepsWithRekeyingFollowPlainSgd) {
   EXPECT_LT(relative_error(got.to(torch::kFloat64), plain), 2e-6);
 }
 
-}  // namespace
+}  // namespace parity_test
 }  // namespace tempo::nn

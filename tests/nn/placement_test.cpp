@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace tempo::nn {
-namespace {
+namespace placement_test {
 
 Plan plan_of(const std::string& name, const BlindingOptions& blinding, const MachineModel& machine = {}) {
   const ModelOptions options{.name = name};
@@ -17,7 +17,7 @@ int64_t offloaded(const Plan& plan, const std::string& ending) {
   });
 }
 
-const BlindingOptions kPermutedReturned = {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned};
+const BlindingOptions kPermutedReturned = {.protection = "permuted", .weights = WeightPlacement::kReturned};
 
 /// Every head of every image has keys of its own: more to draw than there is to compute over short sequences.
 TEST(Placement, ProductsOfActivationsStayInTheTeeAndProductsWithWeightsLeave) {
@@ -44,5 +44,5 @@ TEST(Placement, PredictedTimeIncludesVerificationAndTheOptimiser) {
   EXPECT_GT(plan_of("resnet50", kPermutedReturned, {.optimiser_bytes_per_parameter = 28}).tee_seconds(), verified);
 }
 
-}  // namespace
+}  // namespace placement_test
 }  // namespace tempo::nn

@@ -14,7 +14,7 @@
 #include "obfuscation/blind.h"
 
 namespace tempo::nn {
-namespace {
+namespace token_test {
 
 using torch::Tensor;
 
@@ -157,5 +157,5 @@ TEST(TokenFunctions, ANanInTheInputReachesTheOutput) {
   EXPECT_FALSE(is_lost(softmax_(x.clone(), 1)));
 }
 
-}  // namespace
+}  // namespace token_test
 }  // namespace tempo::nn

@@ -6,10 +6,11 @@
 #include <limits>
 
 #include "obfuscation/dense_model.h"
+#include "obfuscation/typed_blind.h"
 #include "tempo/error.h"
 
 namespace tempo::obfuscation {
-namespace {
+namespace blind_test {
 
 using namespace dense;
 using ::testing::HasSubstr;
@@ -29,12 +30,12 @@ struct Wire {
   ElementType type;
   std::vector<std::byte> bytes;
   Wire(ElementType t, int64_t elements)
-      : type(t), bytes(static_cast<size_t>(elements + 1) * offload::element_bytes(t)) {}
-  std::byte* data() { return bytes.data() + offload::element_bytes(type); }
-  [[nodiscard]] const std::byte* data() const { return bytes.data() + offload::element_bytes(type); }
+      : type(t), bytes(static_cast<size_t>(elements + 1) * contract::element_bytes(t)) {}
+  std::byte* data() { return bytes.data() + contract::element_bytes(type); }
+  [[nodiscard]] const std::byte* data() const { return bytes.data() + contract::element_bytes(type); }
   [[nodiscard]] Values values() const {
     Values result;
-    const size_t size = offload::element_bytes(type);
+    const size_t size = contract::element_bytes(type);
     for (const std::byte* at = data(); at != bytes.data() + bytes.size(); at += size) {
       uint64_t bits = 0;
       std::memcpy(&bits, at, size);
@@ -66,10 +67,10 @@ std::vector<T> unblinded(const Wire& wire, const TileGeometry& g, KeyUse rows, K
 /// The same in 64-byte aligned memory.
 template <typename T>
 struct TensorBuffers {
-  offload::Buffer x, wire;
+  contract::Buffer x, wire;
   explicit TensorBuffers(const TileGeometry& g)
-      : x(offload::Buffer::allocate({kOwnType<T>, {image_elements(g)}})),
-        wire(offload::Buffer::allocate({kOwnType<T>, {g.elements()}})) {}
+      : x(contract::Buffer::allocate({kOwnType<T>, {image_elements(g)}})),
+        wire(contract::Buffer::allocate({kOwnType<T>, {g.elements()}})) {}
   [[nodiscard]] T* image() const { return reinterpret_cast<T*>(x.data()); }
 };
 
@@ -355,13 +356,12 @@ TEST(Blind, DecoysAreReadFromTheirOwnMemoryAndNotWrittenBack) {
       const KeyUse rows_back = {&left, Form::kTranspose}, channels_back = {&inner, Form::kTranspose};
       const Wire whole = blinded(all, g, rows, channels);
       Wire apart(ElementType::kFloat32, g.elements());
-      blind(images.data(), g, rows, channels, ElementType::kFloat32, apart.data(), one_thread(),
-            {.decoys = {decoys, noise.data()}});
+      blind(images.data(), g, rows, channels, ElementType::kFloat32, apart.data(), one_thread(), {},
+            {decoys, noise.data()});
       EXPECT_TRUE(whole.bytes == apart.bytes);
       const auto expected = unblinded<float>(whole, g, rows_back, channels_back);
       std::vector<float> back(static_cast<size_t>(real), 12345.0F);
-      unblind(whole.data(), ElementType::kFloat32, g, rows_back, channels_back, back.data(), one_thread(),
-              {.decoy_images = decoys});
+      unblind(whole.data(), ElementType::kFloat32, g, rows_back, channels_back, back.data(), one_thread(), {}, decoys);
       EXPECT_TRUE(std::equal(back.begin(), back.end(), expected.begin()));
     }
 }
@@ -420,10 +420,10 @@ TEST(Blind, MisfittingSizesFormsTypesAndAlignmentsAreRefused) {
                       one_thread());
               }),
               HasSubstr("blind: wire memory is not aligned to its float32 elements, expected a multiple of 4 bytes"));
-  const auto with_decoys = [&](DecoyImages<float> decoys) {
+  const auto with_decoys = [&](DecoyImages decoys) {
     return message_of([&] {
-      blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data(), one_thread(),
-            {.decoys = decoys});
+      blind(x.data(), matrix_geometry(8, 4), rows, channels, ElementType::kFloat32, room.data(), one_thread(), {},
+            decoys);
     });
   };
   EXPECT_EQ(with_decoys({.images = 9, .pixels = x.data()}), "blind: 9 decoys among 8 images, expected at most as many");
@@ -433,5 +433,5 @@ TEST(Blind, MisfittingSizesFormsTypesAndAlignmentsAreRefused) {
   EXPECT_THAT(message_of([&] { blinded(x, flat, rows, channels); }), HasSubstr("expected positive sizes"));
 }
 
-}  // namespace
+}  // namespace blind_test
 }  // namespace tempo::obfuscation

@@ -10,13 +10,13 @@
 #include "tempo/error.h"
 
 namespace tempo::obfuscation {
-namespace {
+namespace key_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
 
 KeyRing ring(const BlindingOptions& options, uint64_t secret = 1) {
-  return {key_from_seed_insecure(secret), make_scheme(options)};
+  return {key_from_seed_insecure(secret), make_protection(options)};
 }
 
 std::vector<uint32_t> order(const KeyRing& keys, const KeyPath& path, KeyRole role = KeyRole::kInner) {
@@ -48,16 +48,16 @@ TEST(KeyRing, EveryPartOfThePathChangesTheKey) {
   EXPECT_EQ(order(keys, base), order(ring({}), base)) << "the same secret and path must give the same key";
 }
 
-TEST(Scheme, CoefficientsStayInTheirRange) {
+TEST(Protection, CoefficientsStayInTheirRange) {
   const KeyPath path{.layer = "a", .pass = {}};
-  const BlindingOptions integers{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
+  const BlindingOptions integers{.protection = "permuted", .coefficients = Coefficients::kPositiveInteger};
   std::set<float> values;
   for (const float c : ring(integers).derive(path, KeyRole::kInner, 2000).rounds.front().scale) values.insert(c);
   EXPECT_EQ(values.size(), 16U);
   EXPECT_EQ(*values.begin(), 1);
   EXPECT_EQ(*values.rbegin(), 16);
 
-  const BlindingOptions reals{.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal};
+  const BlindingOptions reals{.protection = "permuted", .coefficients = Coefficients::kSignedReal};
   int negative = 0, below_one = 0;
   for (const float c : ring(reals).derive(path, KeyRole::kInner, 2000).rounds.front().scale) {
     EXPECT_GE(std::abs(c), 0.25F);
@@ -69,7 +69,7 @@ TEST(Scheme, CoefficientsStayInTheirRange) {
   EXPECT_NEAR(below_one, 1000, 120);
 }
 
-TEST(Scheme, RotatedKeysAreOrthogonalAndMixDeeply) {
+TEST(Protection, RotatedKeysAreOrthogonalAndMixDeeply) {
   const KeyPath path{.layer = "a", .pass = {}};
   for (const uint32_t size : {1U, 2U, 17U, 130U}) {
     const Key key = ring({}).derive(path, KeyRole::kLeft, size);
@@ -79,7 +79,9 @@ TEST(Scheme, RotatedKeysAreOrthogonalAndMixDeeply) {
       for (const float scale : round.scale) EXPECT_EQ(std::abs(scale), 1);
     }
   }
-  const auto rounds = [](uint64_t rows, int asked = 0) { return row_rounds({.row_rounds = asked}, rows); };
+  const auto rounds = [](uint64_t rows, int asked = 0) {
+    return make_protection({.row_rounds = asked})->row_rounds(rows);
+  };
   EXPECT_EQ(rounds(1), 2);
   EXPECT_EQ(rounds(256), 2);
   EXPECT_EQ(rounds(65536), 2);
@@ -92,13 +94,12 @@ TEST(BlindingOptions, CombinationsThatCannotWorkAreRefused) {
   const auto refusal = [](const BlindingOptions& options) {
     return message_of<InputError>([&] { validate(options); });
   };
-  EXPECT_THAT(refusal({.protection = Protection::kPermuted, .weights = WeightPlacement::kResident}),
-              HasSubstr("orthogonal"));
+  EXPECT_THAT(refusal({.protection = "permuted", .weights = WeightPlacement::kResident}), HasSubstr("orthogonal"));
   EXPECT_THAT(refusal({.reuse = Reuse::kFresh, .weights = WeightPlacement::kResident}), HasSubstr("reuse=full"));
   EXPECT_THAT(refusal({.conv_tile = -1}), HasSubstr("conv-tile: got -1, expected 0 to 1024"));
   EXPECT_THAT(refusal({.row_rounds = 9}), HasSubstr("row-rounds"));
   EXPECT_THAT(refusal({.rekey_interval = 0}), HasSubstr("rekey-interval"));
 }
 
-}  // namespace
+}  // namespace key_test
 }  // namespace tempo::obfuscation

@@ -7,7 +7,7 @@
 #include <vector>
 
 namespace tempo::obfuscation {
-namespace {
+namespace noise_test {
 
 template <typename T>
 std::vector<T> noise(uint64_t seed, double deviation, size_t count) {
@@ -18,8 +18,8 @@ std::vector<T> noise(uint64_t seed, double deviation, size_t count) {
 }
 
 template <typename T>
-class Noise : public testing::Test {};
-using Types = testing::Types<float, double>;
+class Noise : public ::testing::Test {};
+using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Noise, Types);
 
 // Expected moments of a Gaussian, each within five deviations of its estimate from so many values.
@@ -75,5 +75,5 @@ TYPED_TEST(Noise, ADeviationOfZeroGivesZeros) {
   for (const TypeParam value : noise<TypeParam>(6, 0, 100)) EXPECT_EQ(value, TypeParam(0));
 }
 
-}  // namespace
+}  // namespace noise_test
 }  // namespace tempo::obfuscation

@@ -2,14 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "obfuscation/blind.h"
 #include "obfuscation/dense_model.h"
+#include "obfuscation/typed_blind.h"
 #include "tempo/error.h"
 
 namespace tempo::obfuscation {
-namespace {
+namespace on_the_way_test {
 
 using namespace dense;
 
@@ -19,8 +21,8 @@ template <typename T>
 constexpr ElementType kOwnType = std::is_same_v<T, float> ? ElementType::kFloat32 : ElementType::kFloat64;
 
 template <typename T>
-class OnTheWay : public testing::Test {};
-using ElementTypes = testing::Types<float, double>;
+class OnTheWay : public ::testing::Test {};
+using ElementTypes = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(OnTheWay, ElementTypes);
 
 std::vector<TileGeometry> disjoint_geometries() {
@@ -55,9 +57,9 @@ TYPED_TEST(OnTheWay, MomentsAreThoseOfTheUnblindedTensor) {
         std::vector<double> sums(static_cast<size_t>(g.channels), -7), squares(sums.size(), -7);
         const int64_t pixels = g.images * g.height * g.width;
         std::vector<T> planes(static_cast<size_t>(2 * pixels));
-        obfuscation::unblind<T>(
+        obfuscation::unblind(
             wire.data(), kOwnType<T>, g, {&rows, Form::kInverse}, {&channels, Form::kInverse}, x.data(), threads,
-            {.products = with_products ? PixelProducts<T>{1, vector.data(), planes.data()} : PixelProducts<T>(),
+            {.products = with_products ? PixelProducts{1, vector.data(), planes.data()} : PixelProducts(),
              .moments = {shift.data(), sums.data(), squares.data()}});
         const double unit = 512 * (std::is_same_v<T, float> ? 0x1p-24 : 0x1p-53);
         for (int64_t c = 0; c < g.channels; ++c) {
@@ -93,22 +95,21 @@ TYPED_TEST(OnTheWay, BlindingWithAMapEqualsBlindingTheMappedTensor) {
                                    g.positions(), decoys, kSeed));
           const ScopedIsa forced(isa);
           const Key rows = random_key(g.rows(), 1, kind, random), channels = random_key(g.channels, 1, kind, random);
-          const auto x = random_values<T>(image_elements(g), random),
-                     factor = random_values<T>(image_elements(g), random);
+          const auto x = random_values<T>(image_elements(g), random);
+          const ChannelAffine map{random_values<float>(g.channels, random), random_values<float>(g.channels, random),
+                                  decoys == 0};
           const int64_t pixels = (g.images - decoys) * g.height * g.width;
           std::vector<T> made = x;
-          for (size_t i = 0; i < static_cast<size_t>(pixels * g.channels); ++i) made[i] = x[i] * factor[i];
-          const DecoyImages<T> noise = {decoys, x.data() + pixels * g.channels};
+          for (size_t i = 0; i < static_cast<size_t>(pixels * g.channels); ++i) {
+            const size_t c = i % static_cast<size_t>(g.channels);
+            made[i] = std::fma(x[i], T(map.scale[c]), T(map.offset[c]));
+            if (map.relu) made[i] = std::max(made[i], T(0));
+          }
+          const DecoyImages noise = {decoys, x.data() + pixels * g.channels};
           std::vector<std::byte> expected(static_cast<size_t>(g.elements()) * sizeof(T)), found(expected.size());
           const KeyUse left{&rows, Form::kDirect}, right{&channels, Form::kDirect};
-          blind(made.data(), g, left, right, kOwnType<T>, expected.data(), threads, {.decoys = noise});
-          const PixelMap map = [&](int64_t pixel, void* out) {
-            const auto at = static_cast<size_t>(pixel * g.channels);
-            ASSERT_LT(pixel, pixels);
-            for (size_t c = 0; c < static_cast<size_t>(g.channels); ++c)
-              static_cast<T*>(out)[c] = x[at + c] * factor[at + c];
-          };
-          blind(x.data(), g, left, right, kOwnType<T>, found.data(), threads, {.decoys = noise, .map = map});
+          blind(made.data(), g, left, right, kOwnType<T>, expected.data(), threads, {}, noise);
+          blind(x.data(), g, left, right, kOwnType<T>, found.data(), threads, {.map = &map}, noise);
           EXPECT_TRUE(found == expected);
           if (kind.block > 1 || decoys > 0) continue;
           // What is taken is of what was made.
@@ -119,8 +120,8 @@ TYPED_TEST(OnTheWay, BlindingWithAMapEqualsBlindingTheMappedTensor) {
             planes[mapped].resize(static_cast<size_t>(2 * pixels));
             sums[mapped].resize(static_cast<size_t>(g.channels));
             blind((mapped ? x : made).data(), g, left, right, kOwnType<T>, found.data(), threads,
-                  {.products = {1, vector.data(), planes[mapped].data(), weights.data(), sums[mapped].data()},
-                   .map = mapped ? map : PixelMap()});
+                  {.map = mapped ? &map : nullptr,
+                   .products = {1, vector.data(), planes[mapped].data(), weights.data(), sums[mapped].data()}});
             EXPECT_TRUE(found == expected);
           }
           EXPECT_EQ(planes[0], planes[1]);
@@ -133,16 +134,17 @@ TEST(OnTheWay, MomentsAreRefusedForMixingKeysOverlapsAndAddends) {
   ThreadPool threads(1);
   const TileGeometry overlapping = tile_convolution(1, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 4, 4, 4).input;
   const Key four = random_key(4, 1, kPermuted, random), mixed = random_key(4, 1, kRotated, random);
-  EXPECT_FALSE(takes_moments(overlapping, four, four));
-  EXPECT_FALSE(takes_moments(matrix_geometry(4, 4), mixed, four));
-  EXPECT_TRUE(takes_moments(matrix_geometry(4, 4), four, four));
   std::vector<float> x(16), addend(16), shift(4);
   std::vector<double> sums(4), squares(4);
+  const Taps moments{.moments = {shift.data(), sums.data(), squares.data()}};
+  EXPECT_FALSE(supports(moments, under(overlapping, four, four)));
+  EXPECT_FALSE(supports(moments, under(matrix_geometry(4, 4), mixed, four)));
+  EXPECT_TRUE(supports(moments, under(matrix_geometry(4, 4), four, four)));
   const std::vector<std::byte> wire(16 * 4);
   const auto taken = [&](const Key& rows, const float* added, double* second) {
-    obfuscation::unblind<float>(wire.data(), ElementType::kFloat32, matrix_geometry(4, 4), {&rows, Form::kInverse},
-                                {&four, Form::kInverse}, x.data(), threads,
-                                {.moments = {shift.data(), sums.data(), second}, .addend = added});
+    obfuscation::unblind(wire.data(), ElementType::kFloat32, matrix_geometry(4, 4), {&rows, Form::kInverse},
+                         {&four, Form::kInverse}, x.data(), threads,
+                         {.moments = {shift.data(), sums.data(), second}, .addend = added});
   };
   EXPECT_NO_THROW(taken(four, nullptr, squares.data()));
   EXPECT_THROW(taken(four, nullptr, nullptr), InputError);
@@ -150,5 +152,5 @@ TEST(OnTheWay, MomentsAreRefusedForMixingKeysOverlapsAndAddends) {
   EXPECT_THROW(taken(mixed, nullptr, squares.data()), InputError);
 }
 
-}  // namespace
+}  // namespace on_the_way_test
 }  // namespace tempo::obfuscation

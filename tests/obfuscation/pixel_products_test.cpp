@@ -4,10 +4,11 @@
 
 #include "obfuscation/blind.h"
 #include "obfuscation/dense_model.h"
+#include "obfuscation/typed_blind.h"
 #include "tempo/error.h"
 
 namespace tempo::obfuscation {
-namespace {
+namespace pixel_products_test {
 
 using namespace dense;
 using ::testing::HasSubstr;
@@ -34,22 +35,22 @@ struct Case {
         channels(random_key(cut.channels, 1, kPermuted, random)),
         x(random_values<T>(image_elements(cut), random)),
         vectors(random_values<T>(count * cut.channels, random)),
-        wire(static_cast<size_t>(cut.elements()) * offload::element_bytes(wire_type)),
+        wire(static_cast<size_t>(cut.elements()) * contract::element_bytes(wire_type)),
         type(wire_type) {}
 
   [[nodiscard]] int64_t pixels() const { return geometry.images * geometry.height * geometry.width; }
   [[nodiscard]] int64_t count() const { return static_cast<int64_t>(vectors.size()) / geometry.channels; }
-  PixelProducts<T> wanted() {
+  PixelProducts wanted() {
     planes.assign(static_cast<size_t>((count() + 1) * pixels()), T(kUntouched));
     return {count(), vectors.data(), planes.data()};
   }
   void blind(Form form = Form::kDirect) {
-    const PixelProducts<T> products = wanted();
+    const PixelProducts products = wanted();
     obfuscation::blind(x.data(), geometry, {&rows, form}, {&channels, Form::kDirect}, type, wire.data(), threads,
                        {.products = products});
   }
   void unblind() {
-    const PixelProducts<T> products = wanted();
+    const PixelProducts products = wanted();
     obfuscation::unblind(wire.data(), type, geometry, {&rows, Form::kInverse}, {&channels, Form::kInverse}, x.data(),
                          threads, {.products = products});
   }
@@ -111,8 +112,8 @@ std::vector<TileGeometry> geometries() {
 }
 
 template <typename T>
-class PixelProductsTest : public testing::Test {};
-using ElementTypes = testing::Types<float, double>;
+class PixelProductsTest : public ::testing::Test {};
+using ElementTypes = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(PixelProductsTest, ElementTypes);
 
 TYPED_TEST(PixelProductsTest, ProductsAreThoseOfThePlainTensorInBothDirections) {
@@ -123,9 +124,8 @@ TYPED_TEST(PixelProductsTest, ProductsAreThoseOfThePlainTensorInBothDirections) 
         SCOPED_TRACE(fmt::format("{}: {} x {}, {} positions, {} vectors, seed {}", isa.name, g.rows(), g.channels,
                                  g.positions(), count, kSeed));
         const ScopedIsa forced(isa);
-        ASSERT_TRUE(
-            takes_products(random_key(g.rows(), 1, kPermuted, random), random_key(g.channels, 1, kPermuted, random)));
         Case<TypeParam> of(g, count, kOwnType<TypeParam>, random);
+        ASSERT_TRUE(supports({.products = of.wanted()}, under(g, of.rows, of.channels)));
         of.blind();
         of.expect_products();
         of.blind(Form::kInverseTranspose);
@@ -149,7 +149,7 @@ TYPED_TEST(PixelProductsTest, WeightedSumsOfPixelsAreComputedWhileBlinding) {
       const auto weights = random_values<TypeParam>(of.pixels(), random);
       std::vector<double> sums(static_cast<size_t>(g.channels), kUntouched), expected(sums.size()),
           magnitude(sums.size());
-      PixelProducts<TypeParam> products = of.wanted();
+      PixelProducts products = of.wanted();
       products.weights = weights.data();
       products.column_sums = sums.data();
       blind(of.x.data(), g, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type, of.wire.data(),
@@ -216,7 +216,7 @@ TYPED_TEST(PixelProductsTest, AnAddendIsAddedAndDoesNotChangeTheProducts) {
       for (const bool with_products : {false, true}) {
         std::vector<TypeParam> x(of.x.size(), TypeParam(12345));
         unblind(of.wire.data(), of.type, g, left, right, x.data(), of.threads,
-                {.products = with_products ? of.wanted() : PixelProducts<TypeParam>(), .addend = addend.data()});
+                {.products = with_products ? of.wanted() : PixelProducts(), .addend = addend.data()});
         for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], alone[i] + addend[i]) << i;
       }
       EXPECT_EQ(of.planes, planes);
@@ -227,11 +227,13 @@ TEST(PixelProducts, AnAddendIsRefusedIfRowsAreMixed) {
   Random random(kSeed);
   const Key rows = random_key(32, 1, kPermuted, random), channels = random_key(16, 1, kPermuted, random);
   const auto cut = tile_convolution(2, {4, 1, 2, 0, 1}, {4, 1, 2, 0, 1}, 16, 16, 4).input;
-  EXPECT_TRUE(takes_addend(matrix_geometry(32, 16), rows, channels));
-  EXPECT_TRUE(takes_addend(tile_convolution(2, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input, rows, channels));
-  EXPECT_FALSE(takes_addend(cut, random_key(cut.rows(), 1, kPermuted, random), channels)) << "pixels are left out";
-  const Key mixed = random_key(32, 1, kRotated, random);
+  const Key mixed = random_key(32, 1, kRotated, random), of_cut = random_key(cut.rows(), 1, kPermuted, random);
   std::vector<float> x(32 * 16), addend(32 * 16);
+  const Taps adds{.addend = addend.data()};
+  const auto whole = tile_convolution(2, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input;
+  EXPECT_TRUE(supports(adds, under(matrix_geometry(32, 16), rows, channels)));
+  EXPECT_TRUE(supports(adds, under(whole, rows, channels)));
+  EXPECT_FALSE(supports(adds, under(cut, of_cut, channels))) << "pixels are left out";
   const std::vector<std::byte> wire(32 * 16 * 4);
   ThreadPool threads(1);
   EXPECT_THROW(unblind(wire.data(), ElementType::kFloat32, matrix_geometry(32, 16), {&mixed, Form::kInverse},
@@ -248,9 +250,9 @@ TEST(PixelProducts, ProductsLeaveOutDecoys) {
   std::vector<float> real(of.x.begin(), of.x.end() - kDecoys * 4 * 4 * 16);
   of.wanted();
   const int64_t pixels = 3 * 4 * 4;
-  const PixelProducts<float> products = {1, of.vectors.data(), of.planes.data()};
+  const PixelProducts products = {1, of.vectors.data(), of.planes.data()};
   obfuscation::blind(real.data(), of.geometry, {&of.rows, Form::kDirect}, {&of.channels, Form::kDirect}, of.type,
-                     of.wire.data(), of.threads, {.decoys = {kDecoys, decoys.data()}, .products = products});
+                     of.wire.data(), of.threads, {.products = products}, {kDecoys, decoys.data()});
   for (int64_t i = 0; i < 2 * pixels; ++i) EXPECT_NE(of.planes[static_cast<size_t>(i)], float(kUntouched));
   for (size_t i = static_cast<size_t>(2 * pixels); i < of.planes.size(); ++i)
     EXPECT_EQ(of.planes[i], float(kUntouched));
@@ -261,15 +263,17 @@ TEST(PixelProducts, ProductsAreRefusedUnderMixingKeys) {
   const TileGeometry matrix = matrix_geometry(32, 16);
   const Key permuted = random_key(32, 1, kPermuted, random), mixed = random_key(32, 1, kRotated, random),
             twice = random_key(32, 2, kPermuted, random), channels = random_key(16, 1, kPermuted, random);
-  EXPECT_TRUE(takes_products(permuted, channels));
-  EXPECT_FALSE(takes_products(mixed, channels));
-  EXPECT_FALSE(takes_products(twice, channels));
-  EXPECT_FALSE(takes_products(permuted, random_key(16, 1, kRotated, random)));
+  const Key rotated = random_key(16, 1, kRotated, random);
   const std::vector<float> x(32 * 16), vectors(3 * 16);
   std::vector<float> planes(4 * 32);
   std::vector<std::byte> wire(32 * 16 * 4);
   ThreadPool threads(1);
-  const auto refusal = [&](const Key& rows, const PixelProducts<float>& products) {
+  const Taps one{.products = {1, vectors.data(), planes.data()}};
+  EXPECT_TRUE(supports(one, under(matrix, permuted, channels)));
+  EXPECT_FALSE(supports(one, under(matrix, mixed, channels)));
+  EXPECT_FALSE(supports(one, under(matrix, twice, channels)));
+  EXPECT_FALSE(supports(one, under(matrix, permuted, rotated)));
+  const auto refusal = [&](const Key& rows, const PixelProducts& products) {
     try {
       blind(x.data(), matrix, {&rows, Form::kDirect}, {&channels, Form::kDirect}, ElementType::kFloat32, wire.data(),
             threads, {.products = products});
@@ -285,5 +289,5 @@ TEST(PixelProducts, ProductsAreRefusedUnderMixingKeys) {
               HasSubstr("column sums beside 2 vectors"));
 }
 
-}  // namespace
+}  // namespace pixel_products_test
 }  // namespace tempo::obfuscation

@@ -6,10 +6,11 @@
 
 #include "obfuscation/blind.h"
 #include "obfuscation/dense_model.h"
+#include "obfuscation/typed_blind.h"
 #include "tempo/error.h"
 
 namespace tempo::obfuscation {
-namespace {
+namespace slices_test {
 
 using namespace dense;
 using ::testing::HasSubstr;
@@ -40,19 +41,28 @@ struct Case {
         channels(random_key(cut.channels, 1, of_channels(kind), random)),
         x(random_values<float>(image_elements(cut), random)) {}
 
-  [[nodiscard]] std::vector<float> blinded(const BlindSlices& slices = {}) {
+  [[nodiscard]] Blinding how(Form form) const {
+    return {geometry, {&rows, form}, {&channels, form}, ElementType::kFloat32};
+  }
+  [[nodiscard]] std::vector<float> blinded(const std::vector<RowRange>& slices) {
     std::vector<float> wire(static_cast<size_t>(geometry.elements()));
-    blind(x.data(), geometry, {&rows, Form::kDirect}, {&channels, Form::kDirect}, ElementType::kFloat32,
-          reinterpret_cast<std::byte*>(wire.data()), threads, {.slices = slices});
+    Blinder blinder(how(Form::kDirect), {{ElementType::kFloat32, x.data()}}, reinterpret_cast<std::byte*>(wire.data()),
+                    threads);
+    for (const RowRange& slice : slices) blinder.rows(slice);
+    blinder.finish();
     return wire;
   }
-  [[nodiscard]] std::vector<float> unblinded(const std::vector<float>& wire, const UnblindSlices& slices = {}) {
+  /// @param parts the rows of each slice, each in memory of its own
+  [[nodiscard]] std::vector<float> unblinded(const std::vector<RowRange>& slices,
+                                             const std::vector<std::vector<float>>& parts) {
     std::vector<float> image(x.size(), -777);
-    const auto* in = slices.rows.empty() ? reinterpret_cast<const std::byte*>(wire.data()) : nullptr;
-    unblind(in, ElementType::kFloat32, geometry, {&rows, Form::kTranspose}, {&channels, Form::kTranspose}, image.data(),
-            threads, {.slices = slices});
+    Unblinder unblinder(how(Form::kTranspose), {ElementType::kFloat32, image.data()}, threads);
+    for (size_t i = 0; i < slices.size(); ++i)
+      unblinder.rows(slices[i], reinterpret_cast<const std::byte*>(parts[i].data()));
+    unblinder.finish();
     return image;
   }
+  [[nodiscard]] std::vector<RowRange> all() const { return {{0, geometry.rows()}}; }
 };
 
 TEST(Slices, BlindingInSlicesGivesTheSameBytesInOrder) {
@@ -64,23 +74,14 @@ TEST(Slices, BlindingInSlicesGivesTheSameBytesInOrder) {
             fmt::format("{} x {}, {} rounds of {}, {} slices", g.rows(), g.channels, rounds, kind.block, count));
         Case of(g, kind, rounds, random);
         const std::vector<RowRange> slices = slice_rows(of.rows, count);
-        const std::vector<float> wire = of.blinded();
-        std::vector<RowRange> finished;
-        EXPECT_EQ(of.blinded({slices, [&](const RowRange& rows) { finished.push_back(rows); }}), wire);
-        EXPECT_EQ(finished, slices);
-        // Each slice in memory of its own.
+        const std::vector<float> wire = of.blinded(of.all());
+        EXPECT_EQ(of.blinded(slices), wire);
         const auto row_elements = static_cast<size_t>(g.positions() * g.channels);
         std::vector<std::vector<float>> parts;
         for (const RowRange& rows : slices)
           parts.emplace_back(wire.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(rows.begin) * row_elements),
                              wire.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(rows.end) * row_elements));
-        size_t next = 0;
-        const auto arrive = [&](const RowRange& rows) {
-          EXPECT_EQ(rows, slices[next]);
-          return reinterpret_cast<const std::byte*>(parts[next++].data());
-        };
-        EXPECT_EQ(of.unblinded(wire, {slices, arrive}), of.unblinded(wire));
-        EXPECT_EQ(next, slices.size());
+        EXPECT_EQ(of.unblinded(slices, parts), of.unblinded(of.all(), {wire}));
       }
 }
 
@@ -104,14 +105,13 @@ TEST(Slices, SlicesAreWholeSectionsThatCoverAllRows) {
 TEST(Slices, SlicesNotMadeBySliceRowsAreRefused) {
   Random random(kSeed);
   Case of(matrix_geometry(1000, 8), kPermuted, 1, random);
-  const auto nothing = [](const RowRange&) {};
   try {
-    (void)of.blinded({{{0, 100}, {100, 1000}}, nothing});
+    (void)of.blinded({{0, 100}, {100, 1000}});
     FAIL() << "slices across groups were accepted";
   } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("2 slices of 1000 rows, expected those of slice_rows"));
+    EXPECT_THAT(error.what(), HasSubstr("blind: rows 0 to 100 of 1000 after 0, expected the next ones of slice_rows"));
   }
 }
 
-}  // namespace
+}  // namespace slices_test
 }  // namespace tempo::obfuscation

@@ -13,7 +13,7 @@
 #include "tempo/error.h"
 
 namespace tempo::observe {
-namespace {
+namespace http_server_test {
 
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
@@ -166,5 +166,5 @@ TEST(HttpServer, WhatAPageThrowsIsAnError) {
   EXPECT_THAT(http_get(server.port(), "/?n=x"), StartsWith("HTTP/1.1 400"));
 }
 
-}  // namespace
+}  // namespace http_server_test
 }  // namespace tempo::observe

@@ -18,7 +18,7 @@
 #include "tempo/error.h"
 
 namespace tempo::observe {
-namespace {
+namespace log_test {
 
 using namespace std::string_literals;
 using nlohmann::json;
@@ -141,5 +141,5 @@ TEST(Log, ALineThatCannotBeWrittenIsDroppedWithoutAnError) {
   log.info("lost", {{"id", 1}});
 }
 
-}  // namespace
+}  // namespace log_test
 }  // namespace tempo::observe

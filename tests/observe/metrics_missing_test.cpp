@@ -6,7 +6,7 @@
 #include "tempo/error.h"
 
 namespace tempo::observe {
-namespace {
+namespace metrics_missing_test {
 
 TEST(MetricsMissing, WithoutPrometheusMetricsCountAndAServerIsRefused) {
   Metrics metrics;
@@ -17,5 +17,5 @@ TEST(MetricsMissing, WithoutPrometheusMetricsCountAndAServerIsRefused) {
               ::testing::HasSubstr("built without Prometheus"));
 }
 
-}  // namespace
+}  // namespace metrics_missing_test
 }  // namespace tempo::observe

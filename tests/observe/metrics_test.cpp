@@ -13,7 +13,7 @@
 #include "wire/host_port.h"
 
 namespace tempo::observe {
-namespace {
+namespace metrics_test {
 
 using ::testing::HasSubstr;
 using testing::http_get;
@@ -145,5 +145,5 @@ TEST(MetricsServer, AServerOutlivesTheMetricsAndStopsListeningWhenDestroyed) {
   EXPECT_THROW(http_get(port, "/metrics"), std::runtime_error);
 }
 
-}  // namespace
+}  // namespace metrics_test
 }  // namespace tempo::observe

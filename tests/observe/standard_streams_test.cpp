@@ -11,7 +11,7 @@
 #include "tempo/error.h"
 
 namespace tempo::observe {
-namespace {
+namespace standard_streams_test {
 
 using ::testing::ExitedWithCode;
 using ::testing::KilledBySignal;
@@ -121,5 +121,5 @@ TEST(StandardStreams, AnErrorMessageIsOnePrintableLine) {
               "^program: no memory\n$");
 }
 
-}  // namespace
+}  // namespace standard_streams_test
 }  // namespace tempo::observe

@@ -11,7 +11,7 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
+namespace collective_process_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -115,5 +115,5 @@ TEST_P(CollectiveProcesses, AWorkerDoesNotConnectToHostsThatAreNotPeers) {
 INSTANTIATE_TEST_SUITE_P(Transports, CollectiveProcesses, ::testing::Values("insecure://127.0.0.1:0", "shm://"),
                          [](const auto& which) { return std::string(which.param[0] == 's' ? "shm" : "insecure"); });
 
-}  // namespace
+}  // namespace collective_process_test
 }  // namespace tempo::offload

@@ -13,7 +13,7 @@
 #include "worker/server/grpc_server.h"
 
 namespace tempo::offload {
-namespace {
+namespace grpc_hostile_master_test {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
@@ -257,5 +257,5 @@ TEST(GrpcFlood, AFloodOfTinyMessagesTakesBoundedMemory) {
   reading.join();
 }
 
-}  // namespace
+}  // namespace grpc_hostile_master_test
 }  // namespace tempo::offload

@@ -9,7 +9,7 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
+namespace grpc_hostile_worker_test {
 
 using std::chrono::milliseconds;
 using testing::answer_of;
@@ -197,5 +197,5 @@ TEST(GrpcHostileWorker, ConnectingToNobodyOrABadAddressFailsWithAReason) {
     EXPECT_THAT(message_of<InputError>([&] { make_insecure_worker(address); }), HasSubstr("expected HOST:PORT"));
 }
 
-}  // namespace
+}  // namespace grpc_hostile_worker_test
 }  // namespace tempo::offload

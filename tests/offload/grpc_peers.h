@@ -82,7 +82,7 @@ class RawMaster {
       if (const auto message = next(); std::holds_alternative<wire::Goodbye>(message))
         return std::get<wire::Goodbye>(message).reason;
   }
-  std::string refusal_of(offload::Operation operation) {
+  std::string refusal_of(contract::Operation operation) {
     send(frame_of(wire::Submit{.number = ++number_, .operation = std::move(operation)}));
     const auto message = next();
     if (const auto* refusal = std::get_if<wire::Refusal>(&message)) return refusal->reason;

@@ -25,7 +25,7 @@
 #include "worker/server/grpc_server.h"
 
 namespace tempo::offload {
-namespace {
+namespace grpc_tls_test {
 
 using std::chrono::milliseconds;
 using ::testing::AnyOf;
@@ -291,5 +291,5 @@ TEST_F(GrpcTls, APortInUseIsReported) {
               HasSubstr("insecure: cannot listen at " + host_port() + ": Address already in use"));
 }
 
-}  // namespace
+}  // namespace grpc_tls_test
 }  // namespace tempo::offload

@@ -7,7 +7,7 @@
 #include <vector>
 
 namespace tempo::offload {
-namespace {
+namespace key_ahead_test {
 
 using obfuscation::KeyPath;
 using obfuscation::KeyRing;
@@ -37,7 +37,7 @@ class KeyAheadTest : public ::testing::Test {
     }
   }
 
-  KeyRing keys_{key_from_seed_insecure(5), obfuscation::make_scheme({.protection = Protection::kPermuted})};
+  KeyRing keys_{key_from_seed_insecure(5), obfuscation::make_protection({.protection = "permuted"})};
   KeyAhead ahead_{keys_};
 };
 
@@ -98,5 +98,5 @@ TEST_F(KeyAheadTest, DestructionWorksWhileForeseenKeysWait) {
   expect_keys({large.begin(), large.begin() + 30}, {Period::kStep, 1, 0});
 }
 
-}  // namespace
+}  // namespace key_ahead_test
 }  // namespace tempo::offload

@@ -14,7 +14,7 @@
 #include "worker/server/shm_server.h"
 
 namespace tempo::offload {
-namespace {
+namespace shm_hostile_master_test {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
@@ -264,5 +264,5 @@ TEST_F(ShmHostileMaster, TheServerStopsWhileAMasterReadsNothing) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(20));
 }
 
-}  // namespace
+}  // namespace shm_hostile_master_test
 }  // namespace tempo::offload

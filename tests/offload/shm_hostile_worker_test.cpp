@@ -14,7 +14,7 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
+namespace shm_hostile_worker_test {
 
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
@@ -307,5 +307,5 @@ TEST(ShmHostileWorker, TheReasonOfAGoodbyeIsReported) {
   EXPECT_THAT(message_of<WorkerLostError>([&] { worker->submit(Fetch{1}).get(); }), HasSubstr("out of luck"));
 }
 
-}  // namespace
+}  // namespace shm_hostile_worker_test
 }  // namespace tempo::offload

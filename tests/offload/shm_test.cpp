@@ -16,7 +16,7 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
+namespace shm_test {
 
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
@@ -285,5 +285,5 @@ TEST_F(ShmTransport, ConnectingToNobodyOrABadNameFailsWithAReason) {
   EXPECT_THROW(make_shm_worker("not/a name", options_), InputError);
 }
 
-}  // namespace
+}  // namespace shm_test
 }  // namespace tempo::offload

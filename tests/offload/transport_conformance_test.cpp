@@ -17,7 +17,7 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
+namespace transport_conformance_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -320,5 +320,5 @@ TEST_P(TransportConformance, AWorkerReturnsTheMemoryOfAMasterThatLeft) {
 INSTANTIATE_TEST_SUITE_P(Transports, TransportConformance, ::testing::ValuesIn(testing::kTransports),
                          [](const auto& which) { return std::string(which.param.name); });
 
-}  // namespace
+}  // namespace transport_conformance_test
 }  // namespace tempo::offload

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 namespace tempo::page {
-namespace {
+namespace bucket_series_test {
 
 using nlohmann::json;
 
@@ -78,5 +78,5 @@ TEST(BucketSeries, WhatIsCutIsGone) {
   EXPECT_EQ(series.size(), 0U);
 }
 
-}  // namespace
+}  // namespace bucket_series_test
 }  // namespace tempo::page

@@ -7,7 +7,7 @@
 #include "page/run_history.h"
 
 namespace tempo::page {
-namespace {
+namespace document_test {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -55,5 +55,5 @@ TEST(Document, PartsAreWholeAndUPlotIsTheReleaseThatTheReadmeNames) {
   EXPECT_EQ(uplot_css().size(), 1'857U);
 }
 
-}  // namespace
+}  // namespace document_test
 }  // namespace tempo::page

@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::page {
-namespace {
+namespace live_page_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -77,5 +77,5 @@ TEST(LivePage, RefusesAddressesWithOneLine) {
                 HasSubstr("page: got \"" + std::string(bad) + "\", expected PORT of localhost, or HOST:PORT"));
 }
 
-}  // namespace
+}  // namespace live_page_test
 }  // namespace tempo::page

@@ -10,7 +10,7 @@
 #include "tempo/error.h"
 
 namespace tempo::page {
-namespace {
+namespace run_history_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -125,5 +125,5 @@ TEST(ReadMetrics, RefusesWhatIsNoFile) {
   EXPECT_THAT(message_of<InputError>([&] { read_metrics(folder / "pipe", is_torn); }), HasSubstr("is no file"));
 }
 
-}  // namespace
+}  // namespace run_history_test
 }  // namespace tempo::page

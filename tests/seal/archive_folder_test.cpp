@@ -18,7 +18,7 @@
 #include "tempo/error.h"
 
 namespace tempo::seal {
-namespace {
+namespace archive_folder_test {
 
 namespace fs = std::filesystem;
 using ::tempo::testing::message_of;
@@ -306,5 +306,5 @@ TEST_F(ArchiveFolder, AnAlteredChunkLeavesNothingUnderTheFinalName) {
   EXPECT_FALSE(fs::exists(out_));
 }
 
-}  // namespace
+}  // namespace archive_folder_test
 }  // namespace tempo::seal

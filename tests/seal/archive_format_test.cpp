@@ -6,7 +6,7 @@
 #include "tempo/error.h"
 
 namespace tempo::seal {
-namespace {
+namespace archive_format_test {
 
 using ::tempo::testing::message_of;
 using ::testing::HasSubstr;
@@ -90,5 +90,5 @@ TEST_F(ArchiveTableParser, EveryTruncatedOrLongerTableIsRefused) {
   EXPECT_EQ(refusal(longer), "x: 1 bytes after the table of files, expected none");
 }
 
-}  // namespace
+}  // namespace archive_format_test
 }  // namespace tempo::seal

@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::seal {
-namespace {
+namespace key_file_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::TempFolder;
@@ -147,5 +147,5 @@ TEST(KeyFile, TheIdIdentifiesAKeyWithoutRevealingIt) {
   EXPECT_EQ(key_hex.find(key_id(key)), std::string::npos);
 }
 
-}  // namespace
+}  // namespace key_file_test
 }  // namespace tempo::seal

@@ -16,7 +16,7 @@
 #include "tempo/error.h"
 
 namespace tempo::seal {
-namespace {
+namespace sealed_archive_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::TempFolder;
@@ -322,5 +322,5 @@ TEST_F(SealedArchiveTest, AnInterruptedWriterWithoutResumeLeavesTheOldFile) {
   EXPECT_EQ(read_text_file(folder_ / "a.sealed.partial", 100), "somebody's");
 }
 
-}  // namespace
+}  // namespace sealed_archive_test
 }  // namespace tempo::seal

@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::seal {
-namespace {
+namespace sealed_file_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::TempFolder;
@@ -251,5 +251,5 @@ TEST_F(SealedFile, FilesThatCannotBeOpenedAreReported) {
               HasSubstr("cannot be created"));
 }
 
-}  // namespace
+}  // namespace sealed_file_test
 }  // namespace tempo::seal

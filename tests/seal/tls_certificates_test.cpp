@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::seal {
-namespace {
+namespace tls_certificates_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -101,5 +101,5 @@ TEST_F(TlsCertificates, BadHostNamesAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "other"));
 }
 
-}  // namespace
+}  // namespace tls_certificates_test
 }  // namespace tempo::seal

@@ -7,7 +7,7 @@
 #include "service_peers.h"
 
 namespace tempo::service {
-namespace {
+namespace attestation_test {
 
 using namespace testing_peers;  // NOLINT: the cast of every test here
 using ::testing::HasSubstr;
@@ -205,5 +205,5 @@ TEST(Attestation, KeysSealedForAnotherConnectionDoNotOpen) {
   EXPECT_THAT(one.call(request).jobs().jobs_size(), 1) << "on its own connection it is good";
 }
 
-}  // namespace
+}  // namespace attestation_test
 }  // namespace tempo::service

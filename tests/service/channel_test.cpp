@@ -15,7 +15,7 @@
 #include "tempo/error.h"
 
 namespace tempo::service {
-namespace {
+namespace channel_test {
 
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
@@ -213,5 +213,5 @@ TEST(TlsIdentity, AFileWithoutAKeyOnP256IsRefused) {
               HasSubstr("P-256"));
 }
 
-}  // namespace
+}  // namespace channel_test
 }  // namespace tempo::service

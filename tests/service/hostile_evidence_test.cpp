@@ -11,7 +11,7 @@
 #include "service_peers.h"
 
 namespace tempo::service {
-namespace {
+namespace hostile_evidence_test {
 
 using namespace testing_peers;   // NOLINT: the cast of every test here
 using namespace tempo::testing;  // NOLINT: the whole vocabulary of synthetic machines
@@ -234,5 +234,5 @@ TEST_F(RealHostileEvidence, EvidenceWithExpiredCertificatesIsRefused) {
   EXPECT_THAT(refusal_of(guest, policy, vcek, "2026-06-01"), HasSubstr("report_data is not what was asked for"));
 }
 
-}  // namespace
+}  // namespace hostile_evidence_test
 }  // namespace tempo::service

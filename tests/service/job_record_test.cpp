@@ -9,7 +9,7 @@
 #include "tempo/error.h"
 
 namespace tempo::service {
-namespace {
+namespace job_record_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -96,5 +96,5 @@ TEST(JobKey, KeysDifferByJobAndByDataKey) {
   EXPECT_THROW(parse_job_id("12"), InputError);
 }
 
-}  // namespace
+}  // namespace job_record_test
 }  // namespace tempo::service

@@ -7,7 +7,7 @@
 #include "service_peers.h"
 
 namespace tempo::service {
-namespace {
+namespace job_test {
 
 using namespace testing_peers;  // NOLINT: the cast of every test here
 using ::testing::HasSubstr;
@@ -194,5 +194,5 @@ TEST_F(Jobs, AnUploadMustComeInOrderAndContinuesAfterARestart) {
   EXPECT_EQ(read_text_file(folder_of(id) / "data.sealed", 4 << 20), archive);
 }
 
-}  // namespace
+}  // namespace job_test
 }  // namespace tempo::service

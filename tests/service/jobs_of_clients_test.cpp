@@ -8,7 +8,7 @@
 #include "service_peers.h"
 
 namespace tempo::service {
-namespace {
+namespace jobs_of_clients_test {
 
 using namespace testing_peers;  // NOLINT: the cast of every test here
 using ::testing::HasSubstr;
@@ -173,5 +173,5 @@ TEST_F(JobsOfClients, TheOperatorSeesOnlyWhatAHostCanFindOut) {
     EXPECT_EQ(page.find(secret), std::string::npos) << secret;
 }
 
-}  // namespace
+}  // namespace jobs_of_clients_test
 }  // namespace tempo::service

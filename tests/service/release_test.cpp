@@ -8,7 +8,7 @@
 #include "tempo/error.h"
 
 namespace tempo::service {
-namespace {
+namespace release_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -96,5 +96,5 @@ TEST_F(ReleaseBox, TheTranscriptCoversEveryPart) {
     EXPECT_NE(changed, base);
 }
 
-}  // namespace
+}  // namespace release_test
 }  // namespace tempo::service

@@ -23,31 +23,31 @@ enum class Fault {
 };
 
 /// Thread-safe as far as its inner worker is.
-class FaultyWorker final : public offload::Worker {
+class FaultyWorker final : public contract::Worker {
  public:
   /// @param after operations that go well first.
-  FaultyWorker(std::shared_ptr<offload::Worker> inner, std::string name, Fault fault = Fault::kNone, int after = 0)
+  FaultyWorker(std::shared_ptr<contract::Worker> inner, std::string name, Fault fault = Fault::kNone, int after = 0)
       : inner_(std::move(inner)), name_(std::move(name)), fault_(fault), after_(after) {}
   ~FaultyWorker() override {
     for (auto& promise : unanswered_)
       promise.set_exception(std::make_exception_ptr(WorkerLostError(name_ + ": the connection was closed")));
   }
 
-  offload::WorkerDescription describe() override {
+  contract::WorkerDescription describe() override {
     auto description = inner_->describe();
     description.name = name_;
     return description;
   }
-  offload::Buffer allocate(const offload::TensorSpec& spec) override { return inner_->allocate(spec); }
-  void put(offload::OperandId id, offload::Buffer operand) override {
+  contract::Buffer allocate(const contract::TensorSpec& spec) override { return inner_->allocate(spec); }
+  void put(contract::OperandId id, contract::Buffer operand) override {
     throw_if_dead();
     inner_->put(id, std::move(operand));
   }
-  void free(std::vector<offload::OperandId> ids) override {
+  void free(std::vector<contract::OperandId> ids) override {
     throw_if_dead();
     inner_->free(std::move(ids));
   }
-  std::future<offload::Buffer> submit(offload::Operation operation) override {
+  std::future<contract::Buffer> submit(contract::Operation operation) override {
     throw_if_dead();
     const bool is_now = after_-- == 0;
     if (is_silent_ || (is_now && fault_ == Fault::kHangs)) {
@@ -70,7 +70,7 @@ class FaultyWorker final : public offload::Worker {
   [[nodiscard]] int submitted() const { return -after_; }
 
  private:
-  offload::Buffer answer(Fault fault, offload::Buffer result) {
+  contract::Buffer answer(Fault fault, contract::Buffer result) {
     std::this_thread::sleep_for(slowness_ * result.spec().elements() / 1000);
     switch (fault) {
       case Fault::kDies:
@@ -83,7 +83,7 @@ class FaultyWorker final : public offload::Worker {
       case Fault::kWrongShape: {
         auto spec = result.spec();
         ++spec.shape.front();
-        return offload::Buffer::allocate(spec);
+        return contract::Buffer::allocate(spec);
       }
       case Fault::kRefuses:
         throw ProtocolError(name_ + ": worker: no room");
@@ -96,14 +96,14 @@ class FaultyWorker final : public offload::Worker {
     if (is_dead_) throw WorkerLostError(name_ + ": the worker ended");
   }
 
-  std::shared_ptr<offload::Worker> inner_;
+  std::shared_ptr<contract::Worker> inner_;
   const std::string name_;
   const Fault fault_;
   std::atomic<int> after_;
   std::atomic<bool> is_dead_ = false;
   bool is_silent_ = false;
   std::chrono::microseconds slowness_{0};
-  std::vector<std::promise<offload::Buffer>> unanswered_;
+  std::vector<std::promise<contract::Buffer>> unanswered_;
 };
 
 }  // namespace tempo::testing

@@ -9,7 +9,7 @@
 #include "tempo/error.h"
 
 namespace tempo::train {
-namespace {
+namespace config_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -106,7 +106,7 @@ TEST(Config, WeightsAreResidentByDefaultWhereSettingsAllowIt) {
   EXPECT_EQ(resolved([](RunConfig&) {}), WeightPlacement::kResident);
   EXPECT_EQ(resolved([](RunConfig& c) { c.optimizer = Optimizer::kAdamW; }), WeightPlacement::kReturned);
   EXPECT_EQ(resolved([](RunConfig& c) {
-              c.blinding.protection = Protection::kPermuted;
+              c.blinding.protection = "permuted";
               c.allow_unprotected = true;
             }),
             WeightPlacement::kReturned);
@@ -114,7 +114,7 @@ TEST(Config, WeightsAreResidentByDefaultWhereSettingsAllowIt) {
 }
 
 TEST(Config, UnprotectedSchemesNeedTheFlagUnlessEverythingStaysLocal) {
-  for (const Protection protection : {Protection::kNone, Protection::kPermuted}) {
+  for (const char* protection : {"none", "permuted"}) {
     RunConfig config;
     config.blinding.protection = protection;
     EXPECT_THROW(resolve(config), InputError);
@@ -128,5 +128,5 @@ TEST(Config, UnprotectedSchemesNeedTheFlagUnlessEverythingStaysLocal) {
   EXPECT_NO_THROW(resolve(rotated));
 }
 
-}  // namespace
+}  // namespace config_test
 }  // namespace tempo::train

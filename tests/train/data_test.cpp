@@ -18,7 +18,7 @@
 #include "train/data/synthetic.h"
 
 namespace tempo::train {
-namespace {
+namespace data_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::TempFolder;
@@ -396,5 +396,5 @@ TEST(Batches, BadBatchSizesIndicesAndDataAreRefused) {
   EXPECT_THAT(message_of<InputError>([&] { Batches(Dataset{}, 1); }), HasSubstr("is empty"));
 }
 
-}  // namespace
+}  // namespace data_test
 }  // namespace tempo::train

@@ -8,7 +8,7 @@
 #include <memory>
 
 namespace tempo::train {
-namespace {
+namespace progress_test {
 
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
@@ -142,5 +142,5 @@ TEST_F(ProgressTest, ALossThatIsNotFiniteIsShownAsSuch) {
   EXPECT_THAT(output(), HasSubstr("loss nan"));
 }
 
-}  // namespace
+}  // namespace progress_test
 }  // namespace tempo::train

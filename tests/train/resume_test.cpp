@@ -16,7 +16,7 @@
 #include "train/run_log.h"
 
 namespace tempo::train {
-namespace {
+namespace resume_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -152,5 +152,5 @@ TEST_F(Resume, TheRunLogIsKeptUpToTheFirstLineThatIsNotText) {
   EXPECT_EQ(read_text_file(folder_ / "metrics.jsonl", 1 << 20), "{\"step\":1}\n");
 }
 
-}  // namespace
+}  // namespace resume_test
 }  // namespace tempo::train

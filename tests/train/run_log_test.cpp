@@ -11,7 +11,7 @@
 #include "train/run_view.h"
 
 namespace tempo::train {
-namespace {
+namespace run_log_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -133,7 +133,7 @@ TEST(RunView, SaysWhatSettingsHideAndNoSeed) {
   };
   EXPECT_THAT(text_of(config), HasSubstr("not protected against a patient worker"));
   EXPECT_THAT(text_of(config), HasSubstr("follow from the seed"));
-  config.blinding.protection = Protection::kPermuted;
+  config.blinding.protection = "permuted";
   EXPECT_THAT(text_of(config), HasSubstr("protection=permuted protects nobody"));
   config.integrity = "off";
   EXPECT_THAT(text_of(config), HasSubstr("back door"));
@@ -141,5 +141,5 @@ TEST(RunView, SaysWhatSettingsHideAndNoSeed) {
   EXPECT_THAT(text_of(config), HasSubstr("Nothing is sent to a worker"));
 }
 
-}  // namespace
+}  // namespace run_log_test
 }  // namespace tempo::train

@@ -19,7 +19,7 @@
 #include "train/optimiser.h"
 
 namespace tempo::train {
-namespace {
+namespace run_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -202,7 +202,7 @@ TEST_F(RunTraining, ResumingUnderOtherSettingsUsesOtherKeys) {
   EXPECT_FALSE(survive("batch", [](RunConfig& n) { n.batch_size = 8; }));
   EXPECT_FALSE(survive("augment", [](RunConfig& n) { n.augment = false; }));
   EXPECT_FALSE(survive("protection", [](RunConfig& n) {
-    n.blinding.protection = Protection::kPermuted;
+    n.blinding.protection = "permuted";
     n.allow_unprotected = true;
     n.weights = WeightPlacement::kReturned;
   }));
@@ -232,7 +232,7 @@ TEST_F(RunTraining, ResumingIgnoresAnEditedConfigFile) {
   run(c);
   testing::write_text(folder_ / "run/config.toml", "protection = \"none\"\nallow-unprotected = true\n");
   const RunConfig resumed = resumed_config(c.out, c.key);
-  EXPECT_EQ(resumed.blinding.protection, Protection::kRotated);
+  EXPECT_EQ(resumed.blinding.protection, "rotated");
   EXPECT_EQ(resumed.steps, 1);
 }
 
@@ -324,14 +324,14 @@ TEST_F(RunTraining, ConfigurationsThatCannotWorkAreRefused) {
   EXPECT_THAT(refusal([](RunConfig& c) { c.batch_size = 1; }), HasSubstr("got 1 for a model with batch norm"));
   EXPECT_THAT(refusal([](RunConfig& c) { c.workers = "http://a:1"; }), HasSubstr("expected local, inprocess:"));
   EXPECT_THAT(refusal([](RunConfig& c) { c.integrity = "often"; }), HasSubstr("expected off, always"));
-  for (const Protection unprotected : {Protection::kNone, Protection::kPermuted})
+  for (const char* unprotected : {"none", "permuted"})
     EXPECT_THAT(refusal([&](RunConfig& c) {
                   c.blinding.protection = unprotected;
                   c.allow_unprotected = false;
                 }),
                 HasSubstr("--allow-unprotected"));
   EXPECT_THAT(refusal([](RunConfig& c) {
-                c.blinding.protection = Protection::kPermuted;
+                c.blinding.protection = "permuted";
                 c.allow_unprotected = true;
                 c.weights = WeightPlacement::kResident;
               }),
@@ -432,5 +432,5 @@ TEST(LearningRate, TheRateWarmsUpThenFalls) {
   EXPECT_LT(learning_rate(config, 19, 20), 0.02);
 }
 
-}  // namespace
+}  // namespace run_test
 }  // namespace tempo::train

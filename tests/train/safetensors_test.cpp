@@ -10,7 +10,7 @@
 #include "tempo/error.h"
 
 namespace tempo::train {
-namespace {
+namespace safetensors_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::to_bytes;
@@ -220,5 +220,5 @@ TEST(Safetensors, TensorsThatNobodyCouldReadAreNotWritten) {
   EXPECT_THAT(refused({{"\xff", "F32", {2}, data}}), HasSubstr("not valid UTF-8"));
 }
 
-}  // namespace
+}  // namespace safetensors_test
 }  // namespace tempo::train

@@ -14,7 +14,7 @@
 #include "train/formats/crc32c.h"
 
 namespace tempo::train {
-namespace {
+namespace tensorboard_test {
 
 using ::tempo::testing::message_of;
 using ::tempo::testing::TempFolder;
@@ -121,5 +121,5 @@ TEST(TensorBoard, AFolderThatCannotBeMadeIsReported) {
               HasSubstr("file/events: cannot be made"));
 }
 
-}  // namespace
+}  // namespace tensorboard_test
 }  // namespace tempo::train

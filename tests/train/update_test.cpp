@@ -8,7 +8,7 @@
 #include "train/kernels/update.h"
 
 namespace tempo::train::kernels {
-namespace {
+namespace update_test {
 
 constexpr uint64_t kSeed = 20261126;
 
@@ -66,5 +66,5 @@ TEST(Update, EveryIsaMatchesTheReference) {
   }
 }
 
-}  // namespace
+}  // namespace update_test
 }  // namespace tempo::train::kernels

@@ -15,7 +15,7 @@
 #include "wire/shm_socket.h"
 
 namespace tempo::wire {
-namespace {
+namespace acceptor_test {
 
 using std::chrono::milliseconds;
 
@@ -97,5 +97,5 @@ TEST(Acceptor, ConstructionFailsWithoutADescriptor) {
   EXPECT_THROW(Acceptor(std::move(listening)), RunError);
 }
 
-}  // namespace
+}  // namespace acceptor_test
 }  // namespace tempo::wire

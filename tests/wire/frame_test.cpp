@@ -9,7 +9,7 @@
 #include "tempo/error.h"
 
 namespace tempo::wire {
-namespace {
+namespace frame_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -69,7 +69,7 @@ TEST(Frame, ImpossibleLengthsAreRefused) {
   EXPECT_THAT(reason(long_message), HasSubstr("message of 1048577 bytes"));
 }
 
-std::optional<offload::Buffer> add(TensorReceiver& receiver, uint64_t claimed, std::string_view payload) {
+std::optional<contract::Buffer> add(TensorReceiver& receiver, uint64_t claimed, std::string_view payload) {
   const auto bytes = frame(Chunk{claimed}, payload);
   return receiver.add(Chunk{claimed}, FrameReader({bytes}));
 }
@@ -105,5 +105,5 @@ TEST(TensorReceiver, ChunksThatDoNotFitAreRefused) {
       HasSubstr("expected"));
 }
 
-}  // namespace
+}  // namespace frame_test
 }  // namespace tempo::wire

@@ -7,7 +7,7 @@
 #include "tempo/error.h"
 
 namespace tempo::wire {
-namespace {
+namespace host_port_test {
 
 using ::testing::HasSubstr;
 
@@ -35,5 +35,5 @@ TEST(HostPort, LoopbackAndAnyAddressesAreRecognisedAsWritten) {
   for (const char* host : {"0", "0.0.0.1", "::1", "worker"}) EXPECT_FALSE(is_any_address(host)) << host;
 }
 
-}  // namespace
+}  // namespace host_port_test
 }  // namespace tempo::wire

@@ -8,7 +8,7 @@
 #include "wire/host_port.h"
 
 namespace tempo::wire {
-namespace {
+namespace listen_test {
 
 using testing::message_of;
 
@@ -39,5 +39,5 @@ TEST(ListenTcp, AFailureNamesTheAddressAndTheReason) {
             std::string::npos);
 }
 
-}  // namespace
+}  // namespace listen_test
 }  // namespace tempo::wire

@@ -11,10 +11,10 @@
 #include "tempo/v1/worker.pb.h"
 
 namespace tempo::wire {
-namespace {
+namespace messages_test {
 
-using offload::ElementType;
-using offload::ProductKind;
+using contract::ElementType;
+using contract::ProductKind;
 using ::testing::HasSubstr;
 using testing::message_of;
 
@@ -38,7 +38,7 @@ std::string server_refusal(const Change& change) {
   return message_of<ProtocolError>([&] { decode_server_message(bytes_of(message)); });
 }
 
-offload::Product convolution() {
+contract::Product convolution() {
   return {.kind = ProductKind::kConv2d, .stride_h = 2, .stride_w = 3, .dilation_h = 4, .dilation_w = 5};
 }
 
@@ -57,7 +57,7 @@ Message server_round_trip(const Message& message) {
   return std::get<Message>(decode_server_message(encode(ServerMessage(message))));
 }
 
-void expect_equal(const offload::Product& a, const offload::Product& b) {
+void expect_equal(const contract::Product& a, const contract::Product& b) {
   EXPECT_EQ(a.kind, b.kind);
   EXPECT_EQ(a.stride_h, b.stride_h);
   EXPECT_EQ(a.stride_w, b.stride_w);
@@ -70,55 +70,56 @@ TEST(Messages, MessagesOfMastersRoundTrip) {
   const Put put = client_round_trip(
       Put{.operand = 7, .spec = {.type = ElementType::kBFloat16, .shape = {2, 0, 3}}, .offset = 1U << 20});
   EXPECT_EQ(put.operand, 7U);
-  EXPECT_EQ(put.spec, (offload::TensorSpec{ElementType::kBFloat16, {2, 0, 3}}));
+  EXPECT_EQ(put.spec, (contract::TensorSpec{ElementType::kBFloat16, {2, 0, 3}}));
   EXPECT_EQ(put.offset, 1U << 20);
   EXPECT_EQ(client_round_trip(Chunk{.bytes = 5}).bytes, 5U);
-  EXPECT_EQ(client_round_trip(Free{{1, 2, 3}}).operands, (std::vector<offload::OperandId>{1, 2, 3}));
+  EXPECT_EQ(client_round_trip(Free{{1, 2, 3}}).operands, (std::vector<contract::OperandId>{1, 2, 3}));
   EXPECT_EQ(client_round_trip(Release{.offset = 64}).offset, 64U);
 }
 
 TEST(Messages, OperationsRoundTrip) {
   const auto forward = operation_round_trip(
-      offload::Forward{.product = convolution(), .x = 1, .w = 2, .reply_type = ElementType::kBFloat16});
+      contract::Forward{.product = convolution(), .x = 1, .w = 2, .reply_type = ElementType::kBFloat16});
   expect_equal(forward.product, convolution());
   EXPECT_EQ(forward.reply_type, ElementType::kBFloat16);
-  const auto dx = operation_round_trip(offload::InputGradient{.product = {.kind = ProductKind::kMatmul},
-                                                              .dy = 3,
-                                                              .w = 4,
-                                                              .x_shape = {5, 6},
-                                                              .reply_type = ElementType::kFloat64});
+  const auto dx = operation_round_trip(contract::InputGradient{.product = {.kind = ProductKind::kMatmul},
+                                                               .dy = 3,
+                                                               .w = 4,
+                                                               .x_shape = {5, 6},
+                                                               .reply_type = ElementType::kFloat64});
   expect_equal(dx.product, {.kind = ProductKind::kMatmul});
   EXPECT_EQ(dx.x_shape, (std::vector<int64_t>{5, 6}));
   const auto dw =
-      operation_round_trip(offload::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 4}, .keep_as = 11});
+      operation_round_trip(contract::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 4}, .keep_as = 11});
   EXPECT_EQ(dw.keep_as, 11U);
   EXPECT_EQ(dw.w_shape, (std::vector<int64_t>{3, 4}));
   EXPECT_TRUE(dw.further.empty());
-  const auto sliced = operation_round_trip(offload::WeightGradient{
+  const auto sliced = operation_round_trip(contract::WeightGradient{
       .product = convolution(), .x = 1, .dy = 2, .w_shape = {3, 4}, .further = {{.x = 5, .dy = 6}, {.x = 7, .dy = 8}}});
   ASSERT_EQ(sliced.further.size(), 2U);
   EXPECT_EQ(sliced.further[1].x, 7U);
   EXPECT_EQ(sliced.further[1].dy, 8U);
-  for (const auto precision : {offload::ProductPrecision::kTf32, offload::ProductPrecision::kBFloat16})
-    EXPECT_EQ(operation_round_trip(offload::Forward{.product = {.precision = precision}}).product.precision, precision);
-  const auto update = operation_round_trip(offload::Update{.w = 1,
-                                                           .velocity = 2,
-                                                           .dw = 3,
-                                                           .step = 4,
-                                                           .learning_rate = 0.1,
-                                                           .momentum = 0.9,
-                                                           .weight_decay = 5e-4,
-                                                           .gradient_scale = 0.5});
+  for (const auto precision : {contract::ProductPrecision::kTf32, contract::ProductPrecision::kBFloat16})
+    EXPECT_EQ(operation_round_trip(contract::Forward{.product = {.precision = precision}}).product.precision,
+              precision);
+  const auto update = operation_round_trip(contract::Update{.w = 1,
+                                                            .velocity = 2,
+                                                            .dw = 3,
+                                                            .step = 4,
+                                                            .learning_rate = 0.1,
+                                                            .momentum = 0.9,
+                                                            .weight_decay = 5e-4,
+                                                            .gradient_scale = 0.5});
   EXPECT_EQ(update.step, 4U);
   EXPECT_EQ(update.weight_decay, 5e-4);
-  EXPECT_EQ(operation_round_trip(offload::Fetch{.operand = 8}).operand, 8U);
+  EXPECT_EQ(operation_round_trip(contract::Fetch{.operand = 8}).operand, 8U);
   const auto join = operation_round_trip(
-      offload::JoinGroup{.rendezvous = "worker.example:7000", .group = "8f3a", .rank = 255, .size = 256});
+      contract::JoinGroup{.rendezvous = "worker.example:7000", .group = "8f3a", .rank = 255, .size = 256});
   EXPECT_EQ(join.rendezvous, "worker.example:7000");
   EXPECT_EQ(join.group, "8f3a");
   EXPECT_EQ(join.rank, 255U);
   EXPECT_EQ(join.size, 256U);
-  EXPECT_EQ(operation_round_trip(offload::AllReduce{.operand = 9}).operand, 9U);
+  EXPECT_EQ(operation_round_trip(contract::AllReduce{.operand = 9}).operand, 9U);
 }
 
 TEST(Messages, MessagesOfWorkersRoundTrip) {
@@ -225,13 +226,13 @@ TEST(Messages, BadGroupsAreRefused) {
   EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_rank(UINT32_MAX); }), HasSubstr("rank 4294967295"));
   EXPECT_THAT(join([](v1::JoinGroup& g) { g.clear_rendezvous(); }), HasSubstr("an empty rendezvous"));
   EXPECT_THAT(join([](v1::JoinGroup& g) { g.clear_group(); }), HasSubstr("an empty group name"));
-  const std::string longest(offload::kMaxCollectiveText, 'x');
+  const std::string longest(contract::kMaxCollectiveText, 'x');
   EXPECT_THAT(join([&](v1::JoinGroup& g) { g.set_rendezvous(longest + "x"); }),
               HasSubstr("a rendezvous of 256 bytes, expected at most 255"));
   EXPECT_THAT(join([&](v1::JoinGroup& g) { g.set_group(longest + "x"); }), HasSubstr("a group name of 256 bytes"));
   EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_group("a\nb"); }), HasSubstr("group name that is not printable"));
   EXPECT_THAT(join([](v1::JoinGroup& g) { g.set_rendezvous("\x1b[2J:1"); }), HasSubstr("rendezvous that is not"));
-  EXPECT_EQ(operation_round_trip(offload::JoinGroup{longest, longest, 0, 1}).group, longest);
+  EXPECT_EQ(operation_round_trip(contract::JoinGroup{longest, longest, 0, 1}).group, longest);
   EXPECT_THAT(server_refusal([&](v1::ServerMessage& m) { m.mutable_welcome()->set_collective(longest + "x"); }),
               HasSubstr("a collective address of 256 bytes"));
   EXPECT_THAT(server_refusal([&](v1::ServerMessage& m) { m.mutable_welcome()->set_collective("a\tb"); }),
@@ -251,5 +252,5 @@ TEST(Messages, BadTextAndTooManyItemsAreRefused) {
               HasSubstr("65537 operands to free"));
 }
 
-}  // namespace
+}  // namespace messages_test
 }  // namespace tempo::wire

@@ -8,9 +8,9 @@
 #include "wire/messages.h"
 
 namespace tempo::wire {
-namespace {
+namespace reply_size_test {
 
-using namespace offload;
+using namespace contract;
 
 uint64_t bytes(const Operation& operation, const std::map<OperandId, TensorSpec>& stored) {
   return max_reply_bytes(operation, [&](OperandId id) {
@@ -67,5 +67,5 @@ TEST(ReplySize, SizesSaturateInsteadOfOverflowing) {
   EXPECT_EQ(saturated_bytes(spec({many, many, many, 0})), 0U);
 }
 
-}  // namespace
+}  // namespace reply_size_test
 }  // namespace tempo::wire

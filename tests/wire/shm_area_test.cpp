@@ -7,7 +7,7 @@
 #include <thread>
 
 namespace tempo::wire {
-namespace {
+namespace shm_area_test {
 
 using std::chrono::milliseconds;
 constexpr uint64_t kSeed = 1;
@@ -103,5 +103,5 @@ TEST(ShmArea, AllocationsNeverOverlap) {
   EXPECT_TRUE(area.allocate(999'936, kNow));
 }
 
-}  // namespace
+}  // namespace shm_area_test
 }  // namespace tempo::wire

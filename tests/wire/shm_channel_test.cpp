@@ -12,7 +12,7 @@
 #include "wire/messages.h"
 
 namespace tempo::wire {
-namespace {
+namespace shm_channel_test {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
@@ -144,5 +144,5 @@ TEST_F(ShmHandshake, AnythingButOneSegmentIsRefused) {
   EXPECT_THAT(message_of<WorkerLostError>([&] { receive_shm_file(master_, kSoon); }), HasSubstr("closed"));
 }
 
-}  // namespace
+}  // namespace shm_channel_test
 }  // namespace tempo::wire

@@ -13,7 +13,7 @@
 #include "wire/shm_segment.h"
 
 namespace tempo::wire {
-namespace {
+namespace shm_layout_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -122,5 +122,5 @@ TEST(ShmSegment, AFileThatCannotBeWrittenIsRefused) {
   EXPECT_THAT(message_of<RunError>([&] { ShmSegment segment(file); }), HasSubstr("cannot map"));
 }
 
-}  // namespace
+}  // namespace shm_layout_test
 }  // namespace tempo::wire

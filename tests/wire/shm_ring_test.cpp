@@ -11,7 +11,7 @@
 #include "wire/messages.h"
 
 namespace tempo::wire {
-namespace {
+namespace shm_ring_test {
 
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -139,5 +139,5 @@ TEST_F(ShmRingTest, TwoThreadsSeeEveryMessageInOrder) {
   writing.join();
 }
 
-}  // namespace
+}  // namespace shm_ring_test
 }  // namespace tempo::wire

@@ -16,13 +16,13 @@
 #include "worker/session.h"
 
 namespace tempo::worker {
-namespace {
+namespace collective_test {
 
-using offload::AllReduce;
-using offload::Buffer;
-using offload::ElementType;
-using offload::Fetch;
-using offload::JoinGroup;
+using contract::AllReduce;
+using contract::Buffer;
+using contract::ElementType;
+using contract::Fetch;
+using contract::JoinGroup;
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 using testing::message_of;
@@ -92,10 +92,10 @@ class CollectiveTest : public ::testing::Test {
     const auto said = everywhere([&](Executor& executor, size_t i) { executor.run(group(name, i, size)); });
     ASSERT_THAT(said, ::testing::Each("ok"));
   }
-  std::vector<std::string> sum_all(offload::OperandId id) {
+  std::vector<std::string> sum_all(contract::OperandId id) {
     return everywhere([id](Executor& executor, size_t) { executor.run(AllReduce{id}); });
   }
-  Buffer fetch(size_t i, offload::OperandId id) { return executors_[i]->run(Fetch{id}); }
+  Buffer fetch(size_t i, contract::OperandId id) { return executors_[i]->run(Fetch{id}); }
 
   std::vector<std::shared_ptr<Collective>> collectives_;
   std::vector<std::unique_ptr<Executor>> executors_;
@@ -117,7 +117,7 @@ TEST_F(CollectiveTest, SumsOfWholeNumbersAreExactAndTheReplyIsTheSquaredNorm) {
     std::vector<double> norms(count);
     const auto said = everywhere([&](Executor& executor, size_t i) {
       const Buffer reply = executor.run(AllReduce{1});
-      ASSERT_EQ(reply.spec(), (offload::TensorSpec{ElementType::kFloat64, {1}}));
+      ASSERT_EQ(reply.spec(), (contract::TensorSpec{ElementType::kFloat64, {1}}));
       norms[i] = values_of<double>(reply)[0];
       executor.run(AllReduce{2});
     });
@@ -393,5 +393,5 @@ TEST_F(CollectiveTest, ASessionCanEndDuringASumAndDuringAJoin) {
   EXPECT_LT(Clock::now() - begin, kTimeout + kSlack);
 }
 
-}  // namespace
+}  // namespace collective_test
 }  // namespace tempo::worker

@@ -12,7 +12,7 @@
 #include "tempo/error.h"
 
 namespace tempo::worker {
-namespace {
+namespace completions_test {
 
 TEST(Completions, ACompletionWithoutAWaitRunsAtOnceOnTheCallersThread) {
   Completions completions;
@@ -76,5 +76,5 @@ TEST(Completions, AFailedCompletionReleasesItsMemoryAndReportsTheError) {
   EXPECT_TRUE(is_told);
 }
 
-}  // namespace
+}  // namespace completions_test
 }  // namespace tempo::worker

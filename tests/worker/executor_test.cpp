@@ -9,9 +9,9 @@
 #include "tempo/error.h"
 
 namespace tempo::worker {
-namespace {
+namespace executor_test {
 
-using offload::Buffer;
+using contract::Buffer;
 using ::testing::HasSubstr;
 using testing::message_of;
 
@@ -40,9 +40,9 @@ TEST(Executor, OperationsOnMissingOrMisfittingOperandsAreRefused) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));
   executor.put(2, filled({3, 9}, 1));
-  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.product = {}, .x = 1, .w = 9}); }),
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(contract::Forward{.product = {}, .x = 1, .w = 9}); }),
               HasSubstr("operand 9 is not stored"));
-  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(offload::Forward{.product = {}, .x = 1, .w = 2}); }),
+  EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(contract::Forward{.product = {}, .x = 1, .w = 2}); }),
               HasSubstr("worker: forward refused"));
   EXPECT_THROW(Executor("cuda:9999"), InputError);
   EXPECT_THROW(Executor("abacus"), InputError);
@@ -53,18 +53,18 @@ TEST(Executor, AnUpdateOfTheSameStepIsAppliedOnce) {
   executor.put(1, filled({2, 2}, 1));
   executor.put(2, filled({2, 2}, 0));
   executor.put(3, filled({2, 2}, 0.5F));
-  const offload::Update update{.w = 1, .velocity = 2, .dw = 3, .step = 4, .learning_rate = 1, .momentum = 0};
+  const contract::Update update{.w = 1, .velocity = 2, .dw = 3, .step = 4, .learning_rate = 1, .momentum = 0};
   executor.run(update);
   executor.run(update);
-  EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0.5F);
-  offload::Update older = update;
+  EXPECT_FLOAT_EQ(first(executor.run(contract::Fetch{1})), 0.5F);
+  contract::Update older = update;
   older.step = 3;
   executor.run(older);
-  EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0.5F);
-  offload::Update newer = update;
+  EXPECT_FLOAT_EQ(first(executor.run(contract::Fetch{1})), 0.5F);
+  contract::Update newer = update;
   newer.step = 5;
   executor.run(newer);
-  EXPECT_FLOAT_EQ(first(executor.run(offload::Fetch{1})), 0);
+  EXPECT_FLOAT_EQ(first(executor.run(contract::Fetch{1})), 0);
 }
 
 TEST(Executor, AGradientIsSummedOverPartsOfRows) {
@@ -74,7 +74,7 @@ TEST(Executor, AGradientIsSummedOverPartsOfRows) {
   executor.put(3, filled({4, 2}, 3));
   executor.put(4, filled({4, 3}, 1));
   executor.put(5, filled({4, 6}, 1));
-  offload::WeightGradient gradient{
+  contract::WeightGradient gradient{
       .product = {}, .x = 1, .dy = 2, .w_shape = {3, 2}, .further = {{.x = 3, .dy = 4}, {.x = 3, .dy = 4}}};
   EXPECT_FLOAT_EQ(first(executor.run(gradient)), 5 * 2 + 2 * 4 * 3);
   gradient.further = {{.x = 5, .dy = 4}};
@@ -85,10 +85,10 @@ TEST(Executor, AResultIsWrittenIntoTheMemoryGivenForIt) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));
   executor.put(2, filled({3, 8}, 2));
-  const Buffer there = Buffer::allocate({.type = offload::ElementType::kBFloat16, .shape = {4, 3}});
+  const Buffer there = Buffer::allocate({.type = contract::ElementType::kBFloat16, .shape = {4, 3}});
   const Started started =
-      executor.start(offload::Forward{.product = {}, .x = 1, .w = 2, .reply_type = offload::ElementType::kBFloat16},
-                     [&](const offload::TensorSpec& result) {
+      executor.start(contract::Forward{.product = {}, .x = 1, .w = 2, .reply_type = contract::ElementType::kBFloat16},
+                     [&](const contract::TensorSpec& result) {
                        EXPECT_EQ(result, there.spec());
                        return there;
                      });
@@ -104,13 +104,13 @@ TEST(Executor, TheReplyToAKeptGradientIsItsSquaredNorm) {
   executor.put(1, filled({5, 2}, 1));
   executor.put(2, filled({5, 3}, 2));
   const Buffer reply =
-      executor.run(offload::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 2}, .keep_as = 7});
-  ASSERT_EQ(reply.spec(), (offload::TensorSpec{offload::ElementType::kFloat64, {1}}));
+      executor.run(contract::WeightGradient{.product = {}, .x = 1, .dy = 2, .w_shape = {3, 2}, .keep_as = 7});
+  ASSERT_EQ(reply.spec(), (contract::TensorSpec{contract::ElementType::kFloat64, {1}}));
   double squared = 0;
   std::memcpy(&squared, reply.data(), sizeof squared);
   EXPECT_DOUBLE_EQ(squared, 6 * 100.0);
-  EXPECT_EQ(executor.run(offload::Fetch{7}).spec().shape, (std::vector<int64_t>{3, 2}));
+  EXPECT_EQ(executor.run(contract::Fetch{7}).spec().shape, (std::vector<int64_t>{3, 2}));
 }
 
-}  // namespace
+}  // namespace executor_test
 }  // namespace tempo::worker

@@ -12,9 +12,9 @@
 #include "worker/recording_monitor.h"
 
 namespace tempo::worker {
-namespace {
+namespace session_test {
 
-using offload::Buffer;
+using contract::Buffer;
 using ::testing::HasSubstr;
 using testing::message_of;
 
@@ -55,11 +55,11 @@ TEST(WorkerSession, AnswersComeInOrderAndASessionGoesOnAfterARefusal) {
   Session session("cpu", 1, {}, answers);
   session.put(1, filled({4, 8}, 1));
   session.put(2, filled({3, 8}, 2));
-  session.submit(1, offload::Forward{.product = {}, .x = 1, .w = 2});
-  session.submit(2, offload::Forward{.product = {}, .x = 1, .w = 77});
+  session.submit(1, contract::Forward{.product = {}, .x = 1, .w = 2});
+  session.submit(2, contract::Forward{.product = {}, .x = 1, .w = 77});
   session.free({1});
-  session.submit(3, offload::Fetch{.operand = 1});
-  session.submit(4, offload::Fetch{.operand = 2});
+  session.submit(3, contract::Fetch{.operand = 1});
+  session.submit(4, contract::Fetch{.operand = 2});
   const auto seen = answers.wait_for(4);
   ASSERT_EQ(seen.size(), 4U);
   EXPECT_EQ(seen[0], (std::pair<uint64_t, std::string>{1, "ok"}));
@@ -77,10 +77,10 @@ TEST(WorkerSession, TheMonitorIsToldOfAnOperationBeforeItIsAnswered) {
     session.put(1, filled({4, 8}, 1));
     session.put(2, filled({3, 8}, 2));
     session.put(3, filled({240}, 2));  // does not fit
-    session.submit(1, offload::Forward{.product = {}, .x = 1, .w = 2});
-    session.submit(2, offload::Fetch{.operand = 77});
-    session.submit(3, offload::Update{.w = 1, .velocity = 3, .dw = 1, .step = 9});
-    session.submit(4, offload::Forward{.product = {}, .x = 1, .w = 77});
+    session.submit(1, contract::Forward{.product = {}, .x = 1, .w = 2});
+    session.submit(2, contract::Fetch{.operand = 77});
+    session.submit(3, contract::Update{.w = 1, .velocity = 3, .dw = 1, .step = 9});
+    session.submit(4, contract::Forward{.product = {}, .x = 1, .w = 77});
     answers.wait_for(4);
     const auto heard = monitor.heard();
     EXPECT_THAT(heard, said("received 960"));
@@ -99,11 +99,11 @@ TEST(WorkerSession, OperandsBeyondTheMemoryLimitAreRefusedAndNamed) {
               HasSubstr("4000 bytes, expected at most 1000"));
   session.put(1, filled({150}, 1));
   session.put(2, filled({150}, 1));
-  session.submit(1, offload::Fetch{.operand = 1});
-  session.submit(2, offload::Fetch{.operand = 2});
+  session.submit(1, contract::Fetch{.operand = 1});
+  session.submit(2, contract::Fetch{.operand = 2});
   session.free({1});
   session.put(2, filled({150}, 1));
-  session.submit(3, offload::Fetch{.operand = 2});
+  session.submit(3, contract::Fetch{.operand = 2});
   const auto seen = answers.wait_for(3);
   ASSERT_EQ(seen.size(), 3U);
   EXPECT_EQ(seen[0].second, "ok");
@@ -116,7 +116,7 @@ TEST(WorkerSession, TheNumberOfWaitingOperationsIsBounded) {
   Session session("cpu", 1, {.waiting_operations = 2}, answers);
   session.put(1, filled({512, 512}, 1));
   const auto flood = [&] {
-    for (uint64_t i = 1; i < 10'000; ++i) session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
+    for (uint64_t i = 1; i < 10'000; ++i) session.submit(i, contract::Forward{.product = {}, .x = 1, .w = 1});
   };
   EXPECT_THAT(message_of<ProtocolError>(flood), HasSubstr("in waiting, expected at most 2"));
 }
@@ -124,14 +124,14 @@ TEST(WorkerSession, TheNumberOfWaitingOperationsIsBounded) {
 TEST(WorkerSession, TheNumberOfOperandsIsBoundedHoweverSmallTheyAre) {
   Answers answers;
   Session session("cpu", 1, {.operands = 3}, answers);
-  for (offload::OperandId id = 1; id <= 20; ++id) session.put(id, filled({0}, 0));
-  session.submit(1, offload::Fetch{.operand = 3});
-  session.submit(2, offload::Fetch{.operand = 4});
+  for (contract::OperandId id = 1; id <= 20; ++id) session.put(id, filled({0}, 0));
+  session.submit(1, contract::Fetch{.operand = 3});
+  session.submit(2, contract::Fetch{.operand = 4});
   session.put(2, filled({1}, 0));  // replaces
   session.free({1});
   session.put(4, filled({0}, 0));
-  session.submit(3, offload::Fetch{.operand = 2});
-  session.submit(4, offload::Fetch{.operand = 4});
+  session.submit(3, contract::Fetch{.operand = 2});
+  session.submit(4, contract::Fetch{.operand = 4});
   const auto seen = answers.wait_for(4);
   ASSERT_EQ(seen.size(), 4U);
   EXPECT_EQ(seen[0].second, "ok");
@@ -146,10 +146,10 @@ TEST(WorkerSession, ResultsAndKeptGradientsCountTowardsTheMemoryLimit) {
   session.put(1, filled({100, 1}, 1));
   session.put(2, filled({1, 20}, 1));
   session.put(3, filled({1, 36}, 1));
-  session.submit(1, offload::Forward{.product = {}, .x = 1, .w = 1});
-  session.submit(2, offload::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 4});
-  session.submit(3, offload::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 4});
-  session.submit(4, offload::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 5});
+  session.submit(1, contract::Forward{.product = {}, .x = 1, .w = 1});
+  session.submit(2, contract::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 4});
+  session.submit(3, contract::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 4});
+  session.submit(4, contract::WeightGradient{.product = {}, .x = 3, .dy = 2, .w_shape = {20, 36}, .keep_as = 5});
   const auto seen = answers.wait_for(4);
   ASSERT_EQ(seen.size(), 4U);
   EXPECT_THAT(seen[0].second, HasSubstr("forward with a result of 40000 bytes refused, expected at most 4096"));
@@ -164,7 +164,7 @@ TEST(WorkerSession, NoOperationIsRefusedIfTheServerWaitsForRoom) {
   session.put(1, filled({64, 64}, 1));
   for (uint64_t i = 1; i <= 500; ++i) {
     ASSERT_TRUE(session.wait_for_room(std::chrono::seconds(20)));
-    session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
+    session.submit(i, contract::Forward{.product = {}, .x = 1, .w = 1});
   }
   EXPECT_EQ(answers.wait_for(500).size(), 500U);
 }
@@ -173,7 +173,7 @@ TEST(WorkerSession, ASessionCanEndWhileOperationsWait) {
   Answers answers;
   Session session("cpu", 1, {}, answers);
   session.put(1, filled({512, 512}, 1));
-  for (uint64_t i = 1; i < 200; ++i) session.submit(i, offload::Forward{.product = {}, .x = 1, .w = 1});
+  for (uint64_t i = 1; i < 200; ++i) session.submit(i, contract::Forward{.product = {}, .x = 1, .w = 1});
 }
 
 TEST(WorkerSession, UnknownDevicesAreRefused) {
@@ -181,5 +181,5 @@ TEST(WorkerSession, UnknownDevicesAreRefused) {
   EXPECT_THROW(Session("abacus", 1, {}, answers), InputError);
 }
 
-}  // namespace
+}  // namespace session_test
 }  // namespace tempo::worker

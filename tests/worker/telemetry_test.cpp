@@ -12,7 +12,7 @@
 #include "wire/host_port.h"
 
 namespace tempo::worker {
-namespace {
+namespace telemetry_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -107,5 +107,5 @@ TEST_F(TelemetryTest, RefusalsAreLoggedOnlyABoundedNumberOfTimes) {
   EXPECT_THAT(scrape(), HasSubstr("outcome=\"refused\"} 10000\n"));
 }
 
-}  // namespace
+}  // namespace telemetry_test
 }  // namespace tempo::worker

@@ -57,6 +57,14 @@ struct ChannelRound {
   } inverse = {};
 };
 
+/// y = x * scale + offset for each channel, and zero where that is negative if `relu`. A NaN stays one.
+template <typename T>
+struct Affine {
+  const T* scale = nullptr;
+  const T* offset = nullptr;
+  bool relu = false;
+};
+
 /// Inner products of the image's rows with a few vectors, and the rows' sums of squares. They are computed while the
 /// rows are moved, so that nothing reads the image once more for them.
 template <typename T>
@@ -200,6 +208,8 @@ struct Kernels {
   void (*sum_runs)(const T* const* src, int64_t count, T* dst, int64_t width) noexcept;
   /// Computes the products of one row, whose channels are in the order of `products.vectors`; no column sums.
   void (*take_products)(const T* row, int64_t channels, const RowProducts<T>& products, int64_t image_row) noexcept;
+  /// Computes one row of a map. The multiply-add rounds once.
+  void (*map_row)(const T* row, const Affine<T>& map, int64_t channels, T* made) noexcept;
 };
 
 struct KernelSet {

@@ -224,8 +224,16 @@ void take_row(const T* row, int64_t channels, const RowProducts<T>& p, int64_t i
 }
 
 template <typename T>
+void map_row(const T* row, const Affine<T>& map, int64_t channels, T* made) noexcept {
+  for (int64_t c = 0; c < channels; ++c) {
+    const T v = std::fma(row[c], map.scale[c], map.offset[c]);
+    made[c] = map.relu && v < 0 ? T(0) : v;
+  }
+}
+
+template <typename T>
 constexpr Kernels<T> kTable = {gather_block<T>, scatter_block<T>, mix_rows<T, true>, mix_rows<T, false>,
-                               mix_wide<T>,     sum_runs<T>,      take_row<T>};
+                               mix_wide<T>,     sum_runs<T>,      take_row<T>,       map_row<T>};
 
 }  // namespace
 

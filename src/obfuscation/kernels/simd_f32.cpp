@@ -19,9 +19,9 @@ const Kernels<float>* kernels_f32() {
 #if TEMPO_TARGET_HAS_NO_VECTORS
   return nullptr;  // the reference takes its place
 #else
-  static constexpr Kernels<float> kTable = {gather_block<float>, scatter_block<float>, gather_rows<float>,
-                                            scatter_rows<float>, mix_wide<float>,      sum_runs<float>,
-                                            take_products<float>};
+  static constexpr Kernels<float> kTable = {gather_block<float>,  scatter_block<float>, gather_rows<float>,
+                                            scatter_rows<float>,  mix_wide<float>,      sum_runs<float>,
+                                            take_products<float>, map_row<float>};
   return &kTable;
 #endif
 }

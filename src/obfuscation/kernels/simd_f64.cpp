@@ -19,9 +19,9 @@ const Kernels<double>* kernels_f64() {
 #if TEMPO_TARGET_HAS_NO_VECTORS
   return nullptr;  // the reference takes its place
 #else
-  static constexpr Kernels<double> kTable = {gather_block<double>, scatter_block<double>, gather_rows<double>,
-                                             scatter_rows<double>, mix_wide<double>,      sum_runs<double>,
-                                             take_products<double>};
+  static constexpr Kernels<double> kTable = {gather_block<double>,  scatter_block<double>, gather_rows<double>,
+                                             scatter_rows<double>,  mix_wide<double>,      sum_runs<double>,
+                                             take_products<double>, map_row<double>};
   return &kTable;
 #endif
 }

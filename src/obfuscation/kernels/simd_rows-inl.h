@@ -280,6 +280,21 @@ void sum_runs(const T* const* src, int64_t count, T* dst, int64_t width) noexcep
   for (; c < width; ++c) columns(hn::CappedTag<T, 1>(), c);
 }
 
+template <typename T>
+void map_row(const T* row, const Affine<T>& map, int64_t channels, T* made) noexcept {
+  const auto columns = [&](auto d, int64_t c) HWY_ATTR {
+    auto v = hn::MulAdd(hn::LoadU(d, row + c), hn::LoadU(d, map.scale + c), hn::LoadU(d, map.offset + c));
+    // Max would turn a NaN into a number, and a loss that is not finite would go unseen.
+    if (map.relu) v = hn::IfThenZeroElse(hn::Lt(v, hn::Zero(d)), v);
+    hn::StoreU(v, d, made + c);
+  };
+  const TagOf<T> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t c = 0;
+  for (; c + lanes <= channels; c += lanes) columns(d, c);
+  for (; c < channels; ++c) columns(hn::CappedTag<T, 1>(), c);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tempo::obfuscation::kernels
 HWY_AFTER_NAMESPACE();

@@ -89,6 +89,7 @@ Buffer WorkerPool::compute_alone(const PendingReply& reply, const RowRange& rows
                      .expected = reply.expected,
                      .what = reply.what,
                      .combine = reply.combine,
+                     .holder = reply.holder,
                      .shards = {}};
   Shard& shard = alone.shards.emplace_back(Shard{.rows = rows});
   start(alone, shard, member);
@@ -107,7 +108,7 @@ void WorkerPool::resolve(const PendingReply& reply, const Buffer& combined, cons
   last_error_ = refusal;
   if (is_of_one(reply)) quarantine(reply.shards.front().by, wrong);
   const RowRange all{0, reply.shards.back().rows.end};
-  for (size_t witness = pick({}); witness < members_.size(); witness = pick({})) {
+  for (size_t witness = pick({}, reply.holder); witness < members_.size(); witness = pick({}, reply.holder)) {
     ++reissued_;
     if (observer_ != nullptr) observer_->reissued(reply.what, members_[witness].uri);
     try {

@@ -41,36 +41,44 @@ Buffer WorkerPool::allocate(const TensorSpec& spec) {
   }
 }
 
-std::vector<WorkerPool::Place> WorkerPool::places_for(const TensorSpec& spec, OperandId like) const {
+std::vector<WorkerPool::Place> WorkerPool::places_for(const Stored& stored, OperandId like) const {
   std::vector<Place> places;
   if (const auto other = stored_.find(like); like != 0 && other != stored_.end()) {
     for (const RowRange& rows : other->second.cut) places.push_back({rows, holder(other->second, rows)});
     return places;
   }
   std::vector<double> shares;
-  for (const Member& member : members_) shares.push_back(member.is_active() ? member.share : 0);
-  const std::vector<RowRange> ranges = cut_rows(rows_of(spec), shares);
+  for (size_t i = 0; i < members_.size(); ++i)
+    shares.push_back(members_[i].is_active() && may_hold(i, stored.holder) ? members_[i].share : 0);
+  if (pick({}, stored.holder) == members_.size()) throw_alone();
+  const std::vector<RowRange> ranges = cut_rows(rows_of(stored.spec), shares);
   for (size_t i = 0; i < ranges.size(); ++i)
     if (ranges[i].count() > 0) places.push_back({ranges[i], i});
-  if (places.empty()) places.push_back({{0, 0}, pick({})});  // an operand without rows still lies on one worker
+  if (places.empty())
+    places.push_back({{0, 0}, pick({}, stored.holder)});  // an operand without rows still lies on one worker
   return places;
 }
 
 size_t WorkerPool::holder(const Stored& stored, const RowRange& rows) const {
   for (const Piece& piece : stored.pieces)
     if (piece.rows == rows && is_alive(piece)) return piece.member;
-  return pick({});
+  return pick({}, stored.holder);
 }
 
-void WorkerPool::put(OperandId id, const Buffer& operand, Spread spread, Source source, OperandId like) {
+void WorkerPool::put(OperandId id, const Buffer& operand, Placing how) {
   if (active() == 0) throw_alone();
   Stored& stored = stored_[id];
-  stored = {.spec = operand.spec(), .spread = spread, .source = std::move(source), .cut = {}, .pieces = {}};
-  if (spread == Spread::kEverywhere) {
+  stored = {.spec = operand.spec(),
+            .spread = how.spread,
+            .source = std::move(how.source),
+            .holder = how.holder,
+            .cut = {},
+            .pieces = {}};
+  if (how.spread == Spread::kEverywhere) {
     stored.cut = {{0, rows_of(stored.spec)}};
     replicate(id, operand);
   } else {
-    const std::vector<Place> places = places_for(stored.spec, like);
+    const std::vector<Place> places = places_for(stored, how.like);
     for (const Place& place : places) stored.cut.push_back(place.rows);
     for (const Place& place : places) try_upload(id, stored, place, operand);
   }
@@ -79,6 +87,10 @@ void WorkerPool::put(OperandId id, const Buffer& operand, Spread spread, Source 
 
 void WorkerPool::upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole) {
   const auto& [rows, member] = place;
+  // The one place where operands go to workers: whatever led here, no worker gets a part of another group.
+  if (!may_hold(member, stored.holder))
+    throw InputError(fmt::format("offload: operand {} is a part for group {}, but {} is of group {}; it was not sent",
+                                 id, stored.holder, members_[member].uri, group_of(member)));
   const bool has_one =
       std::any_of(stored.pieces.begin(), stored.pieces.end(),
                   [m = place.member, this](const Piece& piece) { return piece.member == m && is_alive(piece); });
@@ -99,8 +111,9 @@ void WorkerPool::try_upload(OperandId id, Stored& stored, const Place& place, co
   }
 }
 
-void WorkerPool::begin_slices(OperandId id, const TensorSpec& spec) {
-  stored_[id] = {.spec = spec, .spread = Spread::kRows, .source = {}, .cut = {}, .pieces = {}};
+void WorkerPool::begin_slices(OperandId id, const TensorSpec& spec, Source source) {
+  stored_[id] = {
+      .spec = spec, .spread = Spread::kRows, .source = std::move(source), .holder = 0, .cut = {}, .pieces = {}};
 }
 
 void WorkerPool::put_slice(OperandId id, const Buffer& whole, const RowRange& rows) {
@@ -149,17 +162,16 @@ OperandId WorkerPool::ensure(OperandId id, const RowRange& rows, size_t member) 
     if (piece.member == member && piece.rows == wanted && is_alive(piece)) return piece.id;
   if (!operand.source)
     throw OperandLostError(fmt::format("offload: operand {} is gone with the worker that held it", id));
-  upload(id, operand, {wanted, member}, operand.source());
+  const Buffer again = allocate(operand.spec);
+  operand.source->write(again.data());
+  upload(id, operand, {wanted, member}, again);
   return operand.pieces.back().id;
-}
-
-void WorkerPool::set_source(OperandId id, Source source) {
-  if (const auto found = stored_.find(id); found != stored_.end()) found->second.source = std::move(source);
 }
 
 void WorkerPool::replicate(OperandId id, const Buffer& operand) {
   Stored& replicated = stored(id);
   for (size_t i = 0; i < members_.size(); ++i) {
+    if (!may_hold(i, replicated.holder)) continue;
     const bool has_it = std::any_of(replicated.pieces.begin(), replicated.pieces.end(),
                                     [&](const Piece& piece) { return piece.member == i && is_alive(piece); });
     if (!has_it) try_upload(id, replicated, {{0, rows_of(replicated.spec)}, i}, operand);
@@ -199,6 +211,7 @@ void WorkerPool::note_kept(const Operation& operation, const TensorSpec& spec, s
   stored_[gradient->keep_as] = {.spec = spec,
                                 .spread = Spread::kEverywhere,
                                 .source = {},
+                                .holder = 0,
                                 .cut = {{0, rows_of(spec)}},
                                 .pieces = {{member, members_[member].life, {0, rows_of(spec)}, gradient->keep_as}}};
 }

@@ -111,9 +111,11 @@ PendingReply WorkerPool::submit(Operation operation, TensorSpec expected, std::s
                      .expected = std::move(expected),
                      .what = std::move(what),
                      .combine = {},
+                     .holder = 0,
                      .shards = {}};
   reply.combine = combine_of(reply.operation);
   const Stored& lead = stored(lead_of(reply.operation));
+  reply.holder = lead.holder;
   std::vector<Place> places;
   if (reply.combine == Combine::kEach) {
     for (const Piece& piece : lead.pieces)
@@ -137,7 +139,7 @@ void WorkerPool::start(PendingReply& reply, Shard& shard, size_t member) {
 }
 
 void WorkerPool::start_somewhere(PendingReply& reply, Shard& shard, size_t member) {
-  for (; member < members_.size(); member = pick(shard.tried)) {
+  for (; member < members_.size(); member = pick(shard.tried, reply.holder)) {
     const bool is_again = !shard.tried.empty();
     try {
       start(reply, shard, member);
@@ -158,7 +160,7 @@ void WorkerPool::start_somewhere(PendingReply& reply, Shard& shard, size_t membe
 }
 
 void WorkerPool::start_elsewhere(PendingReply& reply, Shard& shard) {
-  start_somewhere(reply, shard, reply.combine == Combine::kEach ? members_.size() : pick(shard.tried));
+  start_somewhere(reply, shard, reply.combine == Combine::kEach ? members_.size() : pick(shard.tried, reply.holder));
 }
 
 Buffer WorkerPool::receive(PendingReply& reply) {
@@ -243,7 +245,7 @@ void WorkerPool::reissue_if_late(PendingReply& reply, Shard& shard, double slowe
   const double patience = std::max(kLateness * slowest_done, std::chrono::duration<double>(options_.straggler).count());
   if (slowest_done <= 0 || shard.attempts.size() > 1 || reply.combine == Combine::kEach) return;
   if (seconds_since(shard.attempts.front().start) < patience) return;
-  const size_t late = shard.attempts.front().member, other = pick(shard.tried);
+  const size_t late = shard.attempts.front().member, other = pick(shard.tried, reply.holder);
   if (other == members_.size()) return;
   start_somewhere(reply, shard, other);
   if (++members_[late].late >= kMostLate) lose(late, fmt::format("late {} times running", kMostLate));

@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "offload/contract.h"
+#include "offload/pool/operand_source.h"
 #include "offload/pool/row_cut.h"
-#include "tempo/worker.h"
 
 namespace tempo::offload {
 
@@ -45,6 +46,7 @@ struct PendingReply {
   TensorSpec expected;
   std::string what;  ///< for messages: "forward of layer1.conv1"
   Combine combine = Combine::kOne;
+  Holder holder = 0;  ///< the workers that may be asked
   std::vector<Shard> shards;
   double waited = 0;  ///< seconds spent waiting so far
 };

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <future>
 
-#include "tempo/worker.h"
+#include "offload/contract.h"
 
 namespace tempo::offload {
 

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "tempo/worker.h"
+#include "offload/contract.h"
 
 namespace tempo::offload {
 

@@ -115,10 +115,22 @@ bool WorkerPool::is_alive(const Piece& piece) const {
   return member.is_active() && member.life == piece.life;
 }
 
-size_t WorkerPool::pick(const std::vector<size_t>& except) const {
+void WorkerPool::divide(int count) {
+  if (static_cast<size_t>(count) > members_.size())
+    throw InputError(
+        fmt::format("workers: got {}, expected at least {}: the protection splits operands into so many parts, "
+                    "each for workers of its own",
+                    members_.size(), count));
+  groups_ = count;
+}
+
+Holder WorkerPool::group_of(size_t member) const { return static_cast<int>(member % static_cast<size_t>(groups_)) + 1; }
+
+size_t WorkerPool::pick(const std::vector<size_t>& except, Holder holder) const {
   size_t best = members_.size();
   for (size_t i = 0; i < members_.size(); ++i) {
-    if (!members_[i].is_active() || std::find(except.begin(), except.end(), i) != except.end()) continue;
+    if (!members_[i].is_active() || !may_hold(i, holder) || std::find(except.begin(), except.end(), i) != except.end())
+      continue;
     if (best == members_.size() || members_[i].share > members_[best].share) best = i;
   }
   return best;

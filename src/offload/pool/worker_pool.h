@@ -16,17 +16,15 @@
 #include <utility>
 #include <vector>
 
+#include "offload/contract.h"
 #include "offload/pool/member.h"
+#include "offload/pool/operand_source.h"
 #include "offload/pool/pending_reply.h"
 #include "offload/pool/recruiter.h"
 #include "offload/pool/row_cut.h"
 #include "tempo/error.h"
-#include "tempo/worker.h"
 
 namespace tempo::offload {
-
-/// How an operand is spread over the workers: each holds some rows, or each holds all of it.
-enum class Spread : uint8_t { kRows, kEverywhere };
 
 struct PoolOptions {
   std::chrono::milliseconds operation{120'000};  ///< a worker whose reply takes longer is lost
@@ -46,8 +44,7 @@ class OperandLostError : public WorkerLostError {
 /// ProtocolError if all refuse.
 class WorkerPool {
  public:
-  /// Blinds an operand again for another worker. Must return the same bytes each time.
-  using Source = std::function<Buffer()>;
+  using Source = std::shared_ptr<const OperandSource>;
   /// Un-blinds and verifies a reply. @throws IntegrityError if it is wrong.
   using Accept = std::function<void(const Buffer&)>;
 
@@ -82,20 +79,26 @@ class WorkerPool {
 
   /// Allocates memory for an operand: the worker's own if one worker holds all of it.
   Buffer allocate(const TensorSpec& spec);
+  struct Placing {
+    Spread spread = Spread::kEverywhere;
+    Source source = nullptr;  ///< blinds it again; nullptr: the operand is lost with the workers that hold it
+    OperandId like = 0;       ///< an operand that is cut into the same rows; 0: cut by the workers' shares
+    Holder holder = 0;        ///< the workers that may hold it, now and whatever happens to workers later
+  };
   /// Stores an operand on the workers.
-  /// @param source blinds it again. If empty, the operand is lost with the workers that hold it.
-  /// @param like   an operand that is cut into the same rows; 0: cut by the workers' shares.
   /// @throws WorkerLostError, or what the last worker failed with, if no worker is left.
-  void put(OperandId id, const Buffer& operand, Spread spread, Source source, OperandId like = 0);
+  void put(OperandId id, const Buffer& operand, Placing how);
+  /// Divides the workers into `count` groups, each of which may hold one part of every operand. A worker stays in its
+  /// group for good. Call it before the first operand. @throws InputError if there are fewer workers than groups.
+  void divide(int count);
   /// Whether exactly one worker is active. `device` is what the active worker with the largest share says it computes
   /// on; it requires an active worker.
   [[nodiscard]] bool is_single() const { return active() == 1; }
   [[nodiscard]] const std::string& device() const { return members_[pick({})].device; }
   /// Begins an operand whose rows are put in slices, all on one worker.
-  void begin_slices(OperandId id, const TensorSpec& spec);
+  void begin_slices(OperandId id, const TensorSpec& spec, Source source);
   /// Puts the next rows. @param whole memory of the whole operand, in which `rows` are finished.
   void put_slice(OperandId id, const Buffer& whole, const RowRange& rows);
-  void set_source(OperandId id, Source source);
   /// Gives a replicated operand to the active workers that do not have it.
   void replicate(OperandId id, const Buffer& operand);
   void free(OperandId id);
@@ -137,6 +140,7 @@ class WorkerPool {
     TensorSpec spec;
     Spread spread = Spread::kRows;
     Source source;
+    Holder holder = 0;
     std::vector<RowRange> cut;  ///< ranges that cover all rows once; an operation has a shard for each
     std::vector<Piece> pieces;  ///< which worker holds which rows, in the order sent; includes rows sent again
   };
@@ -150,8 +154,12 @@ class WorkerPool {
   void drop(size_t member, const std::exception_ptr& error);
   void set_shares();
   [[nodiscard]] bool is_alive(const Piece& piece) const;
-  /// The active member with the largest share that is not in `except`; members_.size() if there is none.
-  [[nodiscard]] size_t pick(const std::vector<size_t>& except) const;
+  /// The group of a member.
+  [[nodiscard]] Holder group_of(size_t member) const;
+  [[nodiscard]] bool may_hold(size_t member, Holder holder) const { return holder == 0 || group_of(member) == holder; }
+  /// The active member with the largest share that is not in `except` and may hold what `holder` may; members_.size()
+  /// if there is none.
+  [[nodiscard]] size_t pick(const std::vector<size_t>& except, Holder holder = 0) const;
   [[noreturn]] void throw_alone() const;
 
   // Operands: operands.cpp
@@ -159,7 +167,7 @@ class WorkerPool {
     RowRange rows;
     size_t member = 0;
   };
-  [[nodiscard]] std::vector<Place> places_for(const TensorSpec& spec, OperandId like) const;
+  [[nodiscard]] std::vector<Place> places_for(const Stored& stored, OperandId like) const;
   /// An active member that holds these rows, or else the one to give them to.
   [[nodiscard]] size_t holder(const Stored& stored, const RowRange& rows) const;
   void upload(OperandId id, Stored& stored, const Place& place, const Buffer& whole);
@@ -204,6 +212,7 @@ class WorkerPool {
 
   PoolOptions options_;
   std::vector<Member> members_;
+  int groups_ = 1;    // of holders of parts
   Lives group_;       // the workers that sum together
   Lives cannot_sum_;  // the workers that failed to sum; not tried again until the set changes
   std::unordered_map<OperandId, Stored> stored_;

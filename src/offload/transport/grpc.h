@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "tempo/worker.h"
+#include "offload/contract.h"
 
 namespace tempo::offload {
 

@@ -11,7 +11,7 @@
 
 namespace tempo::worker {
 
-using offload::Buffer;
+using contract::Buffer;
 using std::chrono::milliseconds;
 using wire::GrpcStream;
 using wire::ReceivedFrame;
@@ -123,7 +123,7 @@ void GrpcSession::handle(const wire::Chunk& chunk, const ReceivedFrame& frame) {
 void GrpcSession::handle(const wire::Free& freed, const ReceivedFrame&) { session_->free(freed.operands); }
 
 void GrpcSession::handle(const wire::Submit& submit, const ReceivedFrame&) {
-  if (std::holds_alternative<offload::Fetch>(submit.operation)) {
+  if (std::holds_alternative<contract::Fetch>(submit.operation)) {
     const std::lock_guard lock(fetches_mutex_);
     fetches_.insert(submit.number);
   }

@@ -42,7 +42,7 @@ class GrpcSession final : public Session::Listener {
   void handle(const wire::Submit& submit, const wire::ReceivedFrame&);
   void handle(const wire::Release&, const wire::ReceivedFrame&);
 
-  void replied(uint64_t number, offload::Buffer result) override;
+  void replied(uint64_t number, contract::Buffer result) override;
   void refused(uint64_t number, const std::string& reason) override;
   void check_sent(wire::GrpcStream::Sent sent);
   bool forget_fetch(uint64_t number);
@@ -51,7 +51,7 @@ class GrpcSession final : public Session::Listener {
   const ServerOptions options_;
   std::atomic<bool> is_stopping_ = false;
   wire::TensorReceiver receiver_;
-  offload::OperandId receiving_ = 0;
+  contract::OperandId receiving_ = 0;
 
   std::mutex fetches_mutex_;
   std::unordered_set<uint64_t> fetches_;  // under way: their results are stored operands

@@ -16,7 +16,7 @@
 
 namespace tempo::worker {
 
-using offload::Buffer;
+using contract::Buffer;
 using std::chrono::milliseconds;
 
 namespace {
@@ -75,7 +75,7 @@ class ShmSession::Replies final : public Session::Listener {
       : memory_(memory), monitor_(monitor), area_(memory.segment().layout().replies()) {}
 
   /// None where the master holds all of it: `replied` then says so.
-  std::optional<Buffer> memory_for(const offload::TensorSpec& spec) override {
+  std::optional<Buffer> memory_for(const contract::TensorSpec& spec) override {
     const auto offset = area_.allocate(spec.bytes(), kReleasePatience);
     if (!offset) return std::nullopt;
     {
@@ -96,7 +96,7 @@ class ShmSession::Replies final : public Session::Listener {
       return refused(number, no_room(result.bytes()));
     }
     // Let go of before the master may release it: its place could be the next result's by then.
-    const offload::TensorSpec spec = result.spec();
+    const contract::TensorSpec spec = result.spec();
     result = {};
     memory_.send(wire::Reply{.number = number, .spec = spec, .offset = *offset});
   }

@@ -5,7 +5,7 @@
 #include "audit/algebra/matching.h"
 
 namespace tempo::audit {
-namespace {
+namespace alignment_test {
 
 struct Victim {
   std::vector<Matrix> from, to;
@@ -44,7 +44,7 @@ TEST(AlignOrthogonal, SolvesExactDataOfAnyShape) {
                                                       {8, 12}, {64, 16}, {16, 64}, {64, 64}};
   for (const auto& [m, d] : shapes)
     for (const int taps : {1, 2, 9}) {
-      SCOPED_TRACE(testing::Message() << m << "x" << d << " taps " << taps);
+      SCOPED_TRACE(::testing::Message() << m << "x" << d << " taps " << taps);
       const Victim v = make_victim(m, d, taps, 0, 5);
       const KeyPair keys = align_orthogonal(v.from, v.to);
       EXPECT_LT(keys.residual, 1e-3);
@@ -97,5 +97,5 @@ TEST(AlignOrthogonal, EmptyAndZeroTapsGiveAResidualOfOne) {
   EXPECT_LT(align_orthogonal({one, one}, {one, one}).residual, 1e-6);  // rank one: most of the keys is free
 }
 
-}  // namespace
+}  // namespace alignment_test
 }  // namespace tempo::audit

@@ -9,7 +9,7 @@
 #include "audit/algebra/matching.h"
 
 namespace tempo::audit {
-namespace {
+namespace balancing_test {
 
 Operand random_weight(int64_t out, int64_t taps, int64_t in, uint64_t seed) {
   Random random(seed);
@@ -107,5 +107,5 @@ TEST(Balancing, ShareOfChannelsRightCountsCorrectDestinations) {
   EXPECT_DOUBLE_EQ(share_of_channels_right({-1, -1, -1}, destinations(key)), 0);
 }
 
-}  // namespace
+}  // namespace balancing_test
 }  // namespace tempo::audit

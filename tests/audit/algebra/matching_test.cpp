@@ -7,7 +7,7 @@
 #include <numeric>
 
 namespace tempo::audit {
-namespace {
+namespace matching_test {
 
 double value_of(const Matrix& gain, const std::vector<int>& columns) {
   double sum = 0;
@@ -172,5 +172,5 @@ TEST(AbsoluteCosine, ComparesOperandsOfOneShapeAndIsZeroOtherwise) {
   EXPECT_EQ(absolute_cosine(a, b), 0);
 }
 
-}  // namespace
+}  // namespace matching_test
 }  // namespace tempo::audit

@@ -7,7 +7,7 @@
 #include <set>
 
 namespace tempo::audit {
-namespace {
+namespace ownership_test {
 
 Operand random_operand(int64_t rows, int64_t height, int64_t width, int64_t channels, Random& random) {
   Operand out = from_channels(random_gaussian(rows * height * width, channels, random), rows, height, width);
@@ -74,5 +74,5 @@ TEST(LinkingChance, EqualsChanceOfPermutationsAndIsWiderIfColumnsAreShared) {
   EXPECT_GT(shared.stddev, 0.1);  // all right or all wrong
 }
 
-}  // namespace
+}  // namespace ownership_test
 }  // namespace tempo::audit

@@ -8,7 +8,7 @@
 #include "audit/algebra/matching.h"
 
 namespace tempo::audit {
-namespace {
+namespace separation_test {
 
 enum class Source { kLaplace, kUniform, kGaussian };
 
@@ -116,5 +116,5 @@ TEST(NearestOrthogonal, TheResultIsThePolarFactor) {
   EXPECT_EQ(nearest_orthogonal(Matrix()).size(), 0);
 }
 
-}  // namespace
+}  // namespace separation_test
 }  // namespace tempo::audit

@@ -6,9 +6,9 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_01_equilibrate_and_match_test {
 
-BlindingOptions blinding(Protection protection, Coefficients coefficients = Coefficients::kSignedReal) {
+BlindingOptions blinding(const char* protection, Coefficients coefficients = Coefficients::kSignedReal) {
   BlindingOptions options;
   options.protection = protection;
   options.coefficients = coefficients;
@@ -37,7 +37,7 @@ testing::SyntheticOptions layer_of(int64_t in, int64_t out) {
 
 TEST(EquilibrateAndMatch, FindsAPublicStartBehindPermutedKeys) {
   for (const auto coefficients : {Coefficients::kPositiveInteger, Coefficients::kSignedReal}) {
-    LayerCase layer = testing::synthetic_case(layer_of(24, 32), blinding(Protection::kPermuted, coefficients));
+    LayerCase layer = testing::synthetic_case(layer_of(24, 32), blinding("permuted", coefficients));
     layer.knowledge.weight = layer.truth.front().w;
     const auto findings = attack(layer);
     ASSERT_EQ(findings.size(), 5U);
@@ -58,7 +58,7 @@ TEST(EquilibrateAndMatch, FollowsAWeightThroughNewKeys) {
   auto options = layer_of(16, 24);
   options.steps = 3;
   options.drift = 0.05;
-  LayerCase layer = testing::synthetic_case(options, blinding(Protection::kPermuted));
+  LayerCase layer = testing::synthetic_case(options, blinding("permuted"));
   layer.knowledge.weight = layer.truth.front().w;
   const auto findings = attack(layer);
   for (size_t i : {0U, 1U, 3U, 4U}) EXPECT_GT(findings[i].score, 0.95) << findings[i].target;
@@ -69,7 +69,7 @@ TEST(EquilibrateAndMatch, FollowsAWeightThroughNewKeys) {
 TEST(EquilibrateAndMatch, FailsAgainstRotatedKeys) {
   auto options = layer_of(24, 32);
   options.steps = 2;
-  LayerCase layer = testing::synthetic_case(options, blinding(Protection::kRotated));
+  LayerCase layer = testing::synthetic_case(options, blinding("rotated"));
   layer.knowledge.weight = layer.truth.front().w;
   for (const Finding& f : attack(layer)) {
     EXPECT_TRUE(f.applicable);
@@ -78,37 +78,37 @@ TEST(EquilibrateAndMatch, FailsAgainstRotatedKeys) {
 }
 
 TEST(EquilibrateAndMatch, FailsWithAnUnrelatedReference) {
-  LayerCase layer = testing::synthetic_case(layer_of(24, 32), blinding(Protection::kPermuted));
+  LayerCase layer = testing::synthetic_case(layer_of(24, 32), blinding("permuted"));
   auto other = layer_of(24, 32);
   other.seed = 99;
-  layer.knowledge.weight = testing::synthetic_case(other, blinding(Protection::kNone)).truth.front().w;
+  layer.knowledge.weight = testing::synthetic_case(other, blinding("none")).truth.front().w;
   const auto findings = attack(layer);
   for (size_t i = 0; i < 3; ++i)
     EXPECT_LE(findings[i].score, findings[i].chance + 3 * findings[i].noise) << findings[i].target;
 }
 
 TEST(EquilibrateAndMatch, SeesEverythingWithoutKeys) {
-  LayerCase layer = testing::synthetic_case(layer_of(8, 12), blinding(Protection::kNone));
+  LayerCase layer = testing::synthetic_case(layer_of(8, 12), blinding("none"));
   layer.knowledge.weight = layer.truth.front().w;
   const auto findings = attack(layer);
   for (size_t i = 0; i < 3; ++i) EXPECT_GT(findings[i].score, 0.9999) << findings[i].target;
 }
 
 TEST(EquilibrateAndMatch, TheAttackIsNotApplicableWithoutAReferenceWeight) {
-  for (const Finding& f : attack(testing::synthetic_case(layer_of(8, 12), blinding(Protection::kPermuted))))
+  for (const Finding& f : attack(testing::synthetic_case(layer_of(8, 12), blinding("permuted"))))
     EXPECT_FALSE(f.applicable);
 }
 
 TEST(EquilibrateAndMatch, TinyAndOtherwiseOddLayersDoNotCrashTheAttack) {
   auto single = layer_of(1, 1);
   single.kernel = single.tile = 1;
-  LayerCase layer = testing::synthetic_case(single, blinding(Protection::kPermuted));
+  LayerCase layer = testing::synthetic_case(single, blinding("permuted"));
   layer.knowledge.weight = layer.truth.front().w;
   for (const Finding& f : attack(layer)) EXPECT_FALSE(f.beats_chance());
 
   auto two = layer_of(4, 5);
   two.steps = 2;
-  layer = testing::synthetic_case(two, blinding(Protection::kPermuted));
+  layer = testing::synthetic_case(two, blinding("permuted"));
   layer.knowledge.weight = layer.truth.front().w;
   layer.truth.back().w = {};  // as in a long recording
   attack(layer);
@@ -119,5 +119,5 @@ TEST(EquilibrateAndMatch, TinyAndOtherwiseOddLayersDoNotCrashTheAttack) {
   for (const Finding& f : attack(layer)) EXPECT_FALSE(f.applicable);
 }
 
-}  // namespace
+}  // namespace attack_01_equilibrate_and_match_test
 }  // namespace tempo::audit

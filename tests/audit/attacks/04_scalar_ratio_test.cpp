@@ -7,14 +7,14 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_04_scalar_ratio_test {
 
 std::vector<Finding> attack(LayerCase layer) {
   Random random(1);
   return kScalarRatio.run(layer, random);
 }
 
-LayerCase victim(Protection protection, Coefficients coefficients = Coefficients::kSignedReal) {
+LayerCase victim(const char* protection, Coefficients coefficients = Coefficients::kSignedReal) {
   LayerCase layer =
       testing::synthetic_case({}, {.protection = protection, .coefficients = coefficients, .conv_tile = 4});
   layer.knowledge.weight = layer.truth.front().w;
@@ -22,7 +22,7 @@ LayerCase victim(Protection protection, Coefficients coefficients = Coefficients
 }
 
 TEST(ScalarRatio, RecoversAWeightScaledByOneNumber) {
-  LayerCase layer = victim(Protection::kNone);
+  LayerCase layer = victim("none");
   for (float& v : layer.view.front().w.values) v *= -2.7F;
   for (float& v : layer.knowledge.weight.values) v *= 1.002F;
   const Finding weight = attack(layer)[0];
@@ -34,8 +34,8 @@ TEST(ScalarRatio, RecoversAWeightScaledByOneNumber) {
 }
 
 TEST(ScalarRatio, FailsAgainstScalesByChannelAndRotations) {
-  for (const LayerCase& layer : {victim(Protection::kPermuted), victim(Protection::kRotated),
-                                 victim(Protection::kPermuted, Coefficients::kPositiveInteger)}) {
+  for (const LayerCase& layer :
+       {victim("permuted"), victim("rotated"), victim("permuted", Coefficients::kPositiveInteger)}) {
     const Finding weight = attack(layer)[0];
     EXPECT_TRUE(weight.applicable);
     EXPECT_LT(weight.score, 0.03);
@@ -44,20 +44,20 @@ TEST(ScalarRatio, FailsAgainstScalesByChannelAndRotations) {
 }
 
 TEST(ScalarRatio, OrthogonalKeysRevealNorms) {
-  const Finding rotated = attack(victim(Protection::kRotated))[1];
+  const Finding rotated = attack(victim("rotated"))[1];
   EXPECT_EQ(rotated.score, 1);
   EXPECT_LT(rotated.chance, 0.05);
   EXPECT_TRUE(rotated.beats_chance());
 }
 
 TEST(ScalarRatio, IntegerScalesHideNorms) {
-  const Finding permuted = attack(victim(Protection::kPermuted, Coefficients::kPositiveInteger))[1];
+  const Finding permuted = attack(victim("permuted", Coefficients::kPositiveInteger))[1];
   EXPECT_TRUE(permuted.applicable);
   EXPECT_LE(permuted.score, permuted.chance + 3 * permuted.noise);
 }
 
 TEST(ScalarRatio, MissingZeroAndTinyOperandsDoNotCrashTheAttack) {
-  LayerCase layer = victim(Protection::kRotated);
+  LayerCase layer = victim("rotated");
   layer.knowledge.weight = {};
   EXPECT_FALSE(attack(layer)[0].applicable);
   for (float& v : layer.view.front().w.values) v = 0;
@@ -74,5 +74,5 @@ TEST(ScalarRatio, MissingZeroAndTinyOperandsDoNotCrashTheAttack) {
   for (const Finding& f : attack(tiny)) EXPECT_TRUE(std::isfinite(f.score) && std::isfinite(f.noise));
 }
 
-}  // namespace
+}  // namespace attack_04_scalar_ratio_test
 }  // namespace tempo::audit

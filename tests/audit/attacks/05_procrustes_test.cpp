@@ -7,7 +7,7 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_05_procrustes_test {
 
 constexpr testing::SyntheticOptions kSmall{
     .images = 2, .tiles_y = 1, .tiles_x = 1, .tile = 2, .in = 16, .out = 24, .steps = 4, .drift = 0.02};
@@ -17,7 +17,7 @@ std::vector<Finding> attack(const LayerCase& layer) {
   return kProcrustes.run(layer, random);
 }
 
-LayerCase victim(testing::SyntheticOptions options, Protection protection = Protection::kRotated) {
+LayerCase victim(testing::SyntheticOptions options, const char* protection = "rotated") {
   LayerCase layer = testing::synthetic_case(options, {.protection = protection});
   layer.knowledge.weight = layer.truth.front().w;
   return layer;
@@ -73,7 +73,7 @@ TEST(Procrustes, AnUnrelatedReferenceScoresAtChance) {
 }
 
 TEST(Procrustes, ScalesOnBothSidesDefeatTheAttack) {
-  const auto findings = attack(victim(kSmall, Protection::kPermuted));
+  const auto findings = attack(victim(kSmall, "permuted"));
   EXPECT_LT(findings[0].score, 0.9);
   EXPECT_LT(findings[1].score, 0.3);
 }
@@ -108,5 +108,5 @@ TEST(Procrustes, MissingZeroAndTinyOperandsDoNotCrashTheAttack) {
   EXPECT_FALSE(attack(victim(tiny))[1].applicable);
 }
 
-}  // namespace
+}  // namespace attack_05_procrustes_test
 }  // namespace tempo::audit

@@ -5,13 +5,13 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_06_scale_cancellation_test {
 
 using testing::finding_of;
 
 std::vector<Finding> attack(const LayerCase& layer) { return testing::run_checked(kScaleCancellation, layer); }
 
-LayerCase victim(Protection protection, Coefficients coefficients, Reuse reuse) {
+LayerCase victim(const char* protection, Coefficients coefficients, Reuse reuse) {
   const testing::SyntheticOptions options{.in = 16, .out = 24, .zeros = 0.5, .seed = 5};
   return testing::synthetic_case(
       options, BlindingOptions{.protection = protection, .coefficients = coefficients, .reuse = reuse});
@@ -19,7 +19,7 @@ LayerCase victim(Protection protection, Coefficients coefficients, Reuse reuse) 
 
 TEST(ScaleCancellation, FindsAllProductsWhereScalesAreInvertedBackward) {
   for (const Coefficients c : {Coefficients::kPositiveInteger, Coefficients::kSignedReal}) {
-    const auto findings = attack(victim(Protection::kPermuted, c, Reuse::kFull));
+    const auto findings = attack(victim("permuted", c, Reuse::kFull));
     ASSERT_EQ(findings.size(), 4U);
     for (const Finding& f : findings) {
       EXPECT_GE(f.score, 0.97) << f.target;
@@ -31,7 +31,7 @@ TEST(ScaleCancellation, FindsAllProductsWhereScalesAreInvertedBackward) {
 
 TEST(ScaleCancellation, FindsNothingUnderFreshKeysOfTheSecondProduct) {
   for (const Reuse reuse : {Reuse::kFresh, Reuse::kNone})
-    for (const Finding& f : attack(victim(Protection::kPermuted, Coefficients::kSignedReal, reuse))) {
+    for (const Finding& f : attack(victim("permuted", Coefficients::kSignedReal, reuse))) {
       EXPECT_TRUE(f.applicable) << f.target;
       EXPECT_FALSE(f.beats_chance()) << f.target;
     }
@@ -40,8 +40,8 @@ TEST(ScaleCancellation, FindsNothingUnderFreshKeysOfTheSecondProduct) {
 TEST(ScaleCancellation, RotationsHideElementwiseProductsButNotInnerProducts) {
   for (const uint64_t seed : {1, 2, 3}) {
     const testing::SyntheticOptions options{.images = 32, .in = 16, .out = 24, .seed = seed};
-    const auto findings = attack(
-        testing::synthetic_case(options, BlindingOptions{.protection = Protection::kRotated, .reuse = Reuse::kFull}));
+    const auto findings =
+        attack(testing::synthetic_case(options, BlindingOptions{.protection = "rotated", .reuse = Reuse::kFull}));
     for (const char* target : {"W o dW", "X o dX", "Y o dY"})
       EXPECT_FALSE(finding_of(findings, target).beats_chance()) << target << " seed " << seed;
     EXPECT_EQ(finding_of(findings, "inner products").score, 1);
@@ -62,8 +62,8 @@ TEST(ScaleCancellation, MissingTinyAndZeroOperandsDoNotCrashTheAttack) {
   for (const int64_t in : {1, 2})
     attack(
         testing::synthetic_case({.images = 1, .tiles_y = 1, .tiles_x = 1, .tile = 1, .kernel = 1, .in = in, .out = 1},
-                                BlindingOptions{.protection = Protection::kPermuted}));
+                                BlindingOptions{.protection = "permuted"}));
 }
 
-}  // namespace
+}  // namespace attack_06_scale_cancellation_test
 }  // namespace tempo::audit

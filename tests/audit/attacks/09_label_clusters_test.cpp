@@ -5,7 +5,7 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_09_label_clusters_test {
 
 using testing::finding_of;
 
@@ -25,9 +25,9 @@ LayerCase last_layer(const BlindingOptions& blinding, uint64_t seed) {
 }
 
 TEST(LabelClusters, ReadsLabelsWhereRowsAreNotMixed) {
-  const BlindingOptions integers{.protection = Protection::kPermuted, .coefficients = Coefficients::kPositiveInteger};
-  const BlindingOptions reals{.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal};
-  for (const BlindingOptions& blinding : {integers, reals, BlindingOptions{.protection = Protection::kNone}}) {
+  const BlindingOptions integers{.protection = "permuted", .coefficients = Coefficients::kPositiveInteger};
+  const BlindingOptions reals{.protection = "permuted", .coefficients = Coefficients::kSignedReal};
+  for (const BlindingOptions& blinding : {integers, reals, BlindingOptions{.protection = "none"}}) {
     const auto findings = attack(last_layer(blinding, 2));
     EXPECT_GE(finding_of(findings, "by direction").score, 0.8);
     EXPECT_GE(finding_of(findings, "by signs").score, 0.99);
@@ -37,15 +37,15 @@ TEST(LabelClusters, ReadsLabelsWhereRowsAreNotMixed) {
 
 TEST(LabelClusters, IsAtChanceWhereAllRowsAreMixed) {
   for (const uint64_t seed : {1, 2, 3})
-    for (const Finding& f : attack(last_layer(BlindingOptions{.protection = Protection::kRotated}, seed))) {
+    for (const Finding& f : attack(last_layer(BlindingOptions{.protection = "rotated"}, seed))) {
       EXPECT_TRUE(f.applicable) << f.target;
       EXPECT_LE(f.score, f.chance + 3 * f.noise) << f.target << " seed " << seed;
     }
 }
 
 TEST(LabelClusters, IsAtChanceOnGradientsThatDoNotKnowLabels) {
-  const LayerCase layer = testing::synthetic_case({.images = 64, .tile = 2, .seed = 4},
-                                                  BlindingOptions{.protection = Protection::kPermuted});
+  const LayerCase layer =
+      testing::synthetic_case({.images = 64, .tile = 2, .seed = 4}, BlindingOptions{.protection = "permuted"});
   const auto findings = attack(layer);
   const Finding& f = finding_of(findings, "by direction");
   EXPECT_TRUE(f.applicable);
@@ -65,11 +65,11 @@ TEST(LabelClusters, MissingAndTinyOperandsDoNotCrashTheAttack) {
   for (float& v : layer.view[0].dy.values) v = 1;  // all rows alike
   layer.truth[0].dy = layer.view[0].dy;
   attack(layer);
-  const BlindingOptions none{.protection = Protection::kPermuted, .reuse = Reuse::kNone};
+  const BlindingOptions none{.protection = "permuted", .reuse = Reuse::kNone};
   for (const Finding& f : attack(last_layer(none, 5))) EXPECT_FALSE(f.applicable);
   attack(testing::synthetic_case({.images = 8, .tiles_y = 1, .tiles_x = 1, .tile = 1, .kernel = 1, .in = 1, .out = 1},
-                                 BlindingOptions{.protection = Protection::kPermuted}));
+                                 BlindingOptions{.protection = "permuted"}));
 }
 
-}  // namespace
+}  // namespace attack_09_label_clusters_test
 }  // namespace tempo::audit

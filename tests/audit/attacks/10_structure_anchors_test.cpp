@@ -6,7 +6,7 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_10_structure_anchors_test {
 
 using testing::finding_of;
 
@@ -20,7 +20,7 @@ LayerCase padded(const BlindingOptions& blinding, uint64_t seed) {
 TEST(StructureAnchors, PaddingRevealsThePlaceOfTiles) {
   for (const Coefficients c : {Coefficients::kPositiveInteger, Coefficients::kSignedReal}) {
     const Finding f =
-        finding_of(attack(padded(BlindingOptions{.protection = Protection::kPermuted, .coefficients = c}, 1)), "place");
+        finding_of(attack(padded(BlindingOptions{.protection = "permuted", .coefficients = c}, 1)), "place");
     EXPECT_GE(f.score, 0.95);
     EXPECT_NEAR(f.chance, 1.0 / 9, 0.03);
   }
@@ -28,7 +28,7 @@ TEST(StructureAnchors, PaddingRevealsThePlaceOfTiles) {
 
 TEST(StructureAnchors, ThePlaceOfTilesIsAtChanceWhereAllRowsAreMixed) {
   for (const uint64_t seed : {1, 2, 3, 4}) {
-    const Finding f = finding_of(attack(padded(BlindingOptions{.protection = Protection::kRotated}, seed)), "place");
+    const Finding f = finding_of(attack(padded(BlindingOptions{.protection = "rotated"}, seed)), "place");
     EXPECT_TRUE(f.applicable);
     EXPECT_LE(f.score, f.chance + 3 * f.noise) << seed;
   }
@@ -36,7 +36,7 @@ TEST(StructureAnchors, ThePlaceOfTilesIsAtChanceWhereAllRowsAreMixed) {
 
 TEST(StructureAnchors, CountsDeadChannelsUnderAnyKeys) {
   Random random(7);
-  LayerCase layer = padded(BlindingOptions{.protection = Protection::kNone}, 2);
+  LayerCase layer = padded(BlindingOptions{.protection = "none"}, 2);
   EXPECT_FALSE(finding_of(attack(layer), "dead").applicable);
   Operand& x = layer.truth[0].x;
   for (size_t i = 0; i < x.values.size(); ++i)
@@ -78,8 +78,7 @@ LayerCase attention(const BlindingOptions& blinding, int64_t rows, int64_t chann
 
 TEST(StructureAnchors, RowSumsRevealScalesOfTheInnerKey) {
   const Finding f = finding_of(
-      attack(attention({.protection = Protection::kPermuted, .coefficients = Coefficients::kSignedReal}, 256, 12)),
-      "sums");
+      attack(attention({.protection = "permuted", .coefficients = Coefficients::kSignedReal}, 256, 12)), "sums");
   EXPECT_TRUE(f.applicable);
   EXPECT_GE(f.score, 0.9);
   EXPECT_GT(f.score, f.chance + 3 * f.noise);
@@ -90,18 +89,18 @@ TEST(StructureAnchors, MissingAndZeroOperandsDoNotCrashTheAttack) {
   layer.view.resize(1);
   layer.truth.resize(1);
   for (const Finding& f : attack(layer)) EXPECT_FALSE(f.applicable);
-  LayerCase zeros = padded(BlindingOptions{.protection = Protection::kPermuted}, 6);
+  LayerCase zeros = padded(BlindingOptions{.protection = "permuted"}, 6);
   std::fill(zeros.view[0].x.values.begin(), zeros.view[0].x.values.end(), 0.0F);
   std::fill(zeros.truth[0].x.values.begin(), zeros.truth[0].x.values.end(), 0.0F);
   attack(zeros);
   for (const int64_t in : {1, 2})
     attack(
         testing::synthetic_case({.images = 1, .tiles_y = 1, .tiles_x = 1, .tile = 1, .kernel = 1, .in = in, .out = 1},
-                                BlindingOptions{.protection = Protection::kPermuted}));
-  attack(attention({.protection = Protection::kPermuted}, 3, 5));
+                                BlindingOptions{.protection = "permuted"}));
+  attack(attention({.protection = "permuted"}, 3, 5));
   attack(testing::synthetic_case({.images = 2, .tiles_y = 1, .tiles_x = 2, .tile = 1, .in = 1, .out = 1},
-                                 BlindingOptions{.protection = Protection::kRotated}));
+                                 BlindingOptions{.protection = "rotated"}));
 }
 
-}  // namespace
+}  // namespace attack_10_structure_anchors_test
 }  // namespace tempo::audit

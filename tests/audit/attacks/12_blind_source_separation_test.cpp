@@ -9,10 +9,10 @@
 #include "audit/dense_key.h"
 #include "audit/synthetic_case.h"
 #include "base/csprng.h"
-#include "obfuscation/scheme.h"
+#include "obfuscation/protection.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_12_blind_source_separation_test {
 
 using obfuscation::Form;
 using testing::SyntheticOptions;
@@ -48,7 +48,7 @@ LayerCase victim(const VictimOptions& o, Random& random) {
   Csprng stream(derive_key(key_from_seed_insecure(12), "audit-test"));
   BlindingOptions blinding;
   blinding.row_rounds = o.row_rounds;
-  const auto scheme = obfuscation::make_scheme(blinding);
+  const auto scheme = obfuscation::make_protection(blinding);
   Operand w(o.out, 3, 3, o.channels);
   std::normal_distribution<float> normal;
   for (float& v : w.values) v = normal(random);
@@ -145,7 +145,7 @@ TEST(BlindSourceSeparation, DeepMixingHidesChannelDirections) {
 
 TEST(BlindSourceSeparation, ChannelDirectionsUnderPermutedKeysDoNotBeatChance) {
   const LayerCase layer =
-      testing::synthetic_case({}, {.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned});
+      testing::synthetic_case({}, {.protection = "permuted", .weights = WeightPlacement::kReturned});
   Random random(5);
   const auto findings = kBlindSourceSeparation.run(layer, random);
   EXPECT_NEAR(findings[kOneStep].chance, 1, 1e-6);
@@ -210,5 +210,5 @@ TEST(BlindSourceSeparation, TinyAndZeroOperandsDoNotCrashTheAttack) {
   }
 }
 
-}  // namespace
+}  // namespace attack_12_blind_source_separation_test
 }  // namespace tempo::audit

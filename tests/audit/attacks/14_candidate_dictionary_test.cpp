@@ -7,14 +7,14 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_14_candidate_dictionary_test {
 
 using testing::synthetic_case;
 using testing::SyntheticOptions;
 
 constexpr size_t kOwnModel = 0, kUpperBound = 1;
 
-const BlindingOptions kPermuted{.protection = Protection::kPermuted, .weights = WeightPlacement::kReturned};
+const BlindingOptions kPermuted{.protection = "permuted", .weights = WeightPlacement::kReturned};
 
 /// Activations as another model would have them: some zeros gone, some come, and other values.
 Operand perturbed(Operand x, double share, Random& random) {
@@ -102,5 +102,5 @@ TEST(CandidateDictionary, TinyAndZeroOperandsDoNotCrashTheAttack) {
     }
 }
 
-}  // namespace
+}  // namespace attack_14_candidate_dictionary_test
 }  // namespace tempo::audit

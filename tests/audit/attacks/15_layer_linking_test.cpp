@@ -9,7 +9,7 @@
 #include "audit/synthetic_case.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_15_layer_linking_test {
 
 Finding attack(const LayerCase& layer) {
   Random random(11);
@@ -43,7 +43,7 @@ TwoLayers two_layers(Keys keys, uint64_t seed) {
   Random random(seed);
   TwoLayers out;
   out.first = testing::synthetic_case({.images = 32, .tile = 4, .kernel = 1, .in = 6, .out = 20, .seed = seed},
-                                      BlindingOptions{.protection = Protection::kNone});
+                                      BlindingOptions{.protection = "none"});
   StepTruth& truth = out.first.truth[0];
   // Channels of weights that are sums of a few inputs differ in shape.
   Matrix x_next = truth.y.by_channel();
@@ -109,5 +109,5 @@ TEST(LayerLinking, TheAttackIsNotApplicableWithoutAFittingNextLayer) {
   EXPECT_FALSE(attack(empty).applicable);
 }
 
-}  // namespace
+}  // namespace attack_15_layer_linking_test
 }  // namespace tempo::audit

@@ -7,7 +7,7 @@
 #include "audit/small_network.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_17_image_layout_test {
 
 using testing::finding_of;
 using testing::kInteger;
@@ -67,5 +67,5 @@ TEST(ImageLayout, TheAttackIsNotApplicableToWholeImagesEmptyAndZeroOperands) {
   EXPECT_EQ(finding_of(run_checked(kImageLayout, zeros.layer(0)), "places").score, 0);
 }
 
-}  // namespace
+}  // namespace attack_17_image_layout_test
 }  // namespace tempo::audit

@@ -5,7 +5,7 @@
 #include "audit/small_network.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_18_network_linking_test {
 
 using testing::finding_of;
 using testing::kInteger;
@@ -56,5 +56,5 @@ TEST(NetworkLinking, TheAttackIsNotApplicableWithoutNeighbouringLayers) {
   EXPECT_FALSE(finding_of(run_checked(kNetworkLinking, empty), "linked").applicable);
 }
 
-}  // namespace
+}  // namespace attack_18_network_linking_test
 }  // namespace tempo::audit

@@ -5,7 +5,7 @@
 #include "audit/small_network.h"
 
 namespace tempo::audit {
-namespace {
+namespace attack_19_first_layer_test {
 
 using testing::finding_of;
 using testing::kRotated;
@@ -56,5 +56,5 @@ TEST(StolenNetwork, LinksNothingWhereRowsAreMixed) {
   EXPECT_FALSE(findings.front().beats_chance());
 }
 
-}  // namespace
+}  // namespace attack_19_first_layer_test
 }  // namespace tempo::audit

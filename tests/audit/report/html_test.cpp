@@ -11,7 +11,7 @@
 #include "audit/report/svg_chart.h"
 
 namespace tempo::audit {
-namespace {
+namespace html_test {
 
 using testing::default_finding;
 using ::testing::HasSubstr;
@@ -173,5 +173,5 @@ TEST(SvgChart, BarsStartAtZeroAndEndInTheirValue) {
   EXPECT_THAT(svg, HasSubstr(">0%</text>"));
 }
 
-}  // namespace
+}  // namespace html_test
 }  // namespace tempo::audit

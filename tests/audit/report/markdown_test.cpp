@@ -9,7 +9,7 @@
 #include "audit/report/sample_results.h"
 
 namespace tempo::audit {
-namespace {
+namespace markdown_test {
 
 using testing::default_finding;
 using ::testing::HasSubstr;
@@ -127,5 +127,5 @@ TEST(Markdown, NumbersThatAreNotFiniteAreWrittenWithoutACrash) {
   EXPECT_THAT(to_markdown(results, sample_attacks()), HasSubstr("| 0 | not finite | 81.3% |"));
 }
 
-}  // namespace
+}  // namespace markdown_test
 }  // namespace tempo::audit

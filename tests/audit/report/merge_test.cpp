@@ -7,7 +7,7 @@
 #include "tempo/error.h"
 
 namespace tempo::audit {
-namespace {
+namespace merge_test {
 
 AuditResults with_setting(const std::string& name) {
   AuditResults results;
@@ -43,5 +43,5 @@ TEST(Merge, ResultsOfAnotherVictimAreRefused) {
               ::testing::HasSubstr("audits vit_tiny"));
 }
 
-}  // namespace
+}  // namespace merge_test
 }  // namespace tempo::audit

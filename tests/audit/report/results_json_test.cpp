@@ -9,7 +9,7 @@
 #include "tempo/error.h"
 
 namespace tempo::audit {
-namespace {
+namespace results_json_test {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -134,5 +134,5 @@ TEST(ResultsJson, ResultsThatContradictThemselvesAreRefused) {
   EXPECT_THAT(refusal(to_json(results)), HasSubstr("pooling[2]: has 5 steps and 4 scores"));
 }
 
-}  // namespace
+}  // namespace results_json_test
 }  // namespace tempo::audit

@@ -6,7 +6,7 @@
 #include "audit/report/sample_results.h"
 
 namespace tempo::audit {
-namespace {
+namespace verdict_test {
 
 using ::testing::Contains;
 using testing::default_finding;
@@ -119,5 +119,5 @@ TEST(Verdict, WithoutMeasurementsThereIsNoVerdict) {
   EXPECT_THAT(verdict(results, sample_attacks()).headline, StartsWith("No verdict: no attack gave a score"));
 }
 
-}  // namespace
+}  // namespace verdict_test
 }  // namespace tempo::audit

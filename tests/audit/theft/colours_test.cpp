@@ -8,7 +8,7 @@
 #include "audit/theft/first_layer.h"
 
 namespace tempo::audit {
-namespace {
+namespace colours_test {
 
 constexpr int64_t kSide = 32;
 
@@ -110,5 +110,5 @@ TEST(KnownColours, UndoesTheMixExactly) {
   EXPECT_LE(error_of(mixed, known_colours(mixed, truth), truth), 1e-6);
 }
 
-}  // namespace
+}  // namespace colours_test
 }  // namespace tempo::audit

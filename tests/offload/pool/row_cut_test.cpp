@@ -5,7 +5,7 @@
 #include <numeric>
 
 namespace tempo::offload {
-namespace {
+namespace row_cut_test {
 
 TEST(RowCut, RangesAreProportionalToSharesAndCoverAllRows) {
   for (const int64_t rows : {0, 1, 2, 7, 100, 16384})
@@ -25,5 +25,5 @@ TEST(RowCut, RangesAreProportionalToSharesAndCoverAllRows) {
     }
 }
 
-}  // namespace
+}  // namespace row_cut_test
 }  // namespace tempo::offload

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "offload/blinded_product.h"
+#include "offload/bilinear_product.h"
 
 namespace tempo::testing {
 
@@ -66,7 +66,7 @@ class SmallTraining {
   static constexpr double kRate = 0.01;
   struct Layer {
     offload::ImageShape shape;
-    std::unique_ptr<offload::BlindedProduct> product;
+    std::unique_ptr<offload::BilinearProduct> product;
     std::vector<float> w, y, dx;
     int64_t inputs = 0, outputs = 0;
   };
@@ -74,7 +74,7 @@ class SmallTraining {
   void add(const offload::ImageShape& shape, const offload::ProductGeometry& g) {
     Layer& layer = layers_.emplace_back();
     layer.shape = shape;
-    layer.product = std::make_unique<offload::BlindedProduct>(session_, "layer" + std::to_string(layers_.size()), g);
+    layer.product = std::make_unique<offload::BilinearProduct>(session_, "layer" + std::to_string(layers_.size()), g);
     layer.inputs = shape.images * shape.height * shape.width * g.in;
     layer.outputs = shape.images * shape.height * shape.width * g.out;
     layer.w = draw(g.out * g.kernel_h * g.kernel_w * g.in);
@@ -86,18 +86,18 @@ class SmallTraining {
     const std::vector<float> x = draw(layer.inputs), dy = draw(layer.outputs);
     std::vector<float> dw(layer.w.size());
     const bool is_resident = layer.product->resident() != nullptr;
-    auto call = layer.product->forward(layer.shape, plain(x), plain(layer.w), plain(layer.y));
-    layer.product->backward(*call, plain(x), plain(layer.w), plain(dy), plain(layer.dx),
-                            is_resident ? offload::PlainTensor{} : plain(dw), true);
+    auto call = layer.product->forward(layer.shape, {plain(x), plain(layer.w)}, {plain(layer.y)});
+    layer.product->backward(*call, plain(dy),
+                            {plain(layer.dx), is_resident ? obfuscation::PlainTensor{} : plain(dw), true});
     if (!is_resident)
       for (size_t i = 0; i < dw.size(); ++i) layer.w[i] -= static_cast<float>(kRate) * dw[i];
   }
 
-  static offload::PlainTensor plain(std::vector<float>& values) {
-    return {offload::ElementType::kFloat32, values.data()};
+  static obfuscation::PlainTensor plain(std::vector<float>& values) {
+    return {contract::ElementType::kFloat32, values.data()};
   }
-  static offload::ConstPlainTensor plain(const std::vector<float>& values) {
-    return {offload::ElementType::kFloat32, values.data()};
+  static obfuscation::ConstPlainTensor plain(const std::vector<float>& values) {
+    return {contract::ElementType::kFloat32, values.data()};
   }
   std::vector<float> draw(int64_t count) {
     std::normal_distribution<float> normal(0, 0.3F);

@@ -9,7 +9,7 @@
 #include "tempo/error.h"
 
 namespace tempo::offload {
-namespace {
+namespace worker_list_test {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -53,5 +53,5 @@ TEST(WorkerList, ChangesOfAFileAreFollowed) {
   EXPECT_TRUE(problem.empty()) << "said once";
 }
 
-}  // namespace
+}  // namespace worker_list_test
 }  // namespace tempo::offload

@@ -12,7 +12,7 @@
 #include "support/temp_folder.h"
 
 namespace tempo::offload {
-namespace {
+namespace worker_pool_test {
 
 using testing::Fault;
 using testing::FaultyWorker;
@@ -186,5 +186,5 @@ TEST(WorkerPool, ASlowWorkerGetsASmallerShare) {
   EXPECT_EQ(training.workers().active(), 2U);
 }
 
-}  // namespace
+}  // namespace worker_pool_test
 }  // namespace tempo::offload

@@ -1,14 +1,12 @@
-#include "nn/on_the_way.h"
+#include "nn/deferred_norm.h"
 
 #include <utility>
-
-#include "nn/kernels/norm_act.h"
 
 namespace tempo::nn {
 
 using torch::Tensor;
 
-// x is detached: the map and the graph hold it, and it must not lead back to the graph.
+// x is detached: the graph holds it, and it must not lead back to the graph.
 DeferredNorm::DeferredNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, NormStatistics statistics,
                            bool relu)
     : x_(x.detach()),
@@ -18,12 +16,9 @@ DeferredNorm::DeferredNorm(const Tensor& x, const Tensor& weight, const Tensor& 
       scaling_(scaling_of(statistics_, weight, bias)),
       relu_(relu) {}
 
-obfuscation::PixelMap DeferredNorm::map() const {
-  return [x = x_, scaling = scaling_, relu = relu_](int64_t pixel, void* channels) {
-    const auto count = static_cast<int64_t>(scaling.scale.size());
-    kernels::best_norm_act_kernels().apply(x.data_ptr<float>() + pixel * count, nullptr, 1, count, scaling.scale.data(),
-                                           scaling.offset.data(), relu, static_cast<float*>(channels), nullptr);
-  };
+std::shared_ptr<const obfuscation::ChannelAffine> DeferredNorm::map() const {
+  return std::make_shared<const obfuscation::ChannelAffine>(
+      obfuscation::ChannelAffine{scaling_.scale, scaling_.offset, relu_});
 }
 
 DeferredNorm::Gradients DeferredNorm::backward(const Tensor& dy) const {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nn/batch_norm.h"
-#include "obfuscation/blind.h"
+#include "obfuscation/taps.h"
 
 namespace tempo::nn {
 
@@ -28,8 +28,8 @@ class DeferredNorm {
 
   [[nodiscard]] const torch::Tensor& weight() const { return weight_; }
   [[nodiscard]] const torch::Tensor& bias() const { return bias_; }
-  /// Computes activation(norm(x)), pixel by pixel.
-  [[nodiscard]] obfuscation::PixelMap map() const;
+  /// activation(norm(x)) as a map of the channels of x.
+  [[nodiscard]] std::shared_ptr<const obfuscation::ChannelAffine> map() const;
   struct Gradients {
     torch::Tensor dx, dweight, dbias;
   };
@@ -44,9 +44,12 @@ class DeferredNorm {
 };
 
 /// Passes that a product does besides multiplying.
-struct OnTheWay {
-  std::shared_ptr<DeferredNorm> norm;      ///< applied to the product's operand, unless nullptr
-  std::shared_ptr<ResultMoments> moments;  ///< computed of the product's result, unless nullptr
+struct LayerTaps {
+  std::shared_ptr<DeferredNorm> norm = nullptr;      ///< applied to the product's operand, unless nullptr
+  std::shared_ptr<ResultMoments> moments = nullptr;  ///< computed of the product's result, unless nullptr
+  /// If not nullptr, receives x for a skip connection. The gradient that comes back along it is added while the
+  /// gradient of x is un-blinded; autograd would read and write both once more to sum them.
+  torch::Tensor* skip = nullptr;
 };
 
 }  // namespace tempo::nn

@@ -1,0 +1,155 @@
+/// Products that workers compute on blinded operands: activation x weight, and activation x activation. What is sent
+/// and how it is keyed: contraction.h. Equations: docs/blinding.md.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "offload/decoys.h"
+#include "offload/resident_weight.h"
+#include "offload/session.h"
+
+namespace tempo::offload {
+
+/// Shape of a weight [out, kernel_h, kernel_w, in] and how its kernel slides over an image. A linear layer is a
+/// pointwise convolution over images of one pixel.
+struct ProductGeometry {
+  int64_t in = 0, out = 0;
+  int64_t kernel_h = 1, kernel_w = 1;
+  int64_t stride = 1, padding = 0, dilation = 1;
+};
+
+/// Shape of an activation, [images, height, width, in], channels last.
+struct ImageShape {
+  int64_t images = 0, height = 1, width = 1;
+};
+
+/// Shapes of a product of two activations: x [batch, n, d], w [batch, d, m], y [batch, n, m].
+struct BatchShape {
+  int64_t batch = 0, n = 0, d = 0, m = 0;
+};
+
+/// One product y = x * w of a model, with its gradients. Not thread-safe. Must not outlive its session.
+class BilinearProduct {
+ public:
+  /// A product of an activation and a weight.
+  /// @param layer the layer's name in the model. Keys are derived from it, so it must be unique in the session.
+  BilinearProduct(Session& session, std::string layer, const ProductGeometry& geometry);
+  /// A product of two activations, with three keys of its own for every item of the batch.
+  BilinearProduct(Session& session, std::string layer);
+
+  /// What the backward pass needs: the keys of the forward pass, and the operands that stay on the workers.
+  struct Call;
+  struct CallDeleter {
+    void operator()(Call* call) const noexcept;
+  };
+  using UniqueCall = std::unique_ptr<Call, CallDeleter>;
+
+  /// Whether the moments of a result can be taken while it is un-blinded.
+  [[nodiscard]] bool takes_moments() const;
+  /// Whether an operand can be made while it is blinded. It can if nothing else reads the operand.
+  [[nodiscard]] bool makes_operand() const;
+
+  /// All are of one type. Their memory must stay as it is until the call is dropped if `keeps_operands()` is true;
+  /// views that own their memory keep it.
+  struct Inputs {
+    ConstPlainTensor x, w;
+    /// Computes the operand that is blinded in place of x. Allowed only if `makes_operand()` is true.
+    std::shared_ptr<const obfuscation::ChannelAffine> map = nullptr;
+  };
+  struct Outputs {
+    PlainTensor y;
+    obfuscation::PixelMoments moments = {};  ///< of y; allowed only if `takes_moments()` is true
+  };
+  /// Whether the operands of `forward` may be read again: to verify, to blind them anew, or for a worker that takes
+  /// over.
+  [[nodiscard]] bool keeps_operands() const;
+
+  /// y = x * w.  x [images, height, width, in],  w [out, kernel_h, kernel_w, in],  y [images, oh, ow, out].
+  /// @returns the state for `backward`. Dropping it frees the workers' copies of the operands.
+  /// @throws InputError if there is a map where the operand is needed in memory; IntegrityError if the session verifies
+  /// and no worker returns the right product.
+  UniqueCall forward(const ImageShape& shape, const Inputs& in, const Outputs& out);
+  UniqueCall forward(const BatchShape& shape, const Inputs& in, const Outputs& out);
+
+  struct Gradients {
+    PlainTensor dx = {};  ///< null data: not wanted
+    PlainTensor dw = {};  ///< null data: not wanted in the TEE
+    /// Whether there should be a weight gradient. With resident weights it stays on the worker, and `dw` must be null.
+    bool want_dw = true;
+    ConstPlainTensor addend = {};  ///< has the shape of dx and is added to it; null data: nothing is
+  };
+  /// Computes the gradients of x and w from that of y.
+  /// @throws IntegrityError if the session verifies and no worker returns the right product.
+  void backward(Call& call, const ConstPlainTensor& dy, const Gradients& out);
+
+  [[nodiscard]] const std::string& layer() const { return layer_; }
+  /// Whether it has a weight. If not, it has no geometry.
+  [[nodiscard]] bool has_weight() const { return has_weight_; }
+  [[nodiscard]] const ProductGeometry& geometry() const { return geometry_; }
+  [[nodiscard]] Session& session() { return session_; }
+  /// The resident weight, or nullptr if weights are returned.
+  [[nodiscard]] ResidentWeight* resident() { return resident_ ? &*resident_ : nullptr; }
+  /// Height of the output, in pixels, of an image of this height. `out_width` is the same for the width.
+  [[nodiscard]] int64_t out_height(int64_t height) const;
+  [[nodiscard]] int64_t out_width(int64_t width) const;
+
+ private:
+  struct Layout;
+  struct Part;
+  struct Outgoing;
+  [[nodiscard]] Layout layout_of(const ImageShape& shape, ElementType type) const;
+  [[nodiscard]] Layout layout_of(const BatchShape& shape, ElementType type) const;
+  UniqueCall run(Layout layout, const Inputs& in, const Outputs& out);
+
+  [[nodiscard]] obfuscation::KeyPath path_of(const Call& call, const Contraction& of, size_t item) const;
+  /// The keys of a contraction: those of the forward product, or some drawn anew, as `reuse` says.
+  std::vector<ProductKeys> derive(const Call& call, const Contraction& of);
+  [[nodiscard]] KeyedTensor keyed(const Call& call, Role role, const std::vector<ProductKeys>& keys) const;
+
+  /// Sends the weight or takes the lease of a resident one, and sets the keys of the forward product.
+  void lease_weight(Call& call, const ConstPlainTensor& w);
+
+  /// Starts to verify a call, or to follow its weight gradient. Does nothing if neither is wanted.
+  void begin_verification(Call& call, const Inputs& in);
+  struct Verification {
+    bool is_checked = false, is_followed = false;
+  };
+  void verify(Call& call, Part& part, const Verification& how, const ConstPlainTensor& w);
+  /// The parts of an activation. They own their memory unless the activation is not split.
+  std::vector<ConstPlainTensor> split(const Call& call, const Contraction& of, Role role,
+                                      const ConstPlainTensor& plain);
+  /// Decides how the figures that verification needs of an activation are come by, and measures those that cannot be
+  /// taken while it is blinded.
+  Outgoing prepare(const Call& call, const Part& part, Role role, const Inputs& plain);
+  void settle(Part& part, Outgoing& outgoing);
+  Operand send(const Call& call, const Part& part, const Contraction& of, const std::vector<ProductKeys>& keys,
+               const Outgoing& outgoing);
+  Operand send_second(const Call& call, const std::vector<ProductKeys>& keys, const ConstPlainTensor& w);
+  PendingReply start(const Contraction& of, Operation operation, const TensorSpec& expected);
+  Buffer finish(const Call& call, const Part& part, PendingReply& reply, const BlindedResult& result);
+
+  struct Backward;
+  class Targets;
+  void start_input_gradient(const Call& call, Backward& state);
+  void start_weight_gradient(const Call& call, Backward& state);
+  void finish_input_gradient(const Call& call, Backward& state, const Gradients& out);
+  void finish_weight_gradient(const Call& call, Backward& state, const PlainTensor& dw);
+  /// Lets the workers sum the gradient among themselves. Returns false if they cannot, or if the sum is wrong.
+  bool take_sum_of_workers(const Call& call, const Backward& state, const BlindedResult& result);
+  void follow_gradient(const Part& part);
+  [[nodiscard]] WeightGradient weight_gradient(const Call& call, const Backward& state, OperandId keep_as) const;
+  void expect_no_map(const Inputs& in) const;
+
+  Session& session_;
+  std::string layer_;
+  bool has_weight_;
+  ProductGeometry geometry_;
+  std::optional<ResidentWeight> resident_;
+  std::optional<integrity::WeightFingerprint> fingerprint_;  // set if weights are returned and the session verifies
+  CallCounter calls_;
+};
+
+}  // namespace tempo::offload
