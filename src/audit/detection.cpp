@@ -85,16 +85,15 @@ class Bench {
     for (size_t i = 0; i < layers_.size(); ++i) {
       const std::vector<float> dy = draw(pixels * g.out, kGradientDeviation, false);
       std::vector<float> dw(weights_[i].size());
-      offload::ResidentWeight* const resident = layers_[i]->resident();
+      offload::Parameter& weight = *layers_[i]->parameter();
       layers_[i]->backward(
           *calls[i], {ElementType::kFloat32, dy.data()},
-          {{ElementType::kFloat32, dx.data()}, {ElementType::kFloat32, resident != nullptr ? nullptr : dw.data()}});
-      if (resident != nullptr)
-        resident->update({.step = steps_, .learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4});
+          {{ElementType::kFloat32, dx.data()}, {ElementType::kFloat32, weight.keeps_gradient() ? nullptr : dw.data()}});
+      weight.step({.step = steps_, .learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4});
     }
   }
   [[nodiscard]] const offload::Verifier::Counts& counts() { return session_.verifier().counts(); }
-  [[nodiscard]] bool is_resident() const { return layers_.front()->resident() != nullptr; }
+  [[nodiscard]] bool is_resident() const { return layers_.front()->parameter()->keeps_gradient(); }
 
  private:
   std::vector<float> draw(int64_t count, double deviation, bool is_rectified) {

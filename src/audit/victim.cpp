@@ -133,7 +133,7 @@ State train_plain(const VictimOptions& options, const train::DataSplits& data, b
   const TemporaryFolder folder;
   RunConfig config = run_config(options, folder.path());
   train::resolve(config);
-  train::Deployment deployment = train::deploy(config, model_options(options, data.train), SecretKey());
+  train::Deployment deployment = train::deploy(config, model_options(options, data.train), std::nullopt);
   const SecretKey root = SecretKey::random();
   Csprng random(derive_key(root, "initial-weights"));
   deployment.model->initialise(random);

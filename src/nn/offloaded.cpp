@@ -118,7 +118,7 @@ struct ProductFunction : torch::autograd::Function<ProductFunction> {
     const bool want_dw = ctx->saved_data["want_dw"].toBool();
     Tensor dx, dw;
     if (ctx->saved_data["want_dx"].toBool()) dx = torch::empty(ctx->saved_data["x_shape"].toIntVector(), dy.options());
-    if (want_dw && product.resident() == nullptr)
+    if (want_dw && !product.parameter()->keeps_gradient())
       dw = torch::empty(ctx->saved_data["w_shape"].toIntVector(), dy.options());
     product.backward(open_call(*holder), view(dy), {writable(dx), writable(dw), want_dw, view(addend)});
     holder->call.reset();  // frees the worker's copies
@@ -193,7 +193,7 @@ Tensor offloaded_matmul(const std::shared_ptr<BilinearProduct>& layer, const Ten
   return MatmulFunction::apply(a.contiguous(), b.contiguous(), layer);
 }
 
-void fetch_resident(BilinearProduct& layer, Tensor& weight, Tensor velocity) {
+bool fetch_resident(BilinearProduct& layer, Tensor& weight, Tensor velocity) {
   const torch::NoGradGuard no_grad;
   const auto& g = layer.geometry();
   const auto staging = [&] { return torch::empty({g.out, g.kernel_h, g.kernel_w, g.in}, weight.options()); };
@@ -201,9 +201,10 @@ void fetch_resident(BilinearProduct& layer, Tensor& weight, Tensor velocity) {
     to.copy_(to.dim() == 4 ? channels_first_view(from) : from.view_as(to));
   };
   Tensor plain_weight = staging(), plain_velocity = velocity.defined() ? staging() : Tensor();
-  layer.resident()->fetch(writable(plain_weight), writable(plain_velocity));
+  if (!layer.parameter()->fetch(writable(plain_weight), writable(plain_velocity))) return false;
   copy_back(plain_weight, weight);
   if (velocity.defined()) copy_back(plain_velocity, velocity);
+  return true;
 }
 
 void start_resident(BilinearProduct& layer, const Tensor& weight, const Tensor& velocity, uint64_t step) {
@@ -212,7 +213,7 @@ void start_resident(BilinearProduct& layer, const Tensor& weight, const Tensor& 
     return tensor.dim() == 4 ? channels_last(tensor) : tensor.contiguous();
   };
   const Tensor dense_weight = dense(weight), dense_velocity = dense(velocity);
-  layer.resident()->start(view(dense_weight), view(dense_velocity), step);
+  layer.parameter()->start(view(dense_weight), view(dense_velocity), step);
 }
 
 }  // namespace tempo::nn

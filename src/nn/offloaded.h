@@ -26,8 +26,9 @@ torch::Tensor offloaded_linear(const std::shared_ptr<BilinearProduct>& layer, co
 torch::Tensor offloaded_matmul(const std::shared_ptr<BilinearProduct>& layer, const torch::Tensor& a,
                                const torch::Tensor& b);
 
-/// Un-blinds a resident weight into `weight` (and its velocity, if defined), in the parameter's own layout.
-void fetch_resident(BilinearProduct& layer, torch::Tensor& weight, torch::Tensor velocity = {});
+/// Un-blinds a weight that workers hold into `weight` (and its velocity, if defined), in the parameter's own layout.
+/// @returns false if the TEE has the current one.
+bool fetch_resident(BilinearProduct& layer, torch::Tensor& weight, torch::Tensor velocity = {});
 
 /// Sends a weight and its velocity to the worker, blinded under the keys of training step `step`.
 void start_resident(BilinearProduct& layer, const torch::Tensor& weight, const torch::Tensor& velocity, uint64_t step);

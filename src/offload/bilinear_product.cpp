@@ -103,17 +103,18 @@ class BilinearProduct::Targets {
 };
 
 BilinearProduct::BilinearProduct(Session& session, std::string layer, const ProductGeometry& geometry)
-    : session_(session), layer_(std::move(layer)), has_weight_(true), geometry_(geometry) {
+    : BilinearProduct(session, std::move(layer), geometry, facts_of(session.options())) {}
+
+BilinearProduct::BilinearProduct(Session& session, std::string layer, const ProductGeometry& geometry,
+                                 const WeightFacts& facts)
+    : session_(session), layer_(std::move(layer)), geometry_(geometry) {
   const TileGeometry cut =
       obfuscation::weight_geometry(geometry.out, geometry.kernel_h, geometry.kernel_w, geometry.in);
-  if (session.options().weights == WeightPlacement::kResident) resident_.emplace(session, layer_, cut);
-  if (resident_ || !session.verifier().is_on()) return;
-  Csprng secret = session.verifier().stream(layer_);
-  fingerprint_.emplace(secret, geometry.out, geometry.kernel_h * geometry.kernel_w, geometry.in);
+  parameter_ = make_parameter(session, layer_, cut, facts);
+  resident_ = dynamic_cast<ResidentWeight*>(parameter_.get());
 }
 
-BilinearProduct::BilinearProduct(Session& session, std::string layer)
-    : session_(session), layer_(std::move(layer)), has_weight_(false) {}
+BilinearProduct::BilinearProduct(Session& session, std::string layer) : session_(session), layer_(std::move(layer)) {}
 
 int64_t BilinearProduct::out_height(int64_t height) const {
   return obfuscation::ConvAxis{height, geometry_.kernel_h, geometry_.stride, geometry_.padding, geometry_.dilation}
@@ -185,22 +186,23 @@ obfuscation::KeyPath BilinearProduct::path_of(const Call& call, const Contractio
   return {.layer = layer_, .pass = call.pass, .call = call.number, .item = item, .purpose = of.purpose};
 }
 
-std::vector<ProductKeys> BilinearProduct::derive(const Call& call, const Contraction& of) {
+bool BilinearProduct::is_renewed(KeyRole role, const Contraction& of) const {
+  const bool is_fixed = parameter_ && parameter_->has_fixed_keys() && role != KeyRole::kLeft;
   const Reuse reuse = session_.options().reuse;
-  const bool is_first = call.keys.empty();
-  const auto is_new = [&](KeyRole role) {
-    return is_first || reuse == Reuse::kNone || (reuse == Reuse::kFresh && role == of.fresh);
-  };
+  return !is_fixed && (reuse == Reuse::kNone || (reuse == Reuse::kFresh && role == of.fresh));
+}
+
+std::vector<ProductKeys> BilinearProduct::derive(const Call& call, const Contraction& of) {
   std::vector<ProductKeys> keys = call.keys;
   keys.resize(call.layout.items);
   for (size_t item = 0; item < keys.size(); ++item) {
     const obfuscation::KeyPath path = path_of(call, of, item);
-    ProductKeys& set = keys[item];
-    if (is_new(KeyRole::kLeft)) set.left = session_.derive(path, KeyRole::kLeft, call.layout.rows);
-    if (set.inner == nullptr || is_new(KeyRole::kInner))
-      set.inner = session_.derive(path, KeyRole::kInner, call.layout.inner);
-    if (set.right == nullptr || is_new(KeyRole::kRight))
-      set.right = session_.derive(path, KeyRole::kRight, call.layout.outer);
+    const auto draw = [&](std::shared_ptr<const obfuscation::Key>& key, KeyRole role, int64_t size) {
+      if (key == nullptr || is_renewed(role, of)) key = session_.derive(path, role, size);
+    };
+    draw(keys[item].left, KeyRole::kLeft, call.layout.rows);
+    draw(keys[item].inner, KeyRole::kInner, call.layout.inner);
+    draw(keys[item].right, KeyRole::kRight, call.layout.outer);
   }
   return keys;
 }
@@ -210,7 +212,10 @@ KeyedTensor BilinearProduct::keyed(const Call& call, Role role, const std::vecto
   return {role, call.layout.side(role), keys, has_decoys ? call.layout.decoys.images() : 0};
 }
 
-bool BilinearProduct::takes_moments() const { return session_.protection().fits_taps() && !resident_; }
+bool BilinearProduct::takes_moments() const {
+  return session_.protection().fits_taps() && parameter_ && !parameter_->keeps_gradient() &&
+         !parameter_->facts().is_public;
+}
 
 bool BilinearProduct::makes_operand() const {
   // Decoys and resident weights read an operand before it is blinded, or once more. Neither exists under keys that fit
@@ -219,7 +224,7 @@ bool BilinearProduct::makes_operand() const {
 }
 
 bool BilinearProduct::keeps_operands() const {
-  const bool verifies = session_.verifier().is_on() && (resident_ || !has_weight_);
+  const bool verifies = session_.verifier().is_on() && (resident_ != nullptr || !parameter_);
   return session_.options().reuse == Reuse::kNone || verifies || session_.exchange().workers().is_redundant();
 }
 
@@ -233,15 +238,9 @@ void BilinearProduct::begin_verification(Call& call, const Inputs& in) {
   Verifier& verifier = session_.verifier();
   const bool is_checked = verifier.draw();
   // A resident weight's fingerprint must follow every update, checked or not.
-  const bool is_followed = verifier.is_on() && resident_ && call.pass.period == obfuscation::Period::kStep;
+  const bool is_followed = verifier.is_on() && resident_ != nullptr && call.pass.period == obfuscation::Period::kStep;
   if (!is_checked && !is_followed) return;
-  const Stopwatch watch(session_.counters().verify_seconds);
-  if (fingerprint_) {
-    use_keys(*fingerprint_, *call.keys.front().inner, *call.keys.front().right, session_.threads());
-    with_element_type(in.w.type, [&](auto element) {
-      fingerprint_->take(static_cast<decltype(element)>(in.w.data), session_.threads());
-    });
-  }
+  if (parameter_) parameter_->refresh_fingerprint(in.w);
   for (Part& part : call.parts) verify(call, part, {is_checked, is_followed}, in.w);
 }
 
@@ -251,7 +250,7 @@ void BilinearProduct::verify(Call& call, Part& part, const Verification& how, co
                         .type = layout.type,
                         .rounding = rounding_model(session_, layout.type, layout.x.wire.type, layout.decoys),
                         .is_checked = how.is_checked};
-  if (!has_weight_) {
+  if (!parameter_) {
     const auto& [batch, n, d, m] = layout.batch;
     part.verifier =
         std::make_unique<MatmulVerifier>(session_, std::move(verified), integrity::MatmulShape{batch, n, d, m});
@@ -271,8 +270,8 @@ void BilinearProduct::verify(Call& call, Part& part, const Verification& how, co
                                       .stride = g.stride,
                                       .padding = g.padding,
                                       .dilation = g.dilation};
-  auto follower = std::make_unique<FingerprintVerifier>(
-      session_, std::move(verified), shape, resident_ ? *resident_->fingerprint() : *fingerprint_, how.is_followed);
+  auto follower = std::make_unique<FingerprintVerifier>(session_, std::move(verified), shape,
+                                                        *parameter_->fingerprint(), how.is_followed);
   part.follower = follower.get();
   part.verifier = std::move(follower);
 }
@@ -367,16 +366,17 @@ BilinearProduct::UniqueCall BilinearProduct::forward(const BatchShape& shape, co
 }
 
 void BilinearProduct::lease_weight(Call& call, const ConstPlainTensor& w) {
-  if (!resident_) {
+  if (!parameter_) {
     call.keys = derive(call, kForward);
     call.w = send_second(call, call.keys, w);
     call.w_id = call.w.id();
     return;
   }
-  const auto lease = resident_->acquire(w);
   const obfuscation::KeyPath path = path_of(call, kForward, 0);
+  Parameter::Lease lease = parameter_->acquire(w, path);
   call.keys = {{session_.derive(path, KeyRole::kLeft, call.layout.rows), lease.inner, lease.right}};
   call.w_id = lease.weight;
+  call.w = std::move(lease.held);
 }
 
 BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in, const Outputs& out) {
@@ -385,15 +385,15 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
   for (size_t i = 0; i < count; ++i) call->parts.push_back({.holder = count == 1 ? 0 : static_cast<Holder>(i + 1)});
   lease_weight(*call, in.w);
   const Side &x = call->layout.x, &y = call->layout.y;
-  if (has_weight_ && count == 1) {
+  if (parameter_ && count == 1) {
     const auto largest = static_cast<size_t>(std::max(x.geometry.elements(), y.geometry.elements()));
     call->slices = session_.exchange().slices_of(*call->keys.front().left, session_.options().slices,
                                                  largest * element_bytes(x.wire.type));
   }
   begin_verification(*call, in);
   call->map = in.map;
-  const bool is_renewed = session_.options().reuse == Reuse::kNone;
-  if (is_renewed) call->plain_w = in.w;
+  const bool reads_again = session_.options().reuse == Reuse::kNone;
+  if (reads_again) call->plain_w = in.w;
 
   const std::vector<ConstPlainTensor> plain = split(*call, kForward, Role::kX, in.x);
   std::vector<Outgoing> outgoing;
@@ -402,7 +402,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
     Part& part = call->parts[i];
     outgoing.push_back(prepare(*call, part, Role::kX, {plain[i], in.w, in.map}));
     part.x_energy = outgoing[i].energy;
-    if (is_renewed || (resident_ && part.follower != nullptr)) part.plain_x = plain[i];
+    if (reads_again || (resident_ != nullptr && part.follower != nullptr)) part.plain_x = plain[i];
     part.x = send(*call, part, kForward, call->keys, outgoing[i]);
     replies.push_back(
         start(kForward,
@@ -421,7 +421,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
 }
 
 void BilinearProduct::start_input_gradient(const Call& call, Backward& state) {
-  if (session_.options().reuse == Reuse::kNone) state.w_again = send_second(call, state.dx_keys, call.plain_w);
+  if (is_renewed(KeyRole::kInner, kInputGradient)) state.w_again = send_second(call, state.dx_keys, call.plain_w);
   const TensorSpec& spec = call.layout.x.wire;
   for (size_t i = 0; i < call.parts.size(); ++i) {
     auto& part = state.parts[i];
@@ -449,8 +449,8 @@ WeightGradient BilinearProduct::weight_gradient(const Call& call, const Backward
 void BilinearProduct::start_weight_gradient(const Call& call, Backward& state) {
   const Part& part = call.parts.front();
   // If several workers each have a part of the sum, it is summed here and given back to all of them.
-  state.is_kept = resident_ && resident_->replicas() == 1 && session_.workers().is_whole(part.x.id());
-  state.sums_there = resident_ && !state.is_kept && session_.workers().sums_between_workers();
+  state.is_kept = resident_ != nullptr && resident_->replicas() == 1 && session_.workers().is_whole(part.x.id());
+  state.sums_there = resident_ != nullptr && !state.is_kept && session_.workers().sums_between_workers();
   const Reuse reuse = session_.options().reuse;
   if (reuse == Reuse::kNone) {
     const Outgoing x{.role = Role::kX, .plain = {part.plain_x, {}, call.map}, .probe = {}, .energy = part.x_energy};
@@ -471,6 +471,8 @@ void BilinearProduct::backward(Call& call, const ConstPlainTensor& dy, const Gra
     throw InputError(fmt::format(
         "layer {}: the gradient of a weight under a protection that splits operands, expected a frozen weight",
         layer_));
+  if (out.want_dw && parameter_ && !parameter_->facts().is_trained)
+    throw InputError(fmt::format("layer {}: the gradient of a frozen weight, expected one that is trained", layer_));
   Backward state;
   state.dx_keys = renews && wants_dx ? derive(call, kInputGradient) : call.keys;
   state.dw_keys = renews && out.want_dw ? derive(call, kWeightGradient) : call.keys;
@@ -496,7 +498,7 @@ void BilinearProduct::finish_input_gradient(const Call& call, Backward& state, c
 void BilinearProduct::finish_weight_gradient(const Call& call, Backward& state, const PlainTensor& dw) {
   const Part& part = call.parts.front();
   const BlindedResult result{keyed(call, Role::kWeightGradient, state.dw_keys), {call.layout.type, dw.data}};
-  if (!resident_) {
+  if (resident_ == nullptr) {
     finish(call, part, state.dw_reply, result);
     return;
   }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +36,7 @@ class BilinearProduct {
   /// A product of an activation and a weight.
   /// @param layer the layer's name in the model. Keys are derived from it, so it must be unique in the session.
   BilinearProduct(Session& session, std::string layer, const ProductGeometry& geometry);
+  BilinearProduct(Session& session, std::string layer, const ProductGeometry& geometry, const WeightFacts& facts);
   /// A product of two activations, with three keys of its own for every item of the batch.
   BilinearProduct(Session& session, std::string layer);
 
@@ -77,7 +77,8 @@ class BilinearProduct {
   struct Gradients {
     PlainTensor dx = {};  ///< null data: not wanted
     PlainTensor dw = {};  ///< null data: not wanted in the TEE
-    /// Whether there should be a weight gradient. With resident weights it stays on the worker, and `dw` must be null.
+    /// Whether there should be a weight gradient. If the parameter keeps it, it stays on the workers, and `dw` must be
+    /// null.
     bool want_dw = true;
     ConstPlainTensor addend = {};  ///< has the shape of dx and is added to it; null data: nothing is
   };
@@ -86,12 +87,11 @@ class BilinearProduct {
   void backward(Call& call, const ConstPlainTensor& dy, const Gradients& out);
 
   [[nodiscard]] const std::string& layer() const { return layer_; }
-  /// Whether it has a weight. If not, it has no geometry.
-  [[nodiscard]] bool has_weight() const { return has_weight_; }
+  /// Geometry of a product that has a weight.
   [[nodiscard]] const ProductGeometry& geometry() const { return geometry_; }
   [[nodiscard]] Session& session() { return session_; }
-  /// The resident weight, or nullptr if weights are returned.
-  [[nodiscard]] ResidentWeight* resident() { return resident_ ? &*resident_ : nullptr; }
+  /// The weight, or nullptr for a product of two activations.
+  [[nodiscard]] Parameter* parameter() { return parameter_.get(); }
   /// Height of the output, in pixels, of an image of this height. `out_width` is the same for the width.
   [[nodiscard]] int64_t out_height(int64_t height) const;
   [[nodiscard]] int64_t out_width(int64_t width) const;
@@ -117,6 +117,8 @@ class BilinearProduct {
   struct Verification {
     bool is_checked = false, is_followed = false;
   };
+  /// Whether a key is drawn anew for another product of a call.
+  [[nodiscard]] bool is_renewed(KeyRole role, const Contraction& of) const;
   void verify(Call& call, Part& part, const Verification& how, const ConstPlainTensor& w);
   /// The parts of an activation. They own their memory unless the activation is not split.
   std::vector<ConstPlainTensor> split(const Call& call, const Contraction& of, Role role,
@@ -145,10 +147,9 @@ class BilinearProduct {
 
   Session& session_;
   std::string layer_;
-  bool has_weight_;
   ProductGeometry geometry_;
-  std::optional<ResidentWeight> resident_;
-  std::optional<integrity::WeightFingerprint> fingerprint_;  // set if weights are returned and the session verifies
+  std::unique_ptr<Parameter> parameter_;  // nullptr for a product of two activations
+  ResidentWeight* resident_ = nullptr;    // the parameter, if it keeps its gradient on the workers
   CallCounter calls_;
 };
 

@@ -24,16 +24,10 @@ Buffer private_copy(const Buffer& buffer) {
 
 }  // namespace
 
-ResidentWeight::ResidentWeight(Session& session, std::string layer, const obfuscation::TileGeometry& geometry)
-    : session_(session),
-      layer_(std::move(layer)),
-      geometry_(geometry),
+ResidentWeight::ResidentWeight(Session& session, const std::string& layer, const obfuscation::TileGeometry& geometry)
+    : Parameter(session, layer, geometry, {.is_resident = true}),
       gradient_(session.workers(), session.exchange().new_operand_id()),
-      gradient_id_(gradient_.id()) {
-  if (!session.verifier().is_on()) return;
-  Csprng secret = session.verifier().stream(layer_);
-  fingerprint_.emplace(secret, geometry_.images, geometry_.positions(), geometry_.channels);
-}
+      gradient_id_(gradient_.id()) {}
 
 uint64_t ResidentWeight::epoch_of(uint64_t step) const {
   return step / static_cast<uint64_t>(session_.options().rekey_interval);
@@ -59,7 +53,7 @@ void ResidentWeight::zero_velocity() {
   velocity_ = session_.exchange().send_blinded_unchecked(zeros);
 }
 
-ResidentWeight::Lease ResidentWeight::acquire(ConstPlainTensor plain) {
+Parameter::Lease ResidentWeight::acquire(const ConstPlainTensor& plain, const obfuscation::KeyPath& /*path*/) {
   const obfuscation::Pass& pass = session_.pass();
   // Only training steps advance the epoch; an evaluation uses the keys that are there.
   const bool is_step = pass.period == obfuscation::Period::kStep;
@@ -67,10 +61,10 @@ ResidentWeight::Lease ResidentWeight::acquire(ConstPlainTensor plain) {
     start(plain, {}, is_step ? pass.number : 0);
   else if (is_step && epoch_of(pass.number) != epoch_)
     rekey(epoch_of(pass.number));
-  return {weight_.id(), keys_.inner, keys_.right};
+  return {weight_.id(), keys_.inner, keys_.right, {}};
 }
 
-void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity, uint64_t step) {
+void ResidentWeight::start(const ConstPlainTensor& weight, const ConstPlainTensor& velocity, uint64_t step) {
   type_ = weight.type;
   epoch_ = epoch_of(step);
   keys_ = derive(epoch_);
@@ -79,19 +73,17 @@ void ResidentWeight::start(ConstPlainTensor weight, ConstPlainTensor velocity, u
     zero_velocity();
   else
     velocity_ = encrypt(velocity);
-  take_fingerprint(weight, velocity);
+  take_fingerprints(weight, velocity);
 }
 
-void ResidentWeight::take_fingerprint(ConstPlainTensor weight, ConstPlainTensor velocity) {
-  if (!fingerprint_) return;
-  const Stopwatch watch(session_.counters().verify_seconds);
-  use_keys(*fingerprint_, *keys_.inner, *keys_.right, session_.threads());
-  with_element_type(type_, [&](auto element) {
-    using Pointer = decltype(element);
-    fingerprint_->take(static_cast<Pointer>(weight.data), session_.threads());
-    if (velocity.data != nullptr) fingerprint_->take_velocity(static_cast<Pointer>(velocity.data), session_.threads());
-  });
+void ResidentWeight::take_fingerprints(const ConstPlainTensor& weight, const ConstPlainTensor& velocity) {
+  take_fingerprint(weight, keys_);
   followed_gradient_.reset();
+  if (!fingerprint_ || velocity.data == nullptr) return;
+  const Stopwatch watch(session_.counters().verify_seconds);
+  with_element_type(type_, [&](auto element) {
+    fingerprint_->take_velocity(static_cast<decltype(element)>(velocity.data), session_.threads());
+  });
 }
 
 void ResidentWeight::gradient_followed(integrity::Projections gradient, double error) {
@@ -99,7 +91,7 @@ void ResidentWeight::gradient_followed(integrity::Projections gradient, double e
   followed_error_ = error;
 }
 
-void ResidentWeight::verify(ConstPlainTensor fetched, bool is_velocity) {
+void ResidentWeight::verify(const ConstPlainTensor& fetched, bool is_velocity) {
   if (!fingerprint_) return;
   const double roundoff = rounding_model(session_, type_, type_, {}).unit_roundoff;
   double squares = 0;
@@ -122,7 +114,7 @@ void ResidentWeight::rekey(uint64_t epoch) {
   keys_ = derive(epoch);
   weight_ = encrypt({type_, weight.data()});
   velocity_ = encrypt({type_, velocity.data()});
-  take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
+  take_fingerprints({type_, weight.data()}, {type_, velocity.data()});
 }
 
 size_t ResidentWeight::replicas() const { return session_.workers().replicas(weight_.id()); }
@@ -170,7 +162,7 @@ std::optional<double> ResidentWeight::gradient_squared_norm() {
   return squared_norm_value_;
 }
 
-void ResidentWeight::update(const SgdStep& step) {
+void ResidentWeight::step(const SgdStep& step) {
   if (!has_gradient_) return;
   gradient_squared_norm();  // waits for the gradient; throws if it failed
   PendingReply done = session_.exchange().start(Update{.w = weight_.id(),
@@ -216,27 +208,30 @@ Buffer ResidentWeight::fetch_verified(const Operand& operand, PlainTensor plain)
   return session_.exchange().finish(reply, {keyed(Role::kWeightGradient), plain}, fingerprint_ ? &check : nullptr);
 }
 
-void ResidentWeight::fetch(PlainTensor weight, PlainTensor velocity) {
+bool ResidentWeight::fetch(const PlainTensor& weight, const PlainTensor& velocity) {
+  if (!weight_) return false;
   fetch_verified(weight_, weight);
-  if (velocity.data == nullptr) return;
+  if (velocity.data == nullptr) return true;
   fetch_verified(velocity_, velocity);
   // The fingerprint drifts by rounding, so it starts anew from the fetched values.
-  if (!has_gradient_) take_fingerprint(weight, velocity);
+  if (!has_gradient_) take_fingerprints(weight, velocity);
+  return true;
 }
 
-ResidentState ResidentWeight::save() {
+std::optional<ResidentState> ResidentWeight::save() {
+  if (!weight_) return std::nullopt;
   const auto fetch_private = [&](const Operand& operand) {
     const Buffer scratch = Buffer::allocate(spec());
     return private_copy(fetch_verified(operand, {type_, scratch.data()}));
   };
-  return {epoch_, fetch_private(weight_), fetch_private(velocity_)};
+  return ResidentState{epoch_, fetch_private(weight_), fetch_private(velocity_)};
 }
 
 void ResidentWeight::replicate() {
-  if (!weight_) return;
-  const ResidentState state = save();
-  session_.workers().replicate(weight_.id(), state.weight);
-  session_.workers().replicate(velocity_.id(), state.velocity);
+  const std::optional<ResidentState> state = save();
+  if (!state) return;
+  session_.workers().replicate(weight_.id(), state->weight);
+  session_.workers().replicate(velocity_.id(), state->velocity);
 }
 
 void ResidentWeight::forget() {
@@ -268,7 +263,7 @@ void ResidentWeight::restore(const ResidentState& state) {
   const Buffer weight = Buffer::allocate(expected), velocity = Buffer::allocate(expected);
   session_.exchange().take(state.weight, {keyed(Role::kWeightGradient), {type_, weight.data()}}, nullptr);
   session_.exchange().take(state.velocity, {keyed(Role::kWeightGradient), {type_, velocity.data()}}, nullptr);
-  take_fingerprint({type_, weight.data()}, {type_, velocity.data()});
+  take_fingerprints({type_, weight.data()}, {type_, velocity.data()});
 }
 
 }  // namespace tempo::offload

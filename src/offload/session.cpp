@@ -27,8 +27,6 @@ Session::Session(const BlindingOptions& options, SecretKey master, std::unique_p
       ahead_(tee_threads > 1 ? std::make_unique<KeyAhead>(keys_) : nullptr),
       exchange_(std::move(workers), tee_threads),
       verifier_(integrity) {
-  if (options.weights == WeightPlacement::kResident && !protection().is_orthogonal())
-    throw InputError("session: resident weights need a protection with orthogonal keys");
   exchange_.workers().divide(protection().parts());
 }
 

@@ -30,7 +30,7 @@ class CallCounter {
 class Session {
  public:
   /// @param tee_threads as in Exchange.
-  /// @throws InputError if weights are resident and the protection's keys are not orthogonal.
+  /// @throws InputError for options that cannot work, or for fewer workers than the protection has parts.
   Session(const BlindingOptions& options, SecretKey master, std::unique_ptr<WorkerPool> workers, int tee_threads,
           const integrity::PolicySetting& integrity = {});
   /// The same with a pool of one worker.

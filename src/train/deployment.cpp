@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <stdexcept>
 #include <thread>
 
 #include "nn/layers.h"
@@ -10,18 +11,29 @@
 
 namespace tempo::train {
 
-offload::BilinearProduct* Deployment::resident_layer_of(const std::string& parameter) const {
+offload::BilinearProduct* Deployment::layer_of(const std::string& parameter) const {
   for (const auto& layer : layers)
-    if (layer->resident() != nullptr && parameter == layer->layer() + ".weight") return layer.get();
+    if (layer->parameter() != nullptr && parameter == layer->layer() + ".weight") return layer.get();
   return nullptr;
+}
+
+bool Deployment::is_updated_there(const std::string& parameter) const {
+  offload::BilinearProduct* const layer = layer_of(parameter);
+  return layer != nullptr && layer->parameter()->keeps_gradient();
+}
+
+std::vector<offload::Parameter*> Deployment::parameters() const {
+  std::vector<offload::Parameter*> weights;
+  for (const auto& layer : layers)
+    if (layer->parameter() != nullptr) weights.push_back(layer->parameter());
+  return weights;
 }
 
 std::string Deployment::admit_workers() {
   std::string problem;
   if (const auto uris = workers->changed(problem)) session->workers().set_workers(*uris);
   if (session->workers().begin_step())
-    for (const auto& layer : layers)
-      if (layer->resident() != nullptr) layer->resident()->replicate();
+    for (offload::Parameter* const weight : parameters()) weight->replicate();
   return problem;
 }
 
@@ -38,7 +50,7 @@ nn::OffloadPolicy offload_policy(const RunConfig& config) {
   return config.offload == OffloadChoice::kAll ? nn::OffloadPolicy::kAll : nn::OffloadPolicy::kAuto;
 }
 
-Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master,
+Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, std::optional<SecretKey> master,
                   const WorkerWrapper& wrap) {
   Deployment deployment;
   deployment.options = options;
@@ -47,6 +59,7 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
   deployment.plan = nn::make_plan(*deployment.model, options, config.batch_size, config.blinding,
                                   offload_policy(config), machine_model(config));
   if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
+  if (!master) throw std::logic_error("deploy: workers without a secret to blind with");
   deployment.workers.emplace(config.workers);
   const offload::WorkerAccess access = {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
                                         .tls_folder = config.tls};
@@ -57,7 +70,7 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, Secr
                                          .sums_between_workers = config.gradient_sum == GradientSum::kWorkers},
                                         wrap);
   deployment.session =
-      std::make_unique<offload::Session>(config.blinding, std::move(master), std::move(pool), tee_threads(config),
+      std::make_unique<offload::Session>(config.blinding, std::move(*master), std::move(pool), tee_threads(config),
                                          integrity::parse_policy(config.integrity));
   deployment.layers = nn::apply_plan(*deployment.model, deployment.plan, *deployment.session);
   return deployment;

@@ -27,9 +27,14 @@ struct Deployment {
   nn::Plan plan;
 
   [[nodiscard]] bool is_offloaded() const { return session != nullptr; }
-  /// The layer whose weight is resident under this parameter's name, or nullptr.
-  [[nodiscard]] offload::BilinearProduct* resident_layer_of(const std::string& parameter) const;
-  /// Follows the list of workers, takes in those that have come, and gives them the resident weights. Between steps.
+  /// The offloaded layer whose weight is the model's parameter of this name, or nullptr.
+  [[nodiscard]] offload::BilinearProduct* layer_of(const std::string& parameter) const;
+  /// Whether the gradient of this parameter stays on the workers, which then update it.
+  [[nodiscard]] bool is_updated_there(const std::string& parameter) const;
+  /// The weights of all offloaded layers.
+  [[nodiscard]] std::vector<offload::Parameter*> parameters() const;
+  /// Follows the list of workers, takes in those that have come, and gives them the weights that stay on workers.
+  /// Between steps.
   /// @returns what is wrong with the list, once; else nothing
   std::string admit_workers();
 };
@@ -42,8 +47,9 @@ nn::OffloadPolicy offload_policy(const RunConfig& config);
 
 using offload::WorkerWrapper;
 
-/// Makes the model (parameters zero), plans it, and connects it. @param master the blinding secret.
-Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, SecretKey master,
+/// Makes the model (parameters zero), plans it, and connects it.
+/// @param master the blinding secret. A process without workers has none; with workers, it must be there.
+Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, std::optional<SecretKey> master,
                   const WorkerWrapper& wrap = {});
 
 }  // namespace tempo::train

@@ -214,7 +214,7 @@ LoadedRun load_run(const fs::path& run, const std::string& key) {
   loaded.config.workers = "local";
   resolve(loaded.config);
   at::set_num_threads(tee_threads(loaded.config));
-  loaded.deployment = deploy(loaded.config, loaded.checkpoint.model, SecretKey());
+  loaded.deployment = deploy(loaded.config, loaded.checkpoint.model, std::nullopt);
   restore_model(*loaded.deployment.model, loaded.checkpoint, file.string());
   loaded.deployment.model->eval();
   return loaded;

@@ -104,7 +104,7 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
       threads_(tee_threads(config)),
       telemetry_(config.metrics, config.log) {
   for (const auto& item : deployment.model->named_parameters())
-    if (deployment.resident_layer_of(item.key()) == nullptr) tee_parameters_.push_back({item.key(), item.value()});
+    if (!deployment.is_updated_there(item.key())) tee_parameters_.push_back({item.key(), item.value()});
   optimiser_ = make_optimiser(config, tee_parameters_);
   total_steps_ = config.steps > 0 ? config.steps : steps_left();
   if (!config.page.empty()) page_ = std::make_unique<page::LivePage>(config.page);
@@ -242,13 +242,12 @@ Trainer::StepResult Trainer::train_step(const BatchTensors& batch, int64_t step)
   const double scale =
       config_.clip_norm > 0 && result.gradient_norm > config_.clip_norm ? config_.clip_norm / result.gradient_norm : 1;
   const double rate = learning_rate(config_, step, total_steps_);
-  for (const auto& layer : deployment_.layers)
-    if (layer->resident() != nullptr)
-      layer->resident()->update({.step = static_cast<uint64_t>(step) + 1,
-                                 .learning_rate = rate,
-                                 .momentum = config_.momentum,
-                                 .weight_decay = config_.weight_decay,
-                                 .gradient_scale = scale});
+  for (offload::Parameter* const weight : deployment_.parameters())
+    weight->step({.step = static_cast<uint64_t>(step) + 1,
+                  .learning_rate = rate,
+                  .momentum = config_.momentum,
+                  .weight_decay = config_.weight_decay,
+                  .gradient_scale = scale});
   optimiser_->step(rate, scale);
   return result;
 }
@@ -267,10 +266,8 @@ double Trainer::global_gradient_norm() {
       const double norm = p.tensor.grad().norm().item<double>();
       sum += check(norm * norm, p.name);
     }
-  for (const auto& layer : deployment_.layers)
-    if (layer->resident() != nullptr)
-      if (const auto squared = layer->resident()->gradient_squared_norm())
-        sum += check(*squared, layer->layer() + ".weight");
+  for (offload::Parameter* const weight : deployment_.parameters())
+    if (const auto squared = weight->gradient_squared_norm()) sum += check(*squared, weight->layer() + ".weight");
   return std::sqrt(sum);
 }
 

@@ -70,8 +70,7 @@ void Trainer::go_on_from(const Checkpoint& checkpoint) {
   // Steps are done once more: under keys of their own, because operands may differ from those that workers hold.
   master_ = SecretKey::random();
   deployment_.session->restart(master_.duplicate());
-  for (const auto& layer : deployment_.layers)
-    if (layer->resident() != nullptr) layer->resident()->forget();
+  for (offload::Parameter* const weight : deployment_.parameters()) weight->forget();
   restore_model(*deployment_.model, checkpoint, "the last checkpoint");
   restore_optimiser(checkpoint);
   restore_resident(checkpoint, false);
@@ -96,19 +95,18 @@ Checkpoint Trainer::capture(int64_t step, bool stopping) {
   checkpoint.numbers["optimiser.steps"] = optimiser_->steps();
   for (const auto& [name, tensor] : optimiser_->state()) checkpoint.tensors["optimiser." + name] = tensor;
   for (const auto& item : deployment_.model->named_parameters()) {
-    auto* layer = deployment_.resident_layer_of(item.key());
-    if (layer == nullptr || !layer->resident()->is_on_worker()) continue;
+    auto* layer = deployment_.layer_of(item.key());
     torch::Tensor weight = item.value(), velocity = torch::empty_like(weight);
-    nn::fetch_resident(*layer, weight, velocity);
+    if (layer == nullptr || !nn::fetch_resident(*layer, weight, velocity)) continue;
     checkpoint.tensors["optimiser.velocity." + item.key()] = velocity;
-    const offload::ResidentState state = layer->resident()->save();
+    const auto state = layer->parameter()->save();
     const std::string prefix = "resident." + layer->layer();
     const auto to_tensor = [](const contract::Buffer& buffer) {
       return torch::from_blob(buffer.data(), buffer.spec().shape, torch::kFloat32).clone();
     };
-    checkpoint.tensors[prefix + ".weight"] = to_tensor(state.weight);
-    checkpoint.tensors[prefix + ".velocity"] = to_tensor(state.velocity);
-    checkpoint.numbers[prefix + ".epoch"] = static_cast<int64_t>(state.epoch);
+    checkpoint.tensors[prefix + ".weight"] = to_tensor(state->weight);
+    checkpoint.tensors[prefix + ".velocity"] = to_tensor(state->velocity);
+    checkpoint.numbers[prefix + ".epoch"] = static_cast<int64_t>(state->epoch);
   }
   for (const auto& [name, tensor] : state_of(*deployment_.model)) checkpoint.tensors["model." + name] = tensor;
   return checkpoint;
@@ -222,8 +220,8 @@ void Trainer::restore_optimiser(const Checkpoint& checkpoint) {
 
 void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
   for (const auto& item : deployment_.model->named_parameters()) {
-    auto* layer = deployment_.resident_layer_of(item.key());
-    if (layer == nullptr) continue;
+    if (!deployment_.is_updated_there(item.key())) continue;
+    auto* layer = deployment_.layer_of(item.key());
     const std::string prefix = "resident." + layer->layer();
     const auto weight = checkpoint.tensors.find(prefix + ".weight");
     const auto velocity = checkpoint.tensors.find(prefix + ".velocity");
@@ -235,9 +233,9 @@ void Trainer::restore_resident(const Checkpoint& checkpoint, bool same_keys) {
         return contract::Buffer({.type = contract::ElementType::kFloat32, .shape = tensor.sizes().vec()},
                                 {static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {}});
       };
-      layer->resident()->restore({.epoch = static_cast<uint64_t>(epoch->second),
-                                  .weight = to_buffer(weight->second),
-                                  .velocity = to_buffer(velocity->second)});
+      layer->parameter()->restore({.epoch = static_cast<uint64_t>(epoch->second),
+                                   .weight = to_buffer(weight->second),
+                                   .velocity = to_buffer(velocity->second)});
       continue;
     }
     const auto plain = checkpoint.tensors.find("optimiser.velocity." + item.key());

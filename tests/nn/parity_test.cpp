@@ -63,13 +63,13 @@ void expect_equal(const Gradients& got, const Gradients& want, double bound) {
 /// With resident weights the gradient stays on the worker: its norm, and the weight and velocity after two updates,
 /// must be those of plain SGD.
 void expect_resident_update(BilinearProduct& layer, const Tensor& w, const Tensor& dw, double bound) {
-  const auto squared = layer.resident()->gradient_squared_norm();
+  const auto squared = layer.parameter()->gradient_squared_norm();
   ASSERT_TRUE(squared.has_value());
   const double norm = dw.norm().item<double>();
   EXPECT_NEAR(std::sqrt(*squared), norm, norm * bound);
   const offload::SgdStep step{
       .step = 1, .learning_rate = 0.1, .momentum = 0.9, .weight_decay = 0.01, .gradient_scale = 0.5};
-  layer.resident()->update(step);
+  layer.parameter()->step(step);
   const Tensor velocity = 0.5 * dw + 0.01 * w;
   Tensor got_w = torch::empty_like(w), got_v = torch::empty_like(w);
   fetch_resident(layer, got_w, got_v);
@@ -97,8 +97,8 @@ void check_convolution(const BlindingOptions& options, const Shape& s, torch::Sc
       run([&](const Tensor& x_, const Tensor& w_, const Tensor& b_) { return offloaded_conv2d(layer, x_, w_, b_); }, x,
           w, b, dy);
   expect_equal(got, want, tolerance(type));
-  EXPECT_EQ(got.dw.defined(), layer->resident() == nullptr);
-  if (layer->resident() != nullptr) expect_resident_update(*layer, w, want.dw, tolerance(type));
+  EXPECT_EQ(got.dw.defined(), !layer->parameter()->keeps_gradient());
+  if (layer->parameter()->keeps_gradient()) expect_resident_update(*layer, w, want.dw, tolerance(type));
 }
 
 TEST(BilinearProduct, ConvolutionEqualsPlainUnderEverySetting) {
@@ -175,7 +175,7 @@ TEST(BilinearProduct, LinearEqualsPlainUnderEverySetting) {
             [&](const Tensor& x_, const Tensor& w_, const Tensor& b_) { return offloaded_linear(layer, x_, w_, b_); },
             x, w, b, dy);
         expect_equal(got, want, tolerance(type));
-        if (layer->resident() != nullptr) expect_resident_update(*layer, w, want.dw, tolerance(type));
+        if (layer->parameter()->keeps_gradient()) expect_resident_update(*layer, w, want.dw, tolerance(type));
       }
 }
 
@@ -384,7 +384,7 @@ TEST(ResidentWeight, TwoHundredStepsWithRekeyingFollowPlainSgd) {
     const Tensor wanted = torch::linear(x, target);
     const Tensor y = offloaded_linear(layer, x.to(torch::kFloat32).requires_grad_(), w, {});
     (y - wanted.to(torch::kFloat32)).square().mean().backward();
-    layer->resident()->update({.step = step + 1, .learning_rate = 0.2, .momentum = 0.9, .weight_decay = 1e-3});
+    layer->parameter()->step({.step = step + 1, .learning_rate = 0.2, .momentum = 0.9, .weight_decay = 1e-3});
     const Tensor residual = torch::linear(x, plain) - wanted;
     const Tensor gradient = residual.t().matmul(x) * (2.0 / static_cast<double>(residual.numel()));
     velocity = 0.9 * velocity + gradient + 1e-3 * plain;

@@ -39,13 +39,11 @@ class SmallTraining {
 
   void step() {
     if (session_.workers().begin_step())
-      for (auto& layer : layers_)
-        if (layer.product->resident() != nullptr) layer.product->resident()->replicate();
+      for (auto& layer : layers_) layer.product->parameter()->replicate();
     session_.begin_pass({obfuscation::Period::kStep, steps_++, 0});
     for (auto& layer : layers_) run(layer);
     for (auto& layer : layers_)
-      if (auto* resident = layer.product->resident(); resident != nullptr)
-        resident->update({.step = steps_, .learning_rate = kRate, .momentum = 0, .weight_decay = 0});
+      layer.product->parameter()->step({.step = steps_, .learning_rate = kRate, .momentum = 0, .weight_decay = 0});
   }
   void steps(int count) {
     for (int i = 0; i < count; ++i) step();
@@ -55,8 +53,7 @@ class SmallTraining {
   std::vector<float> state() {
     std::vector<float> all;
     for (auto& layer : layers_) {
-      auto* resident = layer.product->resident();
-      if (resident != nullptr && resident->is_on_worker()) resident->fetch(plain(layer.w), {});
+      layer.product->parameter()->fetch(plain(layer.w), {});
       for (const auto* part : {&layer.w, &layer.y, &layer.dx}) all.insert(all.end(), part->begin(), part->end());
     }
     return all;
@@ -85,7 +82,7 @@ class SmallTraining {
   void run(Layer& layer) {
     const std::vector<float> x = draw(layer.inputs), dy = draw(layer.outputs);
     std::vector<float> dw(layer.w.size());
-    const bool is_resident = layer.product->resident() != nullptr;
+    const bool is_resident = layer.product->parameter()->keeps_gradient();
     auto call = layer.product->forward(layer.shape, {plain(x), plain(layer.w)}, {plain(layer.y)});
     layer.product->backward(*call, plain(dy),
                             {plain(layer.dx), is_resident ? obfuscation::PlainTensor{} : plain(dw), true});
