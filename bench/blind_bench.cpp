@@ -37,7 +37,7 @@ Case permuted_case(int64_t rows, int64_t channels) {
 /// The input of a 3x3 convolution over 32 x 32 images in tiles of so many outputs a side, which overlap.
 Case tile_case(int64_t channels, int64_t tile, KeyShape row_key, int channel_rounds) {
   const ConvAxis axis = {.size = 32, .kernel = 3, .padding = 1};
-  return {tile_convolution(2048 / channels, axis, axis, channels, channels, tile).input, row_key,
+  return {tile_convolution(2048 / channels, axis, axis, {channels, channels}, tile).input, row_key,
           rotation(channel_rounds)};
 }
 

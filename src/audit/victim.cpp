@@ -146,8 +146,8 @@ double accuracy_of(const nn::ModelOptions& options, const State& state, const tr
   train::Deployment deployment;
   deployment.options = options;
   deployment.model = make_loaded_model(options, state);
-  ThreadPool threads(1);
-  return train::evaluate_model(deployment, images, 250, 0, threads).accuracy;
+  deployment.own_threads = std::make_unique<ThreadPool>(1);
+  return train::evaluate_model(deployment, images, 250, 0).accuracy;
 }
 
 RecordedRun record_run(const VictimOptions& options, const State& start, const train::DataSplits& data,

@@ -15,7 +15,8 @@ struct Convolved {
   std::shared_ptr<ResultMoments> moments;  // nullptr if they were not computed
 };
 
-Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::Tensor* skip) {
+Convolved convolve(const ConvNorm& block, const BlockInput& x, torch::Tensor* skip) {
+  auto& [conv, norm] = block;
   if (x.norm && skip != nullptr)
     throw InputError("fused block: a skip connection around a norm that its convolution makes, expected one in memory");
   if (!norm->is_training() || !conv->takes_moments()) return {conv->forward(x.x, {x.norm, nullptr, skip}), nullptr};
@@ -28,18 +29,18 @@ Convolved convolve(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, torch::
 
 }  // namespace
 
-torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
+torch::Tensor conv_norm_act(const ConvNorm& block, const BlockInput& x, Activation activation,
                             const torch::Tensor& residual, torch::Tensor* skip) {
-  const Convolved convolved = convolve(conv, norm, x, skip);
-  return norm->forward(convolved.y, activation, residual, convolved.moments);
+  const Convolved convolved = convolve(block, x, skip);
+  return block.norm->forward(convolved.y, activation, residual, convolved.moments);
 }
 
-BlockInput conv_norm_act_for(Conv2d& next, Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
+BlockInput conv_norm_act_for(Conv2d& next, const ConvNorm& block, const BlockInput& x, Activation activation,
                              torch::Tensor* skip) {
-  const Convolved convolved = convolve(conv, norm, x, skip);
-  if (next->makes_operand() && norm->can_defer(convolved.y))
-    return {convolved.y, norm->defer(convolved.y, activation, convolved.moments)};
-  return norm->forward(convolved.y, activation, {}, convolved.moments);
+  const Convolved convolved = convolve(block, x, skip);
+  if (next->makes_operand() && block.norm->can_defer(convolved.y))
+    return {convolved.y, block.norm->defer(convolved.y, activation, convolved.moments)};
+  return block.norm->forward(convolved.y, activation, {}, convolved.moments);
 }
 
 }  // namespace tempo::nn

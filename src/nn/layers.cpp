@@ -73,7 +73,7 @@ LayerNormImpl::LayerNormImpl(int64_t width, double eps) : eps_(eps) {
 }
 
 Tensor LayerNormImpl::forward(const Tensor& x, Tensor* skip) {
-  Tensor y = layer_norm(x, weight, bias, eps_, skip, kept);
+  Tensor y = layer_norm(x, {weight, bias, eps_}, skip, kept);
   report_call(*this, "", x, {}, y);
   return y;
 }

@@ -128,12 +128,16 @@ struct BlockInput {
   std::shared_ptr<DeferredNorm> norm;  ///< norm still to be applied to x, or nullptr
 };
 
+struct ConvNorm {
+  Conv2d& conv;
+  BatchNorm2d& norm;
+};
 /// The fused block activation(norm(conv(x)) + residual). `residual` may be undefined. It is one call so that passes
-/// over the activation can be fused inside it. @param skip as in Conv2dImpl::forward.
-torch::Tensor conv_norm_act(Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
+/// over the activation can be fused inside it. @param skip as in LayerTaps.
+torch::Tensor conv_norm_act(const ConvNorm& block, const BlockInput& x, Activation activation,
                             const torch::Tensor& residual = {}, torch::Tensor* skip = nullptr);
 /// Like `conv_norm_act`, for a block whose result only `next` reads. `next` may then compute the norm itself.
-BlockInput conv_norm_act_for(Conv2d& next, Conv2d& conv, BatchNorm2d& norm, const BlockInput& x, Activation activation,
+BlockInput conv_norm_act_for(Conv2d& next, const ConvNorm& block, const BlockInput& x, Activation activation,
                              torch::Tensor* skip = nullptr);
 
 /// Multi-head self-attention of [N, tokens, width] with timm's names, qkv and proj. The two products of activations are

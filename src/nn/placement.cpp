@@ -101,7 +101,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     const ConvOptions& o = conv->options();
     const obfuscation::ConvAxis y{call.input.size(2), o.kernel, o.stride, o.padding, o.dilation};
     const obfuscation::ConvAxis x{call.input.size(3), o.kernel, o.stride, o.padding, o.dilation};
-    const auto cut = obfuscation::tile_convolution(batch_size, y, x, o.in, o.out, blinding.options.conv_tile);
+    const auto cut = obfuscation::tile_convolution(batch_size, y, x, {o.in, o.out}, blinding.options.conv_tile);
     layer.kind = kind_of(o);
     layer.shape = fmt::format("{}x{}x{} -> {}x{}x{}", o.in, y.size, x.size, o.out, y.outputs(), x.outputs());
     layer.flops = kForwardAndBackward * 2 * sizes.y * sizes.w / static_cast<double>(o.out);
@@ -128,7 +128,8 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     sizes.rows = sizes.x / static_cast<double>(in);
     sizes.weight_rows = static_cast<double>(out);
     const auto rows = static_cast<int64_t>(sizes.rows);
-    sizes.decoys = share_of_decoys(blinding.protection, rows, obfuscation::tile_convolution(rows, {}, {}, in, out, 1));
+    sizes.decoys =
+        share_of_decoys(blinding.protection, rows, obfuscation::tile_convolution(rows, {}, {}, {in, out}, 1));
   }
   add_costs(layer, sizes, blinding, machine);
   return layer;
@@ -189,8 +190,8 @@ double Plan::step_seconds(const MachineModel& machine) const {
          sum_offloaded(layers, &LayerPlan::flops) / machine.worker_flops_per_second;
 }
 
-Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, const BlindingOptions& blinding,
-               OffloadPolicy policy, const MachineModel& machine) {
+Plan make_plan(Model& model, const ModelOptions& options, const PlanInputs& inputs) {
+  const auto& [batch_size, blinding, policy, machine] = inputs;
   const auto protection = obfuscation::make_protection(blinding);
   Plan plan;
   std::vector<bool> may_leave;

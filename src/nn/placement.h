@@ -73,10 +73,16 @@ enum class OffloadPolicy {
   kAll,   ///< every product that may leave the TEE; the first and the last layer never do
 };
 
+/// What a plan depends on besides the model.
+struct PlanInputs {
+  int64_t batch_size = 0;
+  const BlindingOptions& blinding;
+  OffloadPolicy policy = OffloadPolicy::kAuto;
+  const MachineModel& machine;
+};
 /// Makes the plan. Runs the model once, on two blank images, to see its layers; the model's mode and state stay as they
 /// were.
-Plan make_plan(Model& model, const ModelOptions& options, int64_t batch_size, const BlindingOptions& blinding,
-               OffloadPolicy policy, const MachineModel& machine);
+Plan make_plan(Model& model, const ModelOptions& options, const PlanInputs& inputs);
 
 /// Attaches the layers that the plan offloads to the session. @returns them in the plan's order.
 /// @throws InputError if the model lacks one of them.

@@ -235,8 +235,8 @@ Tensor gelu_(Tensor x, const Tensor& bias, torch::ScalarType kept) {
   return torch::gelu(bias.defined() ? x + bias : x);
 }
 
-Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor* skip,
-                  torch::ScalarType kept) {
+Tensor layer_norm(const Tensor& x, const NormWeights& norm, Tensor* skip, torch::ScalarType kept) {
+  const auto& [weight, bias, eps] = norm;
   if (is_fusible({x, weight, bias})) {
     const variable_list results = LayerNormFunction::apply(x, weight, bias, eps, kept);
     if (skip != nullptr) *skip = results[1];

@@ -16,12 +16,17 @@ torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias, const torch:
 /// @param kept type of what is kept for the backward pass: float32 or bfloat16.
 torch::Tensor gelu_(torch::Tensor x, const torch::Tensor& bias, torch::ScalarType kept = torch::kFloat32);
 
+struct NormWeights {
+  const torch::Tensor& weight;
+  const torch::Tensor& bias;
+  double eps = 0;
+};
 /// Layer norm over the last dimension.
 /// @param skip If not nullptr, receives x for a skip connection. The gradient that comes back along it is added in the
 /// pass that computes the gradient of x.
 /// @param kept as in gelu_.
-torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, double eps,
-                         torch::Tensor* skip = nullptr, torch::ScalarType kept = torch::kFloat32);
+torch::Tensor layer_norm(const torch::Tensor& x, const NormWeights& norm, torch::Tensor* skip = nullptr,
+                         torch::ScalarType kept = torch::kFloat32);
 
 /// Computes softmax(x * scale) over the last dimension in place of x. Nothing else may need x. @param scale above zero.
 torch::Tensor softmax_(torch::Tensor x, double scale);

@@ -38,6 +38,9 @@ class Protection {
   /// The number of rounds of a key over `rows` rows, and of one over channels.
   [[nodiscard]] virtual int row_rounds(uint64_t rows) const = 0;
   [[nodiscard]] virtual int channel_rounds() const = 0;
+  /// The number of rows in a group that has a key of its own, a multiple of 256 from 1,024 to 65,536; 0: one key acts
+  /// on all rows. Keys of groups must have the same number of rounds, also for a last group that is shorter.
+  [[nodiscard]] virtual int64_t row_group() const { return 0; }
   /// Whether a blinded row holds parts of several plain rows.
   [[nodiscard]] virtual bool mixes_rows() const { return false; }
   /// Whether its keys let figures be taken, and operands be made, in the same pass as blinding (obfuscation/taps.h).

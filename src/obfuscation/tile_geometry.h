@@ -63,6 +63,11 @@ struct ConvAxis {
   [[nodiscard]] int64_t outputs() const { return (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1; }
 };
 
+/// The channels of a convolution.
+struct ConvChannels {
+  int64_t in = 0, out = 0;
+};
+
 /// The two cuts of one convolution: of its padded input with halo, and of its output.
 struct ConvTiling {
   TileGeometry input, output;
@@ -72,7 +77,8 @@ struct ConvTiling {
 /// @param tile outputs along one side of a tile. 0, or more than there are, means one tile; 1 is im2col.
 /// A pointwise kernel always gets single positions: every position is a row, and a stride skips pixels that are not
 /// read.
-inline ConvTiling tile_convolution(int64_t images, ConvAxis y, ConvAxis x, int64_t in, int64_t out, int64_t tile) {
+inline ConvTiling tile_convolution(int64_t images, ConvAxis y, ConvAxis x, ConvChannels channels, int64_t tile) {
+  const auto [in, out] = channels;
   const bool pointwise = y.kernel == 1 && x.kernel == 1;
   const int64_t ty = pointwise ? 1 : (tile == 0 ? y.outputs() : std::min(tile, y.outputs()));
   const int64_t tx = pointwise ? 1 : (tile == 0 ? x.outputs() : std::min(tile, x.outputs()));

@@ -129,7 +129,7 @@ BilinearProduct::Layout BilinearProduct::layout_of(const ImageShape& shape, Elem
   const ProductGeometry& g = geometry_;
   const auto cut_of = [&](int64_t images) {
     return obfuscation::tile_convolution(images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
-                                         {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, g.in, g.out,
+                                         {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, {g.in, g.out},
                                          session_.options().conv_tile);
   };
   Layout layout;

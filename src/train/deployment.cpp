@@ -56,9 +56,12 @@ Deployment deploy(const RunConfig& config, const nn::ModelOptions& options, std:
   deployment.options = options;
   deployment.model = nn::make_model(options);
   if (config.activations == ActivationStorage::kBFloat16) nn::keep_activations(*deployment.model, torch::kBFloat16);
-  deployment.plan = nn::make_plan(*deployment.model, options, config.batch_size, config.blinding,
-                                  offload_policy(config), machine_model(config));
-  if (offload_policy(config) == nn::OffloadPolicy::kNone) return deployment;
+  deployment.plan = nn::make_plan(*deployment.model, options,
+                                  {config.batch_size, config.blinding, offload_policy(config), machine_model(config)});
+  if (offload_policy(config) == nn::OffloadPolicy::kNone) {
+    deployment.own_threads = std::make_unique<ThreadPool>(tee_threads(config));
+    return deployment;
+  }
   if (!master) throw std::logic_error("deploy: workers without a secret to blind with");
   deployment.workers.emplace(config.workers);
   const offload::WorkerAccess access = {.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),

@@ -25,8 +25,11 @@ struct Deployment {
   std::vector<std::shared_ptr<offload::BilinearProduct>> layers;
   std::shared_ptr<nn::Model> model;
   nn::Plan plan;
+  std::unique_ptr<ThreadPool> own_threads;  ///< nullptr with workers
 
   [[nodiscard]] bool is_offloaded() const { return session != nullptr; }
+  /// The TEE's threads, beside those of LibTorch: those that blind, or, without workers, some of its own.
+  [[nodiscard]] ThreadPool& threads() { return session ? session->threads() : *own_threads; }
   /// The offloaded layer whose weight is the model's parameter of this name, or nullptr.
   [[nodiscard]] offload::BilinearProduct* layer_of(const std::string& parameter) const;
   /// Whether the gradient of this parameter stays on the workers, which then update it.

@@ -305,8 +305,7 @@ Evaluation run_evaluation(const fs::path& run, const std::string& data, const st
   if (!data.empty() || !data_key.empty()) loaded.config.data_key = data_key;
   const DataSplits splits = load_data(loaded.config, nullptr);
   check_matches(loaded.checkpoint, model_options(loaded.config, splits.test), checkpoint_path(run).string());
-  ThreadPool threads(tee_threads(loaded.config));
-  return evaluate_model(loaded.deployment, splits.test, loaded.config.batch_size, 0, threads);
+  return evaluate_model(loaded.deployment, splits.test, loaded.config.batch_size, 0);
 }
 
 std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& images, const std::string& key,
@@ -320,11 +319,10 @@ std::vector<Prediction> run_prediction(const fs::path& run, const fs::path& imag
   for (std::string name; std::getline(lines, name);) names.push_back(name);
 
   const torch::NoGradGuard no_grad;
-  ThreadPool threads(tee_threads(loaded.config));
   const Batches batches(dataset, loaded.config.batch_size);
   std::vector<Prediction> predictions;
   for (int64_t i = 0; i < batches.count(); ++i) {
-    const BatchTensors batch = make_batch(batches, i, dataset, threads);
+    const BatchTensors batch = make_batch(batches, i, dataset, loaded.deployment.threads());
     const torch::Tensor probabilities = torch::softmax(loaded.deployment.model->forward(batch.images), 1);
     const auto [best, index] = probabilities.max(1);
     for (int64_t row = 0; row < best.numel(); ++row) {
@@ -356,7 +354,7 @@ std::string plan_run(const RunConfig& given, const PlanRates& rates) {
   if (rates.link_gbytes_per_second > 0) machine.link_bytes_per_second = rates.link_gbytes_per_second * 1e9;
   const nn::ModelOptions options{.name = config.model, .classes = 10, .image_side = config.image_size};
   const auto model = nn::make_model(options);
-  return to_table(nn::make_plan(*model, options, config.batch_size, config.blinding, offload_policy(config), machine),
+  return to_table(nn::make_plan(*model, options, {config.batch_size, config.blinding, offload_policy(config), machine}),
                   machine) +
          unprotected_note(config);
 }

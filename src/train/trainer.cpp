@@ -71,15 +71,14 @@ BatchTensors make_batch(const Batches& batches, int64_t index, const Dataset& da
   return {images.permute({0, 3, 1, 2}), labels};
 }
 
-Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_t batch_size, uint64_t number,
-                          ThreadPool& threads) {
+Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_t batch_size, uint64_t number) {
   const torch::NoGradGuard no_grad;
   deployment.model->eval();
   Evaluation result;
   const Batches batches(dataset, batch_size);
   for (int64_t i = 0; i < batches.count(); ++i) {
     begin_pass(deployment, {obfuscation::Period::kEvaluation, number, static_cast<uint64_t>(i)});
-    const BatchTensors batch = make_batch(batches, i, dataset, threads);
+    const BatchTensors batch = make_batch(batches, i, dataset, deployment.threads());
     const torch::Tensor logits = deployment.model->forward(batch.images);
     result.loss +=
         F::cross_entropy(logits, batch.labels, F::CrossEntropyFuncOptions().reduction(torch::kSum)).item<double>();
@@ -101,7 +100,6 @@ Trainer::Trainer(const RunConfig& config, Deployment& deployment, const DataSpli
       master_(std::move(master)),
       sealing_key_(std::move(sealing_key)),
       keeper_(keeper),
-      threads_(tee_threads(config)),
       telemetry_(config.metrics, config.log) {
   for (const auto& item : deployment.model->named_parameters())
     if (!deployment.is_updated_there(item.key())) tee_parameters_.push_back({item.key(), item.value()});
@@ -173,7 +171,7 @@ bool Trainer::advance(int64_t step, const RunHooks& hooks) {
   if (deployment_.is_offloaded())
     if (const std::string problem = deployment_.admit_workers(); !problem.empty() && progress_)
       progress_->note(problem);
-  const BatchTensors batch = make_batch(*batches_, step - first_batch_, data_.train, threads_);
+  const BatchTensors batch = make_batch(*batches_, step - first_batch_, data_.train, deployment_.threads());
   const StepResult result = train_step(batch, step);
   const double cpu = process_cpu_seconds().tee - cpu_before, seconds = seconds_since(start);
   const offload::Counters used = counters_of(deployment_) - before;
@@ -294,8 +292,7 @@ void Trainer::stop_not_finite(const BatchTensors& batch, int64_t step) {
 }
 
 void Trainer::evaluate_and_log(int64_t step, int64_t epoch) {
-  const Evaluation result =
-      evaluate_model(deployment_, data_.test, config_.batch_size, static_cast<uint64_t>(step), threads_);
+  const Evaluation result = evaluate_model(deployment_, data_.test, config_.batch_size, static_cast<uint64_t>(step));
   summary_.test_accuracy = result.accuracy;
   const offload::Verifier::Counts checks = new_checks();
   log_->evaluation({.step = step,

@@ -31,8 +31,7 @@ BatchTensors make_batch(const Batches& batches, int64_t index, const Dataset& da
 
 /// Accuracy and mean loss over a data set, in evaluation mode. @param number names the keys of this evaluation: the
 /// training step before it. Leaves the model in training mode.
-Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_t batch_size, uint64_t number,
-                          ThreadPool& threads);
+Evaluation evaluate_model(Deployment& deployment, const Dataset& dataset, int64_t batch_size, uint64_t number);
 
 /// One training run over a deployed model. Not thread-safe.
 class Trainer {
@@ -107,7 +106,6 @@ class Trainer {
   const DataSplits& data_;
   SecretKey root_, master_, sealing_key_;
   RunKeeper* keeper_;
-  ThreadPool threads_;
   std::vector<NamedParameter> tee_parameters_;
   std::unique_ptr<TeeOptimiser> optimiser_;
   bool has_checkpoint_ = false;  // where the run keeps them

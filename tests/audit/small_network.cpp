@@ -77,7 +77,7 @@ Operand norm_and_relu(const Operand& y, const Operand* shortcut, double shift, R
 LayerCase blinded(const SmallNetworkOptions& options, const BlindingOptions& blinding, const Operand& x,
                   const Operand& w, const Operand& y) {
   const obfuscation::ConvAxis axis{.size = options.side, .kernel = kKernel, .stride = 1, .padding = 1};
-  const auto cut = obfuscation::tile_convolution(x.rows, axis, axis, x.channels, w.rows, options.tile);
+  const auto cut = obfuscation::tile_convolution(x.rows, axis, axis, {x.channels, w.rows}, options.tile);
   LayerCase layer;
   layer.tiles_y = cut.input.tiles_y;
   layer.tiles_x = cut.input.tiles_x;

@@ -39,11 +39,11 @@ struct BlockImpl : torch::nn::Module {
   }
   Tensor forward(const Tensor& x) {
     Tensor skip;
-    BlockInput y = conv_norm_act_for(conv2, conv1, bn1, x, Activation::kRelu, &skip);
+    BlockInput y = conv_norm_act_for(conv2, {conv1, bn1}, x, Activation::kRelu, &skip);
     defers_first = y.norm != nullptr;
-    y = conv_norm_act_for(conv3, conv2, bn2, y, Activation::kRelu);
+    y = conv_norm_act_for(conv3, {conv2, bn2}, y, Activation::kRelu);
     defers_second = y.norm != nullptr;
-    return conv_norm_act(conv3, bn3, y, Activation::kRelu, around ? around->forward(skip) : skip);
+    return conv_norm_act({conv3, bn3}, y, Activation::kRelu, around ? around->forward(skip) : skip);
   }
   void attach(offload::Session& session) {
     for (const auto& item : named_modules("", false))
@@ -186,12 +186,12 @@ TEST(FusedBlock, AConvolutionAppliesADeferredNormOrRefusesIt) {
   EXPECT_LE((got - want).norm().item<double>(), kTolerance * want.norm().item<double>());
 
   const BlockInput deferred =
-      conv_norm_act_for(offloaded->conv2, offloaded->conv1, offloaded->bn1, images(1), Activation::kRelu);
+      conv_norm_act_for(offloaded->conv2, {offloaded->conv1, offloaded->bn1}, images(1), Activation::kRelu);
   ASSERT_TRUE(deferred.norm != nullptr);
   Tensor skip;
-  EXPECT_THROW(conv_norm_act(offloaded->conv2, offloaded->bn2, deferred, Activation::kRelu, {}, &skip), InputError);
+  EXPECT_THROW(conv_norm_act({offloaded->conv2, offloaded->bn2}, deferred, Activation::kRelu, {}, &skip), InputError);
   offloaded->conv2->attach(nullptr);
-  EXPECT_THROW(conv_norm_act(offloaded->conv2, offloaded->bn2, deferred, Activation::kRelu), InputError);
+  EXPECT_THROW(conv_norm_act({offloaded->conv2, offloaded->bn2}, deferred, Activation::kRelu), InputError);
 }
 
 /// A backward pass that was refused does not spoil the next.

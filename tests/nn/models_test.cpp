@@ -295,7 +295,7 @@ TEST_F(Models, ConvNormActEqualsConvolutionNormAndActivationInTurn) {
   const std::vector<torch::Tensor> inputs = {x, residual, conv->weight, norm->weight, norm->bias};
   const torch::Tensor direction = random_tensor({4, 5, 3, 3}, 3, torch::kFloat64);
 
-  const torch::Tensor fused = conv_norm_act(conv, norm, x, Activation::kRelu, residual);
+  const torch::Tensor fused = conv_norm_act({conv, norm}, x, Activation::kRelu, residual);
   const torch::Tensor plain = torch::relu(torch::batch_norm(torch::conv2d(x, conv->weight, {}, 2, 1), norm->weight,
                                                             norm->bias, {}, {}, true, 0.1, 1e-5, false) +
                                           residual);

@@ -8,7 +8,7 @@ namespace placement_test {
 Plan plan_of(const std::string& name, const BlindingOptions& blinding, const MachineModel& machine = {}) {
   const ModelOptions options{.name = name};
   const auto model = make_model(options);
-  return make_plan(*model, options, 32, blinding, OffloadPolicy::kAuto, machine);
+  return make_plan(*model, options, {32, blinding, OffloadPolicy::kAuto, machine});
 }
 
 int64_t offloaded(const Plan& plan, const std::string& ending) {

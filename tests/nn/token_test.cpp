@@ -111,12 +111,15 @@ TEST(TokenFunctions, FusedFunctionsMatchLibTorchInFloat64) {
     compare([](const auto& in) { return add_bias_(in[0], in[1], in[2]); },
             {random({3, tokens, 24}), random({24}), random({3, tokens, 24})});
     compare([](const auto& in) { return gelu_(in[0], in[1]); }, {random({3, tokens, 40}), random({40})});
-    compare([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-6); },
-            {random({3, tokens, 24}), random({24}), random({24})});
+    compare(
+        [](const auto& in) {
+          return layer_norm(in[0], {in[1], in[2], 1e-6});
+        },
+        {random({3, tokens, 24}), random({24}), random({24})});
     compare(
         [](const auto& in) {
           Tensor skip;
-          const Tensor y = layer_norm(in[0], in[1], in[2], 1e-6, &skip);
+          const Tensor y = layer_norm(in[0], {in[1], in[2], 1e-6}, &skip);
           return 3 * y + skip;
         },
         {random({3, tokens, 24}), random({24}), random({24})});
@@ -140,7 +143,7 @@ TEST(TokenFunctions, ActivationsKeptInBFloat16ChangeGradientsOnlySlightly) {
     compare(
         [](const auto& in) {
           Tensor skip;
-          const Tensor y = layer_norm(in[0], in[1], in[2], 1e-6, &skip, torch::kBFloat16);
+          const Tensor y = layer_norm(in[0], {in[1], in[2], 1e-6}, &skip, torch::kBFloat16);
           return 3 * y + skip;
         },
         {random({3, tokens, 24}), random({24}), random({24})}, 4e-3);
@@ -153,7 +156,7 @@ TEST(TokenFunctions, ANanInTheInputReachesTheOutput) {
   x[2][20] = std::numeric_limits<float>::quiet_NaN();
   const auto is_lost = [](const Tensor& y) { return y[2].isfinite().all().item<bool>(); };
   EXPECT_FALSE(is_lost(gelu_(x.clone(), torch::zeros({33}))));
-  EXPECT_FALSE(is_lost(layer_norm(x, torch::ones({33}), torch::zeros({33}), 1e-6)));
+  EXPECT_FALSE(is_lost(layer_norm(x, {torch::ones({33}), torch::zeros({33}), 1e-6})));
   EXPECT_FALSE(is_lost(softmax_(x.clone(), 1)));
 }
 

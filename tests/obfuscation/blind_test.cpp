@@ -79,7 +79,7 @@ struct Conv {
   int64_t height, width, kernel, stride, padding, dilation, tile;
   [[nodiscard]] ConvTiling cut(int64_t images, int64_t in, int64_t out) const {
     return tile_convolution(images, {height, kernel, stride, padding, dilation},
-                            {width, kernel, stride, padding, dilation}, in, out, tile);
+                            {width, kernel, stride, padding, dilation}, {in, out}, tile);
   }
   [[nodiscard]] std::string name() const {
     return fmt::format("{}x{} kernel={} stride={} padding={} dilation={} tile={} seed={}", height, width, kernel,

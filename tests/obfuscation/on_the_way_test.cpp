@@ -27,7 +27,7 @@ TYPED_TEST_SUITE(OnTheWay, ElementTypes);
 
 std::vector<TileGeometry> disjoint_geometries() {
   return {matrix_geometry(1, 1), matrix_geometry(37, 29), matrix_geometry(3000, 40),
-          tile_convolution(3, {9, 3, 1, 1, 1}, {6, 3, 1, 1, 1}, 8, 40, 4).output,  // tiles reach beyond the image
+          tile_convolution(3, {9, 3, 1, 1, 1}, {6, 3, 1, 1, 1}, {8, 40}, 4).output,  // tiles reach beyond the image
           weight_geometry(20, 3, 3, 24)};
 }
 
@@ -82,7 +82,7 @@ TYPED_TEST(OnTheWay, BlindingWithAMapEqualsBlindingTheMappedTensor) {
   Random random(kSeed);
   ThreadPool threads(2);
   const auto cut = [](int64_t kernel, int64_t stride, int64_t tile, int64_t channels) {
-    return tile_convolution(5, {9, kernel, stride, kernel / 2, 1}, {6, kernel, stride, kernel / 2, 1}, channels, 8,
+    return tile_convolution(5, {9, kernel, stride, kernel / 2, 1}, {6, kernel, stride, kernel / 2, 1}, {channels, 8},
                             tile)
         .input;
   };
@@ -132,7 +132,7 @@ TYPED_TEST(OnTheWay, BlindingWithAMapEqualsBlindingTheMappedTensor) {
 TEST(OnTheWay, MomentsAreRefusedForMixingKeysOverlapsAndAddends) {
   Random random(kSeed);
   ThreadPool threads(1);
-  const TileGeometry overlapping = tile_convolution(1, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 4, 4, 4).input;
+  const TileGeometry overlapping = tile_convolution(1, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, {4, 4}, 4).input;
   const Key four = random_key(4, 1, kPermuted, random), mixed = random_key(4, 1, kRotated, random);
   std::vector<float> x(16), addend(16), shift(4);
   std::vector<double> sums(4), squares(4);

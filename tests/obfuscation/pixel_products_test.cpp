@@ -89,8 +89,8 @@ struct Case {
 std::vector<TileGeometry> geometries() {
   const auto input = [](int64_t kernel, int64_t stride, int64_t padding, int64_t channels, int64_t tile = 4,
                         int64_t dilation = 1) {
-    return tile_convolution(3, {9, kernel, stride, padding, dilation}, {6, kernel, stride, padding, dilation}, channels,
-                            8, tile)
+    return tile_convolution(3, {9, kernel, stride, padding, dilation}, {6, kernel, stride, padding, dilation},
+                            {channels, 8}, tile)
         .input;
   };
   return {matrix_geometry(1, 1),
@@ -100,7 +100,7 @@ std::vector<TileGeometry> geometries() {
           input(1, 1, 0, 24),
           input(1, 2, 0, 16),  // a stride leaves pixels out
           input(1, 1, 1, 17),  // padding around
-          tile_convolution(3, {9, 3, 1, 1, 1}, {6, 3, 1, 1, 1}, 8, 40, 4).output,
+          tile_convolution(3, {9, 3, 1, 1, 1}, {6, 3, 1, 1, 1}, {8, 40}, 4).output,
           input(3, 1, 1, 24),  // tiles overlap
           input(3, 1, 1, 8, 2),
           input(3, 1, 1, 16, 1),  // as taps
@@ -226,11 +226,11 @@ TYPED_TEST(PixelProductsTest, AnAddendIsAddedAndDoesNotChangeTheProducts) {
 TEST(PixelProducts, AnAddendIsRefusedIfRowsAreMixed) {
   Random random(kSeed);
   const Key rows = random_key(32, 1, kPermuted, random), channels = random_key(16, 1, kPermuted, random);
-  const auto cut = tile_convolution(2, {4, 1, 2, 0, 1}, {4, 1, 2, 0, 1}, 16, 16, 4).input;
+  const auto cut = tile_convolution(2, {4, 1, 2, 0, 1}, {4, 1, 2, 0, 1}, {16, 16}, 4).input;
   const Key mixed = random_key(32, 1, kRotated, random), of_cut = random_key(cut.rows(), 1, kPermuted, random);
   std::vector<float> x(32 * 16), addend(32 * 16);
   const Taps adds{.addend = addend.data()};
-  const auto whole = tile_convolution(2, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input;
+  const auto whole = tile_convolution(2, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, {16, 16}, 4).input;
   EXPECT_TRUE(supports(adds, under(matrix_geometry(32, 16), rows, channels)));
   EXPECT_TRUE(supports(adds, under(whole, rows, channels)));
   EXPECT_FALSE(supports(adds, under(cut, of_cut, channels))) << "pixels are left out";
@@ -243,7 +243,7 @@ TEST(PixelProducts, AnAddendIsRefusedIfRowsAreMixed) {
 
 TEST(PixelProducts, ProductsLeaveOutDecoys) {
   Random random(kSeed);
-  Case<float> of(tile_convolution(5, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, 16, 16, 4).input, 1, ElementType::kFloat32,
+  Case<float> of(tile_convolution(5, {4, 1, 1, 0, 1}, {4, 1, 1, 0, 1}, {16, 16}, 4).input, 1, ElementType::kFloat32,
                  random);
   constexpr int64_t kDecoys = 2;
   const std::vector<float> decoys(of.x.end() - kDecoys * 4 * 4 * 16, of.x.end());

@@ -19,9 +19,9 @@ constexpr uint64_t kSeed = 20261126;
 
 std::vector<TileGeometry> geometries() {
   return {matrix_geometry(1000, 24), matrix_geometry(16, 8),
-          tile_convolution(8, {12, 3, 1, 1, 1}, {12, 3, 1, 1, 1}, 17, 8, 1).input,
-          tile_convolution(40, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 16, 8, 4).input,
-          tile_convolution(40, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, 16, 8, 4).output};
+          tile_convolution(8, {12, 3, 1, 1, 1}, {12, 3, 1, 1, 1}, {17, 8}, 1).input,
+          tile_convolution(40, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, {16, 8}, 4).input,
+          tile_convolution(40, {8, 3, 1, 1, 1}, {8, 3, 1, 1, 1}, {16, 8}, 4).output};
 }
 
 /// Keys that permute, that mix groups, that mix sections, and that mix further.

@@ -39,7 +39,7 @@ class ProjectedShortcut : public Shortcut {
     conv_ = register_module("0", conv(in, out, 1, stride));
     norm_ = register_module("1", BatchNorm2d(out));
   }
-  torch::Tensor forward(const torch::Tensor& x) override { return conv_norm_act(conv_, norm_, x, Activation::kNone); }
+  torch::Tensor forward(const torch::Tensor& x) override { return conv_norm_act({conv_, norm_}, x, Activation::kNone); }
 
  private:
   Conv2d conv_{nullptr};
@@ -94,8 +94,8 @@ class BasicBlock : public Block {
   }
   torch::Tensor forward(const torch::Tensor& x) override {
     torch::Tensor skip;
-    const BlockInput y = conv_norm_act_for(conv2_, conv1_, bn1_, x, Activation::kRelu, &skip);
-    return conv_norm_act(conv2_, bn2_, y, Activation::kRelu, around(skip));
+    const BlockInput y = conv_norm_act_for(conv2_, {conv1_, bn1_}, x, Activation::kRelu, &skip);
+    return conv_norm_act({conv2_, bn2_}, y, Activation::kRelu, around(skip));
   }
 
  private:
@@ -118,9 +118,9 @@ class Bottleneck : public Block {
   }
   torch::Tensor forward(const torch::Tensor& x) override {
     torch::Tensor skip;
-    BlockInput y = conv_norm_act_for(conv2_, conv1_, bn1_, x, Activation::kRelu, &skip);
-    y = conv_norm_act_for(conv3_, conv2_, bn2_, y, Activation::kRelu);
-    return conv_norm_act(conv3_, bn3_, y, Activation::kRelu, around(skip));
+    BlockInput y = conv_norm_act_for(conv2_, {conv1_, bn1_}, x, Activation::kRelu, &skip);
+    y = conv_norm_act_for(conv3_, {conv2_, bn2_}, y, Activation::kRelu);
+    return conv_norm_act({conv3_, bn3_}, y, Activation::kRelu, around(skip));
   }
 
  private:
@@ -141,7 +141,7 @@ class ResNet : public Model {
   }
 
   torch::Tensor forward(torch::Tensor x) override {
-    x = conv_norm_act(conv1_, bn1_, model_input(x, options_), Activation::kRelu);
+    x = conv_norm_act({conv1_, bn1_}, model_input(x, options_), Activation::kRelu);
     if (large_stem_) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
     for (const auto& block : blocks_) x = block->forward(x);
     return fc_->forward(torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1));

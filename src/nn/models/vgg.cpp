@@ -46,7 +46,7 @@ class Vgg16 : public Model {
     size_t layer = 0;
     for (const Stage& stage : kStages) {
       for (int64_t i = 0; i < stage.convs; ++i, ++layer)
-        x = conv_norm_act(convs_[layer], norms_[layer], x, Activation::kRelu);
+        x = conv_norm_act({convs_[layer], norms_[layer]}, x, Activation::kRelu);
       x = torch::max_pool2d(x, /*kernel_size=*/2);
     }
     if (large_head_) x = torch::adaptive_avg_pool2d(x, {kPooledSide, kPooledSide});
