@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "base/median.h"
 #include "base/temporary_folder.h"
 #include "benches.h"
 #include "child.h"
@@ -92,11 +93,6 @@ std::vector<std::string> words_of(const std::string& text) {
     begin = end + 1;
   }
   return words;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
 }
 
 std::string last_line(const fs::path& file) {

@@ -274,7 +274,7 @@ void Recorder::sent(OperandId id, const offload::BlindedOperand& operand, const 
   sent.step = static_cast<int64_t>(session_->pass().number);
   sent.geometry = tensor.side.geometry;
   sent.decoys = tensor.decoy_images;
-  // Of X: M, in its direct form. Weights are small: their plain values are kept at every step.
+  // X brings M, in its direct form. Weights are small: their plain values are kept at every step.
   const offload::ProductKeys& keys = tensor.keys.front();
   if (tensor.role == offload::Role::kX) {
     sent.inner = dense_key(*keys.inner, Form::kDirect);

@@ -302,10 +302,10 @@ void BilinearProduct::settle(Part& part, Outgoing& outgoing) {
   if (part.verifier) part.verifier->see(outgoing.role, outgoing.probe, outgoing.plain.x);
 }
 
-std::vector<ConstPlainTensor> BilinearProduct::split(const Call& call, const Contraction& of, Role role,
+std::vector<ConstPlainTensor> BilinearProduct::split(const Call& call, const Contraction& of,
                                                      const ConstPlainTensor& plain) {
   if (call.parts.size() == 1) return {plain};
-  const KeyedTensor tensor = keyed(call, role, call.keys);
+  const KeyedTensor tensor = keyed(call, of.first, call.keys);
   const Stopwatch watch(session_.counters().blind_seconds);
   std::vector<ConstPlainTensor> views;
   std::vector<PlainTensor> parts;
@@ -338,7 +338,7 @@ Operand BilinearProduct::send(const Call& call, const Part& part, const Contract
 
 Operand BilinearProduct::send_second(const Call& call, const std::vector<ProductKeys>& keys,
                                      const ConstPlainTensor& w) {
-  return session_.exchange().send({keyed(call, Role::kW, keys), w, nullptr}, {.like = call.w_id});
+  return session_.exchange().send({keyed(call, kForward.second, keys), w, nullptr}, {.like = call.w_id});
 }
 
 PendingReply BilinearProduct::start(const Contraction& of, Operation operation, const TensorSpec& expected) {
@@ -395,12 +395,12 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
   const bool reads_again = session_.options().reuse == Reuse::kNone;
   if (reads_again) call->plain_w = in.w;
 
-  const std::vector<ConstPlainTensor> plain = split(*call, kForward, Role::kX, in.x);
+  const std::vector<ConstPlainTensor> plain = split(*call, kForward, in.x);
   std::vector<Outgoing> outgoing;
   std::vector<PendingReply> replies;
   for (size_t i = 0; i < count; ++i) {
     Part& part = call->parts[i];
-    outgoing.push_back(prepare(*call, part, Role::kX, {plain[i], in.w, in.map}));
+    outgoing.push_back(prepare(*call, part, kForward.first, {plain[i], in.w, in.map}));
     part.x_energy = outgoing[i].energy;
     if (reads_again || (resident_ != nullptr && part.follower != nullptr)) part.plain_x = plain[i];
     part.x = send(*call, part, kForward, call->keys, outgoing[i]);
@@ -409,7 +409,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
               Forward{.product = call->layout.product, .x = part.x.id(), .w = call->w_id, .reply_type = y.wire.type},
               y.wire));
   }
-  const KeyedTensor result = keyed(*call, Role::kY, call->keys);
+  const KeyedTensor result = keyed(*call, kForward.result, call->keys);
   const Targets targets(count, out.y, result.plain_elements());
   for (size_t i = 0; i < count; ++i) {
     settle(call->parts[i], outgoing[i]);
@@ -453,7 +453,8 @@ void BilinearProduct::start_weight_gradient(const Call& call, Backward& state) {
   state.sums_there = resident_ != nullptr && !state.is_kept && session_.workers().sums_between_workers();
   const Reuse reuse = session_.options().reuse;
   if (reuse == Reuse::kNone) {
-    const Outgoing x{.role = Role::kX, .plain = {part.plain_x, {}, call.map}, .probe = {}, .energy = part.x_energy};
+    const Outgoing x{
+        .role = kWeightGradient.first, .plain = {part.plain_x, {}, call.map}, .probe = {}, .energy = part.x_energy};
     state.x_again = send(call, part, kWeightGradient, state.dw_keys, x);
   }
   if (reuse != Reuse::kFull || !state.parts.front().dy_for_dx)
@@ -476,9 +477,9 @@ void BilinearProduct::backward(Call& call, const ConstPlainTensor& dy, const Gra
   Backward state;
   state.dx_keys = renews && wants_dx ? derive(call, kInputGradient) : call.keys;
   state.dw_keys = renews && out.want_dw ? derive(call, kWeightGradient) : call.keys;
-  const std::vector<ConstPlainTensor> plain = split(call, kInputGradient, Role::kOutputGradient, dy);
+  const std::vector<ConstPlainTensor> plain = split(call, kInputGradient, dy);
   for (size_t i = 0; i < plain.size(); ++i)
-    state.parts.push_back({.dy = prepare(call, call.parts[i], Role::kOutputGradient, {plain[i], {}, nullptr})});
+    state.parts.push_back({.dy = prepare(call, call.parts[i], kInputGradient.first, {plain[i], {}, nullptr})});
   if (wants_dx) start_input_gradient(call, state);
   if (out.want_dw) start_weight_gradient(call, state);
   for (size_t i = 0; i < plain.size(); ++i) settle(call.parts[i], state.parts[i].dy);
@@ -487,7 +488,7 @@ void BilinearProduct::backward(Call& call, const ConstPlainTensor& dy, const Gra
 }
 
 void BilinearProduct::finish_input_gradient(const Call& call, Backward& state, const Gradients& out) {
-  const KeyedTensor result = keyed(call, Role::kInputGradient, state.dx_keys);
+  const KeyedTensor result = keyed(call, kInputGradient.result, state.dx_keys);
   const Targets targets(call.parts.size(), out.dx, result.plain_elements());
   for (size_t i = 0; i < call.parts.size(); ++i)
     finish(call, call.parts[i], state.parts[i].dx_reply,
@@ -497,7 +498,7 @@ void BilinearProduct::finish_input_gradient(const Call& call, Backward& state, c
 
 void BilinearProduct::finish_weight_gradient(const Call& call, Backward& state, const PlainTensor& dw) {
   const Part& part = call.parts.front();
-  const BlindedResult result{keyed(call, Role::kWeightGradient, state.dw_keys), {call.layout.type, dw.data}};
+  const BlindedResult result{keyed(call, kWeightGradient.result, state.dw_keys), {call.layout.type, dw.data}};
   if (resident_ == nullptr) {
     finish(call, part, state.dw_reply, result);
     return;

@@ -120,9 +120,8 @@ class BilinearProduct {
   /// Whether a key is drawn anew for another product of a call.
   [[nodiscard]] bool is_renewed(KeyRole role, const Contraction& of) const;
   void verify(Call& call, Part& part, const Verification& how, const ConstPlainTensor& w);
-  /// The parts of an activation. They own their memory unless the activation is not split.
-  std::vector<ConstPlainTensor> split(const Call& call, const Contraction& of, Role role,
-                                      const ConstPlainTensor& plain);
+  /// The parts of a contraction's first operand. They own their memory unless the activation is not split.
+  std::vector<ConstPlainTensor> split(const Call& call, const Contraction& of, const ConstPlainTensor& plain);
   /// Decides how the figures that verification needs of an activation are come by, and measures those that cannot be
   /// taken while it is blinded.
   Outgoing prepare(const Call& call, const Part& part, Role role, const Inputs& plain);

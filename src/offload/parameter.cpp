@@ -44,24 +44,34 @@ class ReturnedWeight final : public Parameter {
   ProductKeys keys_;  // of the last lease
 };
 
-/// A weight that is sent once and never changes.
+/// A weight that never changes. It is sent once, and if it is secret, anew under other keys every `rekey_interval`
+/// steps.
 class FrozenWeight final : public Parameter {
  public:
   FrozenWeight(Session& session, const std::string& layer, const obfuscation::TileGeometry& geometry,
                const WeightFacts& facts)
       : Parameter(session, layer, geometry, facts) {}
   Lease acquire(const ConstPlainTensor& plain, const obfuscation::KeyPath& path) override {
-    if (!weight_) {
-      const obfuscation::KeyPath once{.layer = path.layer, .pass = {.period = obfuscation::Period::kResidentEpoch}};
-      keys_ = channel_keys(session_, facts_, geometry_, once);
+    const obfuscation::Pass& pass = session_.pass();
+    // Only training steps advance the epoch; an evaluation uses the keys that are there.
+    const bool is_step = pass.period == obfuscation::Period::kStep && !facts_.is_public;
+    const uint64_t epoch = is_step ? pass.number / static_cast<uint64_t>(session_.options().rekey_interval) : epoch_;
+    if (!weight_ || epoch != epoch_) {
+      epoch_ = epoch;
+      const obfuscation::KeyPath of_epoch{.layer = path.layer,
+                                          .pass = {.period = obfuscation::Period::kResidentEpoch, .number = epoch}};
+      keys_ = channel_keys(session_, facts_, geometry_, of_epoch);
       weight_ = session_.exchange().send({{Role::kW, weight_side(geometry_, plain.type), {keys_}, 0}, plain, nullptr});
       take_fingerprint(plain, keys_);
     }
     return {weight_.id(), keys_.inner, keys_.right, {}};
   }
+  /// It is sent again with the next product: the TEE has it, and its bytes are the same.
+  void replicate() override { forget(); }
   void forget() override { weight_ = {}; }
 
  private:
+  uint64_t epoch_ = 0;
   ProductKeys keys_;
   Operand weight_;
 };

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "page/html_text.h"
 #include "page/parts.h"
 #include "tempo/error.h"
 
@@ -73,29 +74,6 @@ std::string elements(const char* name, const std::vector<std::string_view>& text
 }
 
 }  // namespace
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::string to_json(const RunView& run) {
   Json statements = Json::array(), settings = Json::array();

@@ -50,6 +50,4 @@ Document run_document(const std::string& title, const std::vector<RunView>& runs
 /// The page of the service's jobs, which asks for more at jobs.json beside it. @param jobs JSON
 Document jobs_document(const std::string& jobs);
 
-std::string escape_html(std::string_view text);
-
 }  // namespace tempo::page

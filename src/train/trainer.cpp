@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "base/cpu_time.h"
+#include "base/median.h"
 #include "base/memory_use.h"
 #include "nn/probe.h"
 #include "tempo/error.h"
@@ -24,13 +25,6 @@ namespace F = torch::nn::functional;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 offload::Counters operator-(const offload::Counters& a, const offload::Counters& b) {
   return {.encryptions = a.encryptions - b.encryptions,

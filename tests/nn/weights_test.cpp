@@ -117,6 +117,29 @@ TEST(Weights, WorkersHoldAPublicWeightAsItIsAndASecretOneBlinded) {
   }
 }
 
+TEST(Weights, AFrozenSecretWeightGetsNewKeysAtIntervalsAndAPublicOneStays) {
+  for (const bool is_public : {false, true}) {
+    const auto worker = std::make_shared<WatchingWorker>();
+    worker->watched = 23 * 11;
+    offload::Session session({.rekey_interval = 2, .decoys = 0}, SecretKey::random(), worker, 1);
+    const auto layer = std::make_shared<BilinearProduct>(
+        session, "fc", offload::ProductGeometry{.in = 23, .out = 11},
+        WeightFacts{.is_public = is_public, .is_trained = false, .is_resident = true});
+    const Tensor w = torch::randn({11, 23}), x = torch::randn({6, 23});
+    for (uint64_t step = 0; step < 5; ++step) {
+      session.begin_pass({obfuscation::Period::kStep, step, 0});
+      const Tensor y = offloaded_linear(layer, x, w, {});
+      EXPECT_LT((y - torch::linear(x, w)).norm().item<double>(), 1e-3);
+      session.begin_pass({obfuscation::Period::kEvaluation, step, 0});
+      offloaded_linear(layer, x, w, {});
+    }
+    ASSERT_EQ(worker->seen.size(), is_public ? 1U : 3U);
+    if (!is_public) {
+      EXPECT_NE(worker->seen[0], worker->seen[1]);
+    }
+  }
+}
+
 TEST(Weights, TrainingCallsAllWeightsAlike) {
   const auto session = testing::make_session({.protection = "rotated", .weights = WeightPlacement::kReturned});
   const offload::ProductGeometry geometry{.in = 6, .out = 5};

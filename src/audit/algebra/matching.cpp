@@ -8,12 +8,6 @@
 #include <numeric>
 
 namespace tempo::audit {
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 std::vector<int> assign(const Matrix& gain) {
   const Eigen::Index side = std::max(gain.rows(), gain.cols());

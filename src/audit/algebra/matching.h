@@ -6,6 +6,7 @@
 
 #include "audit/attack.h"
 #include "audit/operand.h"
+#include "base/median.h"
 
 namespace tempo::audit {
 
@@ -16,8 +17,7 @@ std::vector<int> assign(const Matrix& gain);
 /// |cos| between every row of `a` and every row of `b`: [a.rows, b.rows]. Zero rows give 0.
 Matrix absolute_cosines(const Matrix& a, const Matrix& b);
 
-/// The upper median; 0 of nothing.
-double median(std::vector<double> values);
+using tempo::median;
 
 /// Median |cos| between row i of `a` and row i of `b`; zero rows give 0. At least one row.
 double median_row_cosine(const Matrix& a, const Matrix& b);

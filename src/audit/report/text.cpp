@@ -22,33 +22,6 @@ std::string with_commas(const std::string& digits) {
 
 }  // namespace
 
-std::string escape_html(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += is_control(c) ? ' ' : c;
-    }
-  }
-  return out;
-}
-
 std::string escape_markdown(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -6,11 +6,11 @@
 #include <string_view>
 
 #include "audit/results.h"
+#include "page/html_text.h"
 
 namespace tempo::audit {
 
-/// For text and quoted attributes of HTML and SVG. Control characters become spaces.
-std::string escape_html(std::string_view text);
+using page::escape_html;
 
 /// For running text and table cells of Markdown; line breaks and other control characters become spaces.
 std::string escape_markdown(std::string_view text);
