@@ -106,7 +106,7 @@ Document document(const DocumentParts& parts) {
       script_sources.empty() ? " 'none'" : script_sources, style_sources,
       parts.has_style_attributes ? "; style-src-attr 'unsafe-inline'" : "",
       parts.connect == Connect::kNowhere ? "'none'" : "'self'");
-  made.html = fill_in(page_html(), {{"policy", escape_html(made.security_policy)},
+  made.html = fill_in(page_html(), {{"policy", made.security_policy},
                                     {"title", escape_html(parts.title)},
                                     {"head", head},
                                     {"body", body},
