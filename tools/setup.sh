@@ -9,7 +9,7 @@ packages=(
   g++ cmake ninja-build ccache make pkg-config git python3
   libtorch-dev libgloo-dev libopenblas0-openmp libhwy-dev libpng-dev libssl-dev libsodium-dev libfmt-dev libcli11-dev
   libtomlplusplus-dev nlohmann-json3-dev libprotobuf-dev protobuf-compiler libgrpc++-dev prometheus-cpp-dev libcpp-httplib-dev
-  libeigen3-dev libdlib-dev libgtest-dev libgmock-dev libbenchmark-dev libboost-filesystem-dev clang-format-14
+  libeigen3-dev liblapacke-dev libdlib-dev libgtest-dev libgmock-dev libbenchmark-dev libboost-filesystem-dev clang-format-14
   python3-torch python3-torchvision
 )
 case "${1-}" in

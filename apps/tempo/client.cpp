@@ -244,7 +244,7 @@ void add_submit_flags(CLI::App& command, SubmitFlags& flags) {
       ->type_name("FILE");
   command.add_option("--resume", flags.resume, "go on with this job: finish its upload, or release its key again")
       ->type_name("JOB");
-  command.add_flag("--wait", flags.is_waiting, "until the job is over");
+  command.add_flag("--wait", flags.is_waiting, "wait until the job is over");
   command.add_option("training", flags.training,
                      "after --: flags of tempo train, e.g. -- --model resnet18 --epochs 10");
 }
@@ -335,7 +335,7 @@ void add_logs(CLI::App& app) {
   auto* command = app.add_subcommand("logs", "Losses and accuracies of a job, as in metrics.jsonl");
   auto flags = std::make_shared<LogsFlags>();
   flags->add_to(*command, true);
-  command->add_flag("--follow", flags->is_following, "until the job is over");
+  command->add_flag("--follow", flags->is_following, "show new lines until the job is over");
   command->callback([flags] { logs(*flags); });
 }
 

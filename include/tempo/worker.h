@@ -16,16 +16,33 @@ enum class ElementType : uint8_t { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2 };
 size_t element_bytes(ElementType type);
 const char* element_name(ElementType type);
 
-/// Shape and element type; row-major and contiguous.
+/// The layout of a tensor in panels. A row is everything behind an index of the first dimension. Rows are cut into
+/// blocks of `rows` (the last may be shorter), which lie one after the other, and the elements of a row into panels of
+/// `width`. In a block of n rows, panel p of row r lies at elements (p * n + r) * width. Width 0 stands for row-major
+/// tensors.
+struct PanelLayout {
+  int64_t width = 0;
+  int64_t rows = 0;
+
+  static constexpr int64_t kUnit = 16, kMostWidth = 64;  ///< width: multiples of kUnit, up to kMostWidth
+  static constexpr int64_t kRowUnit = 256, kMostRows = int64_t{1} << 16;  ///< rows: likewise
+  [[nodiscard]] bool is_set() const { return width != 0; }
+  friend bool operator==(const PanelLayout&, const PanelLayout&) = default;
+};
+
+/// Shape, element type and layout; contiguous.
 struct TensorSpec {
   ElementType type = ElementType::kFloat32;
   std::vector<int64_t> shape;
+  PanelLayout panels = {};
 
   [[nodiscard]] int64_t elements() const;
   [[nodiscard]] size_t bytes() const;
   friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
 };
-/// For messages: "float32[64, 8, 8, 256]".
+/// @throws ProtocolError unless the panels of the spec are of an allowed size and fill its last dimension.
+void check_panels(const TensorSpec& spec);
+/// For messages: "float32[64, 8, 8, 256]", "float32[64, 256] in panels of 32 by 4096 rows".
 std::string to_string(const TensorSpec& spec);
 
 /// Memory that holds one operand or one result. Copies share the memory. Where it lies is the transport's business.
@@ -49,6 +66,9 @@ class Buffer {
   std::shared_ptr<std::byte> data_;
   bool is_shared_ = false;
 };
+
+/// The tensor in row-major layout: a copy, unless it is so already.
+Buffer row_major(const Buffer& tensor);
 
 /// Names an operand in a worker's store; chosen by the master, never reused within a session.
 using OperandId = uint64_t;
@@ -77,6 +97,7 @@ struct Forward {
   Product product;
   OperandId x = 0, w = 0;
   ElementType reply_type = ElementType::kFloat32;
+  PanelLayout reply_panels = {};
 };
 /// dx = dy * w^T: the gradient of the first operand. The reply is dx, of shape `x_shape`.
 struct InputGradient {
@@ -84,6 +105,7 @@ struct InputGradient {
   OperandId dy = 0, w = 0;
   std::vector<int64_t> x_shape;
   ElementType reply_type = ElementType::kFloat32;
+  PanelLayout reply_panels = {};
 };
 /// Some rows of the two operands of a weight gradient, which were put as operands of their own.
 struct RowPart {
@@ -109,7 +131,7 @@ struct Update {
   uint64_t step = 0;
   double learning_rate = 0, momentum = 0, weight_decay = 0, gradient_scale = 1;
 };
-/// The reply is a copy of the operand.
+/// The reply is a copy of the operand, row-major.
 struct Fetch {
   OperandId operand = 0;
 };

@@ -23,7 +23,8 @@ using obfuscation::TileGeometry;
 namespace {
 
 /// [rows, channels], [rows, h, w, channels] or, for a product of single positions, [rows, taps * channels].
-Operand to_operand(const Buffer& buffer) {
+Operand to_operand(const Buffer& operand) {
+  const Buffer buffer = contract::row_major(operand);
   const auto& shape = buffer.spec().shape;
   if (shape.size() != 2 && shape.size() != 4)
     throw RunError("audit: an operand of " + contract::to_string(buffer.spec()) + " cannot be recorded");

@@ -2,8 +2,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <new>
+#include <utility>
 
 #include "tempo/error.h"
 #include "tempo/worker.h"
@@ -50,8 +53,23 @@ size_t TensorSpec::bytes() const {
   return size;
 }
 
+void check_panels(const TensorSpec& spec) {
+  const auto& [width, rows] = spec.panels;
+  if (width == 0 && rows == 0) return;
+  using P = PanelLayout;
+  const bool is_sized = width > 0 && width <= P::kMostWidth && width % P::kUnit == 0 && rows > 0 &&
+                        rows <= P::kMostRows && rows % P::kRowUnit == 0;
+  if (!is_sized)
+    throw ProtocolError(fmt::format("tensor: panels of {} by {} rows, expected multiples of {} up to {} by {} up to {}",
+                                    width, rows, P::kUnit, P::kMostWidth, P::kRowUnit, P::kMostRows));
+  if (spec.shape.size() < 2 || spec.shape.back() % width != 0)
+    throw ProtocolError(fmt::format("tensor: {}, expected a last dimension of whole panels", to_string(spec)));
+}
+
 std::string to_string(const TensorSpec& spec) {
-  return fmt::format("{}[{}]", element_name(spec.type), fmt::join(spec.shape, ", "));
+  std::string text = fmt::format("{}[{}]", element_name(spec.type), fmt::join(spec.shape, ", "));
+  if (spec.panels.is_set()) text += fmt::format(" in panels of {} by {} rows", spec.panels.width, spec.panels.rows);
+  return text;
 }
 
 Buffer Buffer::allocate(TensorSpec spec) {
@@ -60,6 +78,23 @@ Buffer Buffer::allocate(TensorSpec spec) {
   std::shared_ptr<std::byte> data(static_cast<std::byte*>(::operator new(bytes == 0 ? 1 : bytes, kAlignment)),
                                   [](std::byte* memory) { ::operator delete(memory, kAlignment); });
   return {std::move(spec), std::move(data)};
+}
+
+Buffer row_major(const Buffer& tensor) {
+  TensorSpec spec = tensor.spec();
+  const auto [width, block] = std::exchange(spec.panels, {});
+  if (width == 0) return tensor;
+  Buffer out = Buffer::allocate(std::move(spec));
+  const int64_t rows = out.spec().shape.front();
+  if (rows == 0) return out;
+  const size_t row_bytes = out.bytes() / static_cast<size_t>(rows);
+  const size_t panel_bytes = static_cast<size_t>(width) * element_bytes(out.spec().type);
+  const std::byte* from = tensor.data();
+  for (int64_t first = 0; first < rows; first += block)
+    for (size_t panel = 0; panel < row_bytes; panel += panel_bytes)
+      for (int64_t row = first; row < std::min(first + block, rows); ++row, from += panel_bytes)
+        std::memcpy(out.data() + static_cast<size_t>(row) * row_bytes + panel, from, panel_bytes);
+  return out;
 }
 
 const char* operation_name(const Operation& operation) {

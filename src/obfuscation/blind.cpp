@@ -75,17 +75,21 @@ class TypedPass final : public BlindingPass {
     walk_.channels = &channels_;
     walk_.kernels = &kernels;
     walk_.wire_bf16 = how.wire == ElementType::kBFloat16;
+    wire_ = {.rows = geometry.rows(),
+             .positions = geometry.positions(),
+             .channels = geometry.channels,
+             .element_bytes = static_cast<int64_t>(contract::element_bytes(how.wire)),
+             .panels = how.panels};
     walk_.stream = should_stream<T>(geometry.elements(), geometry.channels);
     if (further_rounds_) {
       walk_.accumulate = !is_gathering(how.rows.form) && !geometry.is_disjoint();
       const int64_t position_bytes = geometry.rows() * geometry.channels * static_cast<int64_t>(sizeof(T));
       walk_.positions =
           walk_.accumulate ? 1 : std::clamp<int64_t>(kMixedBytes / position_bytes, 1, geometry.positions());
-      walk_.panels = Panels::of(geometry.rows(), walk_.positions, geometry.channels, sizeof(T));
+      walk_.panels = Panels::of(wire_, walk_.positions, sizeof(T));
       rounds_ = {.key = how.rows,
                  .panels = walk_.panels,
-                 .channels = geometry.channels,
-                 .wire_pitch = geometry.positions() * geometry.channels,
+                 .wire = wire_,
                  .wire_bf16 = walk_.wire_bf16,
                  .kernels = &kernels,
                  .stream = walk_.stream};
@@ -97,7 +101,7 @@ class TypedPass final : public BlindingPass {
   TypedPass& operator=(const TypedPass&) = delete;
 
   void begin_blinding(const PlainOperand& operand, std::byte* out) {
-    wire_ = out;
+    wire_.data = out;
     walk_.source = static_cast<const T*>(operand.x.data);
     walk_.decoys = static_cast<const T*>(operand.decoys);
     if (taps_.map != nullptr) {
@@ -144,13 +148,13 @@ class TypedPass final : public BlindingPass {
   }
   void unblind_rows(const RowRange& rows, const std::byte* in) override {
     // Scattering kernels only read the wire. The field is not const because gathering kernels write it.
-    auto* const wire = const_cast<std::byte*>(in);
+    wire_.data = const_cast<std::byte*>(in);
+    wire_.first_row = rows.begin;
     if (!further_rounds_) {
-      walk_.wire = wire;
-      walk_.first_wire_row = rows.begin;
+      walk_.wire = wire_;
       return walk_.run(work_, rows, threads_);
     }
-    rounds_.wire = wire;
+    rounds_.wire = wire_;
     in_turns([&] {
       rounds_.run(walk_.mixed, spare_, threads_);
       walk_.run(work_, rows, threads_);
@@ -158,7 +162,7 @@ class TypedPass final : public BlindingPass {
   }
   void finish_unblinding() override {
     if (through_tiles_)
-      sum_tiles(tiles_, image_, *walk_.kernels, x_, of_sums_, threads_);
+      sum_tiles<T>(tiles_, image_, {*walk_.kernels, of_sums_}, x_, threads_);
     else if (!walk_.accumulate)
       zero_uncovered(image_, x_, threads_);
     if (taps_.moments.sums == nullptr) return;
@@ -243,12 +247,15 @@ class TypedPass final : public BlindingPass {
   Taps taps_;
   std::vector<T> scale_, offset_;  // of the map
   kernels::Affine<T> map_;
-  std::byte* wire_ = nullptr;
+  WireLayout wire_;
   T* x_ = nullptr;
   TileGeometry image_;
   bool through_tiles_ = false;  // un-blinding goes through tiles that are summed afterwards
   kernels::RowProducts<T> of_sums_ = {};
 };
+
+/// The rows of a slice are a multiple of this many, except at the end.
+int64_t slice_unit(const contract::PanelLayout& panels) { return panels.is_set() ? panels.rows : kernels::kSection; }
 
 bool mixes_nothing(const Key& key) {
   return std::all_of(key.rounds.begin(), key.rounds.end(), [](const KeyRound& round) { return round.block == 1; });
@@ -256,14 +263,13 @@ bool mixes_nothing(const Key& key) {
 
 }  // namespace
 
-std::vector<RowRange> slice_rows(const Key& key, int64_t count) {
-  const int64_t rows = key.size;
+std::vector<RowRange> slice_rows(const Key& key, const contract::PanelLayout& panels, int64_t count) {
+  const int64_t rows = key.size, unit = slice_unit(panels);
   if (key.rounds.size() > 1 || count < 2 || rows == 0) return {{0, rows}};
-  const int64_t sections = (rows + kernels::kSection - 1) / kernels::kSection, most = std::min(count, sections);
+  const int64_t units = (rows + unit - 1) / unit, most = std::min(count, units);
   std::vector<RowRange> slices;
   for (int64_t i = 0; i < most; ++i)
-    slices.push_back(
-        {sections * i / most * kernels::kSection, std::min(rows, sections * (i + 1) / most * kernels::kSection)});
+    slices.push_back({units * i / most * unit, std::min(rows, units * (i + 1) / most * unit)});
   return slices;
 }
 
@@ -272,7 +278,7 @@ bool supports(const Taps& taps, const Blinding& how) {
   const bool takes = taps.products.count > 0 || taps.moments.sums != nullptr || taps.addend != nullptr;
   const bool permutes =
       rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels);
-  if (takes && !permutes) return false;
+  if (takes && (!permutes || how.panels.is_set())) return false;
   if (taps.products.count > PixelProducts::kMost || (taps.products.weights != nullptr && taps.products.count != 1))
     return false;
   if (taps.moments.sums != nullptr && (taps.addend != nullptr || !how.geometry.is_disjoint())) return false;
@@ -283,11 +289,12 @@ bool supports(const Taps& taps, const Blinding& how) {
 namespace {
 
 /// The next rows of a pass, which must be a range of `slice_rows`.
-void check_next(const char* where, const RowRange& some, int64_t begin, const Key& key) {
+void check_next(const char* where, const RowRange& some, int64_t begin, const Blinding& how) {
+  const Key& key = *how.rows.key;
   const int64_t rows = key.size;
   const bool is_whole = some.begin == 0 && some.end == rows;
-  const bool ends_section = some.end == rows || (some.end < rows && some.end % kernels::kSection == 0);
-  if (is_whole || (key.rounds.size() <= 1 && some.begin == begin && some.end > begin && ends_section)) return;
+  const bool ends_unit = some.end == rows || (some.end < rows && some.end % slice_unit(how.panels) == 0);
+  if (is_whole || (key.rounds.size() <= 1 && some.begin == begin && some.end > begin && ends_unit)) return;
   throw InputError(fmt::format("{}: rows {} to {} of {} after {}, expected the next ones of slice_rows", where,
                                some.begin, some.end, rows, begin));
 }
@@ -301,7 +308,7 @@ std::unique_ptr<TypedPass<T>> make_pass(const Blinding& how, ThreadPool& threads
 
 Blinder::Blinder(const Blinding& how, const PlainOperand& operand, std::byte* out, ThreadPool& threads,
                  const Taps& taps)
-    : rows_(how.rows.key) {
+    : how_(how) {
   check_blind(how, operand, out, taps);
   if (how.geometry.elements() == 0) return;
   with_element_type(operand.x.type, [&](auto element) {
@@ -313,21 +320,20 @@ Blinder::Blinder(const Blinding& how, const PlainOperand& operand, std::byte* ou
 Blinder::~Blinder() = default;
 
 void Blinder::rows(const RowRange& some) {
-  check_next("blind", some, std::exchange(next_, some.end), *rows_);
+  check_next("blind", some, std::exchange(next_, some.end), how_);
   if (pass_) pass_->blind_rows(some);
 }
 void Blinder::finish() {
   if (pass_) pass_->finish_blinding();
 }
 
-Unblinder::Unblinder(const Blinding& how, PlainTensor x, ThreadPool& threads, const Taps& taps) : rows_(how.rows.key) {
+Unblinder::Unblinder(const Blinding& how, PlainTensor x, ThreadPool& threads, const Taps& taps) : how_(how) {
   check_unblind(how, x, taps);
   if (taps.moments.sums != nullptr) {
     std::fill_n(taps.moments.sums, how.geometry.channels, 0.0);
     std::fill_n(taps.moments.squares, how.geometry.channels, 0.0);
   }
   if (how.geometry.elements() == 0) return;
-  wire_ = how.wire;
   with_element_type(x.type, [&](auto element) {
     auto pass = make_pass<ElementOf<decltype(element)>>(how, threads, taps);
     pass->begin_unblinding(x);
@@ -337,8 +343,8 @@ Unblinder::Unblinder(const Blinding& how, PlainTensor x, ThreadPool& threads, co
 Unblinder::~Unblinder() = default;
 
 void Unblinder::rows(const RowRange& some, const std::byte* in) {
-  check_next("unblind", some, std::exchange(next_, some.end), *rows_);
-  check_wire_memory("unblind", wire_, in);
+  check_next("unblind", some, std::exchange(next_, some.end), how_);
+  check_wire_memory("unblind", how_.wire, in);
   if (pass_) pass_->unblind_rows(some, in);
 }
 void Unblinder::finish() {

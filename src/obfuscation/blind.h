@@ -35,8 +35,8 @@ class ScopedIsa {
 
 /// Cuts all rows into at most `count` adjacent ranges of about equal length, so that some rows can be on their way to
 /// or from a worker while others are blinded or un-blinded. Returns one range of all rows if `rows` has more than one
-/// round.
-std::vector<RowRange> slice_rows(const Key& rows, int64_t count);
+/// round. Blocks of panels stay whole.
+std::vector<RowRange> slice_rows(const Key& rows, const contract::PanelLayout& panels, int64_t count);
 
 /// What is blinded.
 struct PlainOperand {
@@ -50,8 +50,8 @@ class BlindingPass;  // blind.cpp
 /// its scratch memory.
 class Blinder {
  public:
-  /// @param out Receives [rows, tile_h, tile_w, channels]. The worker may see this memory: only finished values are
-  /// ever written to it. It must be aligned to its elements; 64-byte alignment is fastest.
+  /// @param out Receives [rows, tile_h, tile_w, channels], in panels if `how` says so. The worker may see this memory:
+  /// only finished values are ever written to it. It must be aligned to its elements; 64-byte alignment is fastest.
   /// @throws InputError if a size, form, type or alignment does not fit, or a tap is not supported; RunError if there
   /// is no memory for scratch.
   Blinder(const Blinding& how, const PlainOperand& operand, std::byte* out, ThreadPool& threads, const Taps& taps = {});
@@ -65,7 +65,7 @@ class Blinder {
   void finish();
 
  private:
-  const Key* rows_;
+  Blinding how_;
   int64_t next_ = 0;                    // row
   std::unique_ptr<BlindingPass> pass_;  // nullptr if there are no elements
 };
@@ -85,8 +85,7 @@ class Unblinder {
   void finish();
 
  private:
-  const Key* rows_;
-  ElementType wire_ = ElementType::kFloat32;
+  Blinding how_;
   int64_t next_ = 0;                    // row
   std::unique_ptr<BlindingPass> pass_;  // nullptr if there are no elements
 };

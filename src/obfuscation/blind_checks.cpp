@@ -68,6 +68,11 @@ void check(const char* where, const Blinding& how, ElementType plain, bool gathe
   check_types(where, plain, how.wire);
   check_key(where, "row", how.rows, gathering, geometry.rows(), kernels::kSection);
   check_key(where, "channel", how.channels, gathering, geometry.channels, kernels::kGroup);
+  try {
+    contract::check_panels({.type = how.wire, .shape = {geometry.rows(), geometry.channels}, .panels = how.panels});
+  } catch (const ProtocolError& error) {
+    throw InputError(fmt::format("{}: {}", where, error.what()));
+  }
   if (how.decoy_images < 0 || how.decoy_images > geometry.images)
     throw InputError(fmt::format("{}: {} decoys among {} images, expected at most as many", where, how.decoy_images,
                                  geometry.images));

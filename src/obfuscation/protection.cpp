@@ -85,6 +85,15 @@ std::unique_ptr<const Protection> make_protection(const BlindingOptions& options
   check_ranges(options);
   std::unique_ptr<const Protection> made = find(options);
   made->check(options);
+  const contract::PanelLayout panels = made->wire_panels();
+  if (panels.is_set() && made->fits_taps())
+    throw InputError(fmt::format("protection \"{}\": panels of operands of which figures are taken, expected rows",
+                                 options.protection));
+  try {
+    contract::check_panels({.shape = {1, panels.width}, .panels = panels});
+  } catch (const ProtocolError& error) {
+    throw InputError(fmt::format("protection \"{}\": {}", options.protection, error.what()));
+  }
   return made;
 }
 

@@ -41,9 +41,13 @@ class Protection {
   /// The number of rows in a group that has a key of its own, a multiple of 256 from 1,024 to 65,536; 0: one key acts
   /// on all rows. Keys of groups must have the same number of rounds, also for a last group that is shorter.
   [[nodiscard]] virtual int64_t row_group() const { return 0; }
+  /// The layout of blinded activations on the wire, where both sides of a product have whole panels of channels; by
+  /// default they are row-major. Workers get whole blocks of rows.
+  [[nodiscard]] virtual contract::PanelLayout wire_panels() const { return {}; }
   /// Whether a blinded row holds parts of several plain rows.
   [[nodiscard]] virtual bool mixes_rows() const { return false; }
-  /// Whether its keys let figures be taken, and operands be made, in the same pass as blinding (obfuscation/taps.h).
+  /// Whether its keys let figures be taken, and operands be made, in the same pass as blinding (obfuscation/taps.h). No
+  /// figures can be taken of operands in panels.
   [[nodiscard]] virtual bool fits_taps() const { return false; }
   /// Root mean square of the keys' scales times that of their reciprocals. Orthogonal keys have 1.
   [[nodiscard]] virtual double key_spread() const { return 1; }

@@ -28,11 +28,13 @@ void* RowRounds<T>::offset(void* base, bool bf16, int64_t elements) {
   return static_cast<std::byte*>(base) + elements * (bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
 }
 
-Panels Panels::of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes) {
+Panels Panels::of(const WireLayout& wire, int64_t positions, size_t element_bytes) {
+  const int64_t rows = wire.rows, channels = wire.channels;
   Panels panels;
   const int64_t fitting = kPanelBytes / (std::max<int64_t>(rows, 1) * static_cast<int64_t>(element_bytes));
   const int64_t wanted = std::max<int64_t>(fitting / kGroup, 1) * kGroup;
   panels.width = channels < kGroup ? channels : std::min(wanted, divide_up(channels, kGroup) * kGroup);
+  if (wire.panels.is_set()) panels.width = wire.panels.width;
   panels.per_position = divide_up(channels, panels.width);
   panels.count = panels.per_position * positions;
   // The odd number of lines keeps panels apart in caches, whose sets repeat at powers of two.
@@ -53,7 +55,8 @@ struct RowRounds<T>::Group {
 
 template <typename T>
 int64_t RowRounds<T>::panels_per_group() const {
-  const int64_t bytes = panels.width * (wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
+  if (wire.panels.is_set()) return 1;
+  const int64_t bytes = panels.width * wire.element_bytes;
   return std::clamp<int64_t>(kWirePieceBytes / bytes, 1, panels.per_position);
 }
 
@@ -101,32 +104,39 @@ kernels::RowPass RowRounds<T>::scratch_pass(const Group& group, int pass, int64_
 
 /// Puts one end of a pass on the wire.
 template <typename T>
-void RowRounds<T>::put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const {
-  const int64_t element = wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T));
-  std::byte* start = wire + ((first_position + group.position) * channels + column) * element;
+void RowRounds<T>::put_on_wire(const WireBlock& block, int64_t column, kernels::RowPass& pass) const {
+  std::byte* start = block.row_zero + block.offset(column) * wire.element_bytes;
   if (gathering()) {
     pass.dst = start;
     pass.dst_bf16 = wire_bf16;
-    pass.dst_pitch = wire_pitch;
-    pass.dst_panel_stride = panels.width;
-    pass.stream = stream && !wire_bf16 && starts_cache_line(wire);
+    pass.dst_pitch = block.pitch;
+    pass.dst_panel_stride = block.offset(panels.width);
+    pass.stream = stream && !wire_bf16 && starts_cache_line(wire.data);
   } else {
     pass.src = start;
     pass.src_bf16 = wire_bf16;
-    pass.src_pitch = wire_pitch;
-    pass.src_panel_stride = panels.width;
+    pass.src_pitch = block.pitch;
+    pass.src_panel_stride = block.offset(panels.width);
   }
 }
 
-/// Runs one pass over panels [first_panel, first_panel + panel_count) of the group and sections of rows [begin, end).
 template <typename T>
-void RowRounds<T>::run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
-                            int64_t end) const {
-  const int64_t column = (group.first + first_panel) * panels.width;
-  kernels::RowPass p = scratch_pass(group, pass, first_panel);
-  if (on_wire(pass)) put_on_wire(group, column, p);
-  p.panels = panel_count;
-  p.last_width = std::min(panels.width, channels - column - (panel_count - 1) * panels.width);
+void RowRounds<T>::run_pass(const Group& group, int pass, Range some_panels, Range sections) const {
+  const int64_t column = (group.first + some_panels.begin) * panels.width;
+  kernels::RowPass p = scratch_pass(group, pass, some_panels.begin);
+  p.panels = some_panels.end - some_panels.begin;
+  p.last_width = std::min(panels.width, wire.channels - column - (p.panels - 1) * panels.width);
+  if (!on_wire(pass)) return run_sections(p, sections.begin, sections.end);
+  const int64_t per_block = divide_up(wire.rows_per_block(), kSection);
+  for (int64_t begin = sections.begin, end = begin; begin < sections.end; begin = end) {
+    end = std::min(sections.end, (begin / per_block + 1) * per_block);
+    put_on_wire(wire.block_of(begin * kSection, first_position + group.position), column, p);
+    run_sections(p, begin, end);
+  }
+}
+
+template <typename T>
+void RowRounds<T>::run_sections(kernels::RowPass p, int64_t begin, int64_t end) const {
   if (p.block > kGroup) {
     for (Piece piece = {.section = begin}; piece.section < end; piece = next_piece(p, piece)) run_piece(p, piece);
   } else {
@@ -229,11 +239,11 @@ void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece) c
 template <typename T>
 void RowRounds<T>::run_group(const Group& group) const {
   const int64_t sections = divide_up(key.key->size, kSection);
-  if (on_wire(0)) run_pass(group, 0, 0, group.count, 0, sections);
+  if (on_wire(0)) run_pass(group, 0, {0, group.count}, {0, sections});
   for (int64_t panel = 0; panel < group.count; ++panel)
     for (int pass = 0; pass < passes(); ++pass)
-      if (!on_wire(pass)) run_pass(group, pass, panel, 1, 0, sections);
-  if (passes() > 1 && on_wire(passes() - 1)) run_pass(group, passes() - 1, 0, group.count, 0, sections);
+      if (!on_wire(pass)) run_pass(group, pass, {panel, panel + 1}, {0, sections});
+  if (passes() > 1 && on_wire(passes() - 1)) run_pass(group, passes() - 1, {0, group.count}, {0, sections});
 }
 
 template <typename T>
@@ -265,7 +275,7 @@ void RowRounds<T>::run(T* mixed, T* spare, ThreadPool& threads) const {
         g.spare[own_turn] = passes() < 2 ? nullptr : spare + (g.mixed - mixed);
         g.spare[1 - own_turn] = g.mixed;
         g.spare_stride[0] = g.spare_stride[1] = panels.stride;
-        run_pass(g, pass, 0, g.count, begin, end);
+        run_pass(g, pass, {0, g.count}, {begin, end});
       }
     });
 }

@@ -8,6 +8,7 @@
 #include "obfuscation/kernels/kernels.h"
 #include "obfuscation/key.h"
 #include "obfuscation/scratch.h"
+#include "obfuscation/wire_layout.h"
 
 namespace tempo::obfuscation {
 
@@ -19,7 +20,8 @@ struct Panels {
   int64_t stride = 0;        ///< elements between two panels
   int64_t count = 0;
 
-  [[nodiscard]] static Panels of(int64_t rows, int64_t positions, int64_t channels, size_t element_bytes);
+  /// Panels of `positions` positions of what lies on the wire as `wire` says. If that has panels, these are as wide.
+  [[nodiscard]] static Panels of(const WireLayout& wire, int64_t positions, size_t element_bytes);
   [[nodiscard]] int64_t elements() const { return count * stride; }
   /// Whether every row of a panel that starts aligned is aligned.
   [[nodiscard]] bool whole_lines() const { return width % kernels::kGroup == 0; }
@@ -41,9 +43,7 @@ struct RowRounds {
   KeyUse key;
   Panels panels;
   int64_t first_position = 0, positions = 0;  ///< positions that `mixed` holds now
-  int64_t channels = 0;
-  std::byte* wire = nullptr;  ///< rows of all positions; read when scattering, written when gathering
-  int64_t wire_pitch = 0;     ///< elements between two rows
+  WireLayout wire;                            ///< read when scattering, written when gathering
   bool wire_bf16 = false;
   const kernels::Kernels<T>* kernels = nullptr;
   bool stream = false;  ///< write results past the caches where they are aligned; channels make up whole cache lines
@@ -64,15 +64,20 @@ struct RowRounds {
   [[nodiscard]] Group group(int64_t index, T* mixed) const;
   [[nodiscard]] bool on_wire(int pass) const { return pass == (gathering() ? passes() - 1 : 0); }
   [[nodiscard]] kernels::RowPass scratch_pass(const Group& group, int pass, int64_t panel) const;
-  void put_on_wire(const Group& group, int64_t column, kernels::RowPass& pass) const;
+  void put_on_wire(const WireBlock& block, int64_t column, kernels::RowPass& pass) const;
+  void run_sections(kernels::RowPass pass, int64_t begin, int64_t end) const;
   static const void* offset(const void* base, bool bf16, int64_t elements);
   static void* offset(void* base, bool bf16, int64_t elements);
   struct Piece;
   static Piece next_piece(const kernels::RowPass& pass, Piece piece);
   void run_piece(const kernels::RowPass& pass, const Piece& piece) const;
   void run_group(const Group& group) const;
-  void run_pass(const Group& group, int pass, int64_t first_panel, int64_t panel_count, int64_t begin,
-                int64_t end) const;
+  /// Half-open.
+  struct Range {
+    int64_t begin = 0, end = 0;
+  };
+  /// Runs one pass over some panels of the group and some sections of rows.
+  void run_pass(const Group& group, int pass, Range some_panels, Range sections) const;
 };
 
 }  // namespace tempo::obfuscation

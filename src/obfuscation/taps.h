@@ -54,11 +54,12 @@ struct Blinding {
   KeyUse channels;  ///< acts on the channels of each position (size geometry.channels)
   contract::ElementType wire = contract::ElementType::kFloat32;  ///< type of x, or bfloat16 if x is float32
   int64_t decoy_images = 0;                                      ///< the last images of the geometry: not part of x
+  contract::PanelLayout panels = {};  ///< of the blinded operand; its width divides the channels
 };
 
-/// Whether the taps can be had under these keys and this cut. Nothing can be taken or added if a key mixes or the
-/// channel key has not exactly one round; moments need tiles that share no pixel, an addend needs every pixel to be a
-/// row. A map is always possible.
+/// Whether the taps can be had under these keys and this cut. Nothing can be taken or added if a key mixes, the channel
+/// key has not exactly one round or the operand lies in panels; moments need tiles that share no pixel, an addend needs
+/// every pixel to be a row. A map is always possible.
 bool supports(const Taps& taps, const Blinding& how);
 
 }  // namespace tempo::obfuscation

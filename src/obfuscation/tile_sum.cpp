@@ -50,9 +50,9 @@ Cover cover_x(const TileGeometry& g) { return {g.width, g.tiles_x, g.tile_w, g.s
 }  // namespace
 
 template <typename T>
-void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kernels<T>& kernels, T* x,
-               const kernels::RowProducts<T>& products, ThreadPool& threads) {
+void sum_tiles(const T* tiles, const TileGeometry& geometry, const PixelSums<T>& sums, T* x, ThreadPool& threads) {
   const TileGeometry& g = geometry;
+  const auto& [kernels, products] = sums;
   const Cover along_y = cover_y(g), along_x = cover_x(g);
   Tickets tickets(threads.threads());
   const size_t most = along_y.most() * along_x.most();
@@ -95,10 +95,8 @@ void zero_uncovered(const TileGeometry& geometry, T* x, ThreadPool& threads) {
   });
 }
 
-template void sum_tiles(const float*, const TileGeometry&, const kernels::Kernels<float>&, float*,
-                        const kernels::RowProducts<float>&, ThreadPool&);
-template void sum_tiles(const double*, const TileGeometry&, const kernels::Kernels<double>&, double*,
-                        const kernels::RowProducts<double>&, ThreadPool&);
+template void sum_tiles(const float*, const TileGeometry&, const PixelSums<float>&, float*, ThreadPool&);
+template void sum_tiles(const double*, const TileGeometry&, const PixelSums<double>&, double*, ThreadPool&);
 template void zero_uncovered(const TileGeometry&, float*, ThreadPool&);
 template void zero_uncovered(const TileGeometry&, double*, ThreadPool&);
 

@@ -9,12 +9,17 @@
 
 namespace tempo::obfuscation {
 
-/// x[pixel] = sum of the tile positions that cover the pixel, in a fixed order; zero if none does.
-/// @param tiles    [rows, tile_h, tile_w, channels]
-/// @param products computed of x in the same pass, without column sums
+/// What `sum_tiles` does for each pixel.
 template <typename T>
-void sum_tiles(const T* tiles, const TileGeometry& geometry, const kernels::Kernels<T>& kernels, T* x,
-               const kernels::RowProducts<T>& products, ThreadPool& threads);
+struct PixelSums {
+  const kernels::Kernels<T>& kernels;
+  kernels::RowProducts<T> products;  ///< computed of x in the same pass, without column sums
+};
+
+/// x[pixel] = sum of the tile positions that cover the pixel, in a fixed order; zero if none does.
+/// @param tiles [rows, tile_h, tile_w, channels]
+template <typename T>
+void sum_tiles(const T* tiles, const TileGeometry& geometry, const PixelSums<T>& sums, T* x, ThreadPool& threads);
 
 /// Zeroes the pixels of x that no tile covers. Does nothing if every pixel is covered.
 template <typename T>

@@ -47,7 +47,7 @@ ChannelRounds<T>::ChannelRounds(KeyUse use) {
     T* coefficient = coefficients_.data() + k * padded;
     for (uint32_t i = 0; i < padded; ++i) source[i] = i < key.size ? round.source[i] : i;
     for (uint32_t i = 0; i < key.size; i += kGroup)
-      kernels::round_coefficients(round.scale.data(), divides_by_scale(use.form), round.block, i, key.size,
+      kernels::round_coefficients({round.scale.data(), divides_by_scale(use.form), round.block, key.size}, i,
                                   coefficient + i);
     rounds_.push_back({source, coefficient, round.block});
     if (!scatters || round.block != 1) continue;
@@ -64,7 +64,7 @@ ChannelRounds<T>::ChannelRounds(KeyUse use) {
 /// The side that is not the image. Its rows are in order.
 template <typename T>
 struct TileWalk<T>::OtherSide {
-  std::byte* base = nullptr;  ///< address of row 0
+  std::byte* base = nullptr;  ///< address of row 0, if it lay where this row does
   int64_t pitch = 0;          ///< elements between rows
   kernels::Columns columns;
   bool bf16 = false;
@@ -72,14 +72,10 @@ struct TileWalk<T>::OtherSide {
 };
 
 template <typename T>
-typename TileWalk<T>::OtherSide TileWalk<T>::other_side(int64_t position) const {
-  if (wire != nullptr) {
-    const int64_t run_bytes = geometry.channels * (wire_bf16 ? 2 : static_cast<int64_t>(sizeof(T)));
-    const int64_t row_bytes = geometry.positions() * run_bytes;
-    return {wire + position * run_bytes - first_wire_row * row_bytes,
-            geometry.positions() * geometry.channels,
-            {geometry.channels, 0},
-            wire_bf16};
+typename TileWalk<T>::OtherSide TileWalk<T>::other_side(int64_t row, int64_t position) const {
+  if (wire.data != nullptr) {
+    const WireBlock block = wire.block_of(row, position);
+    return {block.row_zero, block.pitch, block.columns, wire_bf16};
   }
   T* const panel = mixed + (position - first_position) * panels.per_position * panels.stride;
   return {reinterpret_cast<std::byte*>(panel), panels.width, {panels.width, panels.stride}, false};
@@ -94,7 +90,7 @@ template <typename T>
 bool TileWalk<T>::streams() const {
   if (!stream || accumulate) return false;
   if (!gathering()) return starts_cache_line(target);
-  return wire == nullptr ? panels.whole_lines() : !wire_bf16 && starts_cache_line(wire);
+  return wire.data == nullptr ? panels.whole_lines() : !wire_bf16 && starts_cache_line(wire.data);
 }
 
 namespace {
@@ -181,13 +177,14 @@ void TileWalk<T>::start_group(int64_t group, TileOrigin* of_rows, kernels::Block
   if (round == nullptr)
     std::fill(pass.coefficient, pass.coefficient + kGroup, T(1));
   else
-    kernels::round_coefficients(round->scale.data(), divide, round->block, first, rows.key->size, pass.coefficient);
+    kernels::round_coefficients({round->scale.data(), divide, round->block, rows.key->size}, first, pass.coefficient);
   for (int i = 0; i < pass.rows; ++i) of_rows[i] = origins != nullptr ? origins[first + i] : origin(first + i);
 }
 
 template <typename T>
-void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work,
-                                kernels::BlockPass<T>& pass, Pixels& pixels) const {
+void TileWalk<T>::set_addresses(const At& at, const TileOrigin* of_rows, T* work, Prepared& into) const {
+  kernels::BlockPass<T>& pass = into.pass;
+  const int64_t group = at.group, position = first_position + at.item % positions;
   const TileGeometry& g = geometry;
   const auto py = static_cast<int64_t>(narrow(position) / narrow(g.tile_w));
   const int64_t px = position - py * g.tile_w;
@@ -200,9 +197,10 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
     other = reinterpret_cast<std::byte*>(section_buffer(work) + group % (kernels::kSection / kGroup) * kGroup * kGroup);
     pitch = kGroup * static_cast<int64_t>(sizeof(T));
   } else {
-    const OtherSide side = other_side(position);
+    const OtherSide side = other_side(group * kGroup, position);
     pitch = side.pitch * side.element_bytes();
     other = side.base + group * kGroup * pitch;
+    (gathering() ? pass.dst_columns : pass.src_columns) = side.columns;
   }
   for (int i = 0; i < pass.rows; ++i, other += pitch) {
     const bool inside = static_cast<uint64_t>(of_rows[i].y + dy) < height &&  // negative values become huge
@@ -214,8 +212,8 @@ void TileWalk<T>::set_addresses(int64_t group, int64_t position, const TileOrigi
     if (!needs_pixels()) continue;
     const int64_t offset = of_rows[i].offset + (dy * g.width + dx) * g.channels;
     const bool is_real = inside && offset >= 0 && offset < real_images * g.height * g.width * g.channels;
-    pixels[i] = is_real ? offset / g.channels : -1;
-    if (owners != nullptr) pass.image_row[i] = owners->owns(py, px, of_rows[i].y, of_rows[i].x) ? pixels[i] : -1;
+    into.pixels[i] = is_real ? offset / g.channels : -1;
+    if (owners != nullptr) pass.image_row[i] = owners->owns(py, px, of_rows[i].y, of_rows[i].x) ? into.pixels[i] : -1;
   }
 }
 
@@ -236,7 +234,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   std::fill(pass.addend, pass.addend + kGroup, work);
   pass.rounds = channels->data();
   pass.round_count = channels->size();
-  const OtherSide side = other_side(first_position);
+  const OtherSide side = other_side(0, first_position);
   const kernels::Columns image = {geometry.channels, 0};
   const kernels::Columns other = is_wide() ? kernels::Columns{kGroup, kBufferStride} : side.columns;
   pass.src_columns = gathering() ? image : other;
@@ -249,7 +247,7 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
 /// Mixes groups with one another, between the buffer and the other side.
 template <typename T>
 void TileWalk<T>::mix_section(int64_t section, int64_t position, T* work) const {
-  const OtherSide side = other_side(position);
+  const OtherSide side = other_side(section * kernels::kSection, position);
   T* const buffer = section_buffer(work);
   std::byte* const other = side.base + section * kernels::kSection * side.pitch * side.element_bytes();
   const kernels::Columns within = {kGroup, kBufferStride};
@@ -280,9 +278,10 @@ void TileWalk<T>::mix_section(int64_t section, int64_t position, T* work) const 
 }
 
 template <typename T>
-void TileWalk<T>::make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T* work) const {
+void TileWalk<T>::make_rows(Prepared& prepared, T* work) const {
+  kernels::BlockPass<T>& pass = prepared.pass;
   for (int i = 0; i < pass.rows; ++i) {
-    if (pixels[i] < 0) continue;
+    if (prepared.pixels[i] < 0) continue;
     T* const made = made_rows(work) + i * run_elements();
     kernels->map_row(static_cast<const T*>(pass.src[i]), *map, geometry.channels, made);
     pass.src[i] = made;
@@ -294,14 +293,10 @@ void TileWalk<T>::make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T
 /// its groups. Each pass is prepared during the one before it, so that the kernel can fetch its rows ahead.
 template <typename T>
 void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
-  kernels::BlockPass<T> passes[2] = {common_pass(work), common_pass(work)};
-  Pixels pixels[2] = {};
+  Prepared passes[2] = {{common_pass(work)}, {common_pass(work)}};
   if (gathering()) std::fill(work, work + geometry.channels, T(0));
   const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
   const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup, per_item = rows_per_item() / kGroup;
-  struct At {
-    int64_t item, group, last;  // `last` is the item's last group
-  };
   const auto start = [&](int64_t item) {
     const int64_t first = item / positions * per_item;
     return At{item, first, std::min(first + per_item, groups) - 1};
@@ -312,7 +307,7 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   const auto position_of = [&](const At& at) { return first_position + at.item % positions; };
   TileOrigin of_rows[kGroup];
   const auto prepare = [&](const At& at, int into, const kernels::BlockPass<T>* same_group) {
-    kernels::BlockPass<T>& pass = passes[into];
+    kernels::BlockPass<T>& pass = passes[into].pass;
     if (same_group == nullptr) {
       start_group(at.group, of_rows, pass);
     } else {
@@ -320,7 +315,7 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
       pass.row_block = same_group->row_block;
       std::copy(same_group->coefficient, same_group->coefficient + kGroup, pass.coefficient);
     }
-    set_addresses(at.group, position_of(at), of_rows, work, pass, pixels[into]);
+    set_addresses(at, of_rows, work, passes[into]);
   };
   constexpr int kSummedGroups = 16;  // column sums of this many groups are added in the type of the operand
   int summed = 0;
@@ -330,7 +325,7 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
   prepare(at, turn, nullptr);
   bool is_first = true;  // whether the pass is the first of its item
   while (at.item < end) {
-    kernels::BlockPass<T>&pass = passes[turn], &next = passes[1 - turn];
+    kernels::BlockPass<T>&pass = passes[turn].pass, &next = passes[1 - turn].pass;
     const At following = next_of(at);
     if (following.item < end) prepare(following, 1 - turn, following.group == at.group ? &pass : nullptr);
     pass.ahead = addend != nullptr ? reinterpret_cast<const void* const*>(next.addend)
@@ -338,7 +333,7 @@ void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
                                    : next.src;
     if (is_wide() && !gathering() && is_first)
       mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
-    if (map != nullptr) make_rows(pass, pixels[turn], work);
+    if (map != nullptr) make_rows(passes[turn], work);
     kernel(pass);
     if (column_totals != nullptr && ++summed % kSummedGroups == 0) flush_column_sums(work);
     if (is_wide() && gathering() && at.group == at.last)

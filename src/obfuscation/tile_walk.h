@@ -13,6 +13,7 @@
 #include "obfuscation/key.h"
 #include "obfuscation/row_rounds.h"
 #include "obfuscation/tile_geometry.h"
+#include "obfuscation/wire_layout.h"
 
 namespace tempo::obfuscation {
 
@@ -73,12 +74,11 @@ struct TileWalk {
   KeyUse rows;
   const ChannelRounds<T>* channels = nullptr;
   const kernels::Kernels<T>* kernels = nullptr;
-  int64_t real_images = 0;     ///< images after these are decoys: read from `decoys`, never written
-  const T* source = nullptr;   ///< real images, when gathering
-  const T* decoys = nullptr;   ///< decoys, when gathering
-  T* target = nullptr;         ///< real images, when scattering
-  std::byte* wire = nullptr;   ///< the other side, unless nullptr: then it is `mixed`
-  int64_t first_wire_row = 0;  ///< number of the row at the start of `wire`
+  int64_t real_images = 0;    ///< images after these are decoys: read from `decoys`, never written
+  const T* source = nullptr;  ///< real images, when gathering
+  const T* decoys = nullptr;  ///< decoys, when gathering
+  T* target = nullptr;        ///< real images, when scattering
+  WireLayout wire;            ///< the other side, unless its data is nullptr: then it is `mixed`
   bool wire_bf16 = false;
   T* mixed = nullptr;
   Panels panels;        ///< layout of `mixed`
@@ -113,17 +113,23 @@ struct TileWalk {
     return !rows.key->rounds.empty() && rows.key->rounds[0].block > kernels::kGroup;
   }
   [[nodiscard]] int64_t rows_per_item() const { return is_wide() ? kernels::kSection : kernels::kGroup; }
-  /// For each row of a pass, its pixel in the image; negative outside real images.
-  using Pixels = std::array<int64_t, kernels::kGroup>;
+  /// Where a walk is. Items are pairs of a group or section of rows and a position.
+  struct At {
+    int64_t item, group, last;  ///< `last` is the item's last group
+  };
+  struct Prepared {
+    kernels::BlockPass<T> pass;
+    /// For each row of the pass, its pixel in the image; negative outside real images.
+    std::array<int64_t, kernels::kGroup> pixels = {};
+  };
   [[nodiscard]] bool needs_pixels() const { return products.count > 0 || moments_above != nullptr || map != nullptr; }
   struct OtherSide;
-  [[nodiscard]] OtherSide other_side(int64_t position) const;
+  [[nodiscard]] OtherSide other_side(int64_t row, int64_t position) const;
   [[nodiscard]] TileOrigin origin(int64_t near) const;
   void start_group(int64_t group, TileOrigin* of_rows, kernels::BlockPass<T>& pass) const;
-  void set_addresses(int64_t group, int64_t position, const TileOrigin* of_rows, T* work, kernels::BlockPass<T>& pass,
-                     Pixels& pixels) const;
+  void set_addresses(const At& at, const TileOrigin* of_rows, T* work, Prepared& into) const;
   /// Lets `map` compute the rows of a pass.
-  void make_rows(kernels::BlockPass<T>& pass, const Pixels& pixels, T* work) const;
+  void make_rows(Prepared& prepared, T* work) const;
   [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
   [[nodiscard]] T* section_buffer(T* work) const;
   [[nodiscard]] T* column_sums(T* work, int64_t which = 0) const;

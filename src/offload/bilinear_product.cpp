@@ -10,26 +10,7 @@
 
 namespace tempo::offload {
 
-using obfuscation::matrix_geometry;
 using obfuscation::TileGeometry;
-
-/// What a call has in common whatever its keys: cuts, shapes on the wire, decoys.
-struct BilinearProduct::Layout {
-  Side x, w, y;
-  size_t items = 1;                        // products of a batch, each with keys of its own
-  int64_t rows = 0, inner = 0, outer = 0;  // sizes of the keys
-  Product product;
-  ElementType type = ElementType::kFloat32;  // in the TEE
-  DecoyPlan decoys;
-  double flops = 0;
-  ImageShape images;
-  BatchShape batch;
-
-  [[nodiscard]] const Side& side(Role role) const {
-    if (role == Role::kX || role == Role::kInputGradient) return x;
-    return role == Role::kY || role == Role::kOutputGradient ? y : w;
-  }
-};
 
 /// One part of a call's activations. Unless the protection splits them, there is one, for all workers.
 struct BilinearProduct::Part {
@@ -42,7 +23,7 @@ struct BilinearProduct::Part {
 };
 
 struct BilinearProduct::Call {
-  Layout layout;
+  ProductLayout layout;
   obfuscation::Pass pass;
   uint64_t number = 0;  // use of the layer within the pass
   std::vector<ProductKeys> keys = {};
@@ -125,63 +106,6 @@ int64_t BilinearProduct::out_width(int64_t width) const {
       .outputs();
 }
 
-BilinearProduct::Layout BilinearProduct::layout_of(const ImageShape& shape, ElementType type) const {
-  const ProductGeometry& g = geometry_;
-  const auto cut_of = [&](int64_t images) {
-    return obfuscation::tile_convolution(images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
-                                         {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, {g.in, g.out},
-                                         session_.options().conv_tile);
-  };
-  Layout layout;
-  layout.images = shape;
-  layout.type = type;
-  layout.decoys = plan_decoys(session_.protection().decoy_energy(), shape.images, cut_of(shape.images));
-  const obfuscation::ConvTiling cut = cut_of(shape.images + layout.decoys.images());
-  const TileGeometry &in = cut.input, &out = cut.output;
-  layout.rows = in.rows();
-  layout.inner = g.in;
-  layout.outer = g.out;
-  layout.product.precision = session_.options().products;
-  // A product of single positions is a matrix product whatever its kernel: the kernel's taps become columns.
-  const bool is_linear = out.positions() == 1;
-  if (!is_linear)
-    layout.product = {.kind = ProductKind::kConv2d,
-                      .stride_h = g.stride,
-                      .stride_w = g.stride,
-                      .dilation_h = out.tile_h == 1 ? 1 : g.dilation,
-                      .dilation_w = out.tile_w == 1 ? 1 : g.dilation,
-                      .precision = layout.product.precision};
-  const auto shape_of = [&](const TileGeometry& tiles) -> std::vector<int64_t> {
-    if (is_linear) return {tiles.rows(), tiles.positions() * tiles.channels};
-    return {tiles.rows(), tiles.tile_h, tiles.tile_w, tiles.channels};
-  };
-  const ElementType wire = session_.wire_type(type);
-  layout.x = {in, KeyRole::kLeft, KeyRole::kInner, {wire, shape_of(in)}, Spread::kRows};
-  layout.y = {out, KeyRole::kLeft, KeyRole::kRight, {wire, shape_of(out)}, Spread::kRows};
-  layout.w = weight_side(obfuscation::weight_geometry(g.out, g.kernel_h, g.kernel_w, g.in), type);
-  layout.flops = 2.0 * static_cast<double>(shape.images * out.height * out.width) *
-                 static_cast<double>(layout.w.geometry.elements());
-  return layout;
-}
-
-BilinearProduct::Layout BilinearProduct::layout_of(const BatchShape& shape, ElementType type) const {
-  const auto& [batch, n, d, m] = shape;
-  const ElementType wire = session_.wire_type(type);
-  Layout layout;
-  layout.batch = shape;
-  layout.type = type;
-  layout.items = static_cast<size_t>(batch);
-  layout.rows = n;
-  layout.inner = d;
-  layout.outer = m;
-  layout.product = {.kind = ProductKind::kMatmul, .precision = session_.options().products};
-  layout.x = {matrix_geometry(n, d), KeyRole::kLeft, KeyRole::kInner, {wire, {batch, n, d}}, Spread::kRows};
-  layout.w = {matrix_geometry(d, m), KeyRole::kInner, KeyRole::kRight, {wire, {batch, d, m}}, Spread::kRows};
-  layout.y = {matrix_geometry(n, m), KeyRole::kLeft, KeyRole::kRight, {wire, {batch, n, m}}, Spread::kRows};
-  layout.flops = 2.0 * static_cast<double>(batch * n) * static_cast<double>(d * m);
-  return layout;
-}
-
 obfuscation::KeyPath BilinearProduct::path_of(const Call& call, const Contraction& of, size_t item) const {
   return {.layer = layer_, .pass = call.pass, .call = call.number, .item = item, .purpose = of.purpose};
 }
@@ -245,7 +169,7 @@ void BilinearProduct::begin_verification(Call& call, const Inputs& in) {
 }
 
 void BilinearProduct::verify(Call& call, Part& part, const Verification& how, const ConstPlainTensor& w) {
-  const Layout& layout = call.layout;
+  const ProductLayout& layout = call.layout;
   VerifiedCall verified{.layer = layer_,
                         .type = layout.type,
                         .rounding = rounding_model(session_, layout.type, layout.x.wire.type, layout.decoys),
@@ -353,7 +277,7 @@ Buffer BilinearProduct::finish(const Call& call, const Part& part, PendingReply&
 
 BilinearProduct::UniqueCall BilinearProduct::forward(const ImageShape& shape, const Inputs& in, const Outputs& out) {
   if (!makes_operand()) expect_no_map(in);
-  return run(layout_of(shape, in.x.type), in, out);
+  return run(layout_of(session_, geometry_, shape, in.x.type), in, out);
 }
 
 BilinearProduct::UniqueCall BilinearProduct::forward(const BatchShape& shape, const Inputs& in, const Outputs& out) {
@@ -362,7 +286,7 @@ BilinearProduct::UniqueCall BilinearProduct::forward(const BatchShape& shape, co
     throw InputError(fmt::format(
         "layer {}: a product of two activations under a protection that splits operands, expected it in the TEE",
         layer_));
-  return run(layout_of(shape, in.x.type), in, out);
+  return run(layout_of(session_, shape, in.x.type), in, out);
 }
 
 void BilinearProduct::lease_weight(Call& call, const ConstPlainTensor& w) {
@@ -379,7 +303,7 @@ void BilinearProduct::lease_weight(Call& call, const ConstPlainTensor& w) {
   call.w = std::move(lease.held);
 }
 
-BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in, const Outputs& out) {
+BilinearProduct::UniqueCall BilinearProduct::run(ProductLayout layout, const Inputs& in, const Outputs& out) {
   UniqueCall call(new Call{.layout = std::move(layout), .pass = session_.pass(), .number = calls_.next(session_)});
   const auto count = static_cast<size_t>(session_.protection().parts());
   for (size_t i = 0; i < count; ++i) call->parts.push_back({.holder = count == 1 ? 0 : static_cast<Holder>(i + 1)});
@@ -387,7 +311,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
   const Side &x = call->layout.x, &y = call->layout.y;
   if (parameter_ && count == 1) {
     const auto largest = static_cast<size_t>(std::max(x.geometry.elements(), y.geometry.elements()));
-    call->slices = session_.exchange().slices_of(*call->keys.front().left, session_.options().slices,
+    call->slices = session_.exchange().slices_of(*call->keys.front().left, x.wire.panels, session_.options().slices,
                                                  largest * element_bytes(x.wire.type));
   }
   begin_verification(*call, in);
@@ -404,10 +328,13 @@ BilinearProduct::UniqueCall BilinearProduct::run(Layout layout, const Inputs& in
     part.x_energy = outgoing[i].energy;
     if (reads_again || (resident_ != nullptr && part.follower != nullptr)) part.plain_x = plain[i];
     part.x = send(*call, part, kForward, call->keys, outgoing[i]);
-    replies.push_back(
-        start(kForward,
-              Forward{.product = call->layout.product, .x = part.x.id(), .w = call->w_id, .reply_type = y.wire.type},
-              y.wire));
+    replies.push_back(start(kForward,
+                            Forward{.product = call->layout.product,
+                                    .x = part.x.id(),
+                                    .w = call->w_id,
+                                    .reply_type = y.wire.type,
+                                    .reply_panels = y.wire.panels},
+                            y.wire));
   }
   const KeyedTensor result = keyed(*call, kForward.result, call->keys);
   const Targets targets(count, out.y, result.plain_elements());
@@ -431,7 +358,8 @@ void BilinearProduct::start_input_gradient(const Call& call, Backward& state) {
                                         .dy = part.dy_for_dx.id(),
                                         .w = state.w_again ? state.w_again.id() : call.w_id,
                                         .x_shape = spec.shape,
-                                        .reply_type = spec.type},
+                                        .reply_type = spec.type,
+                                        .reply_panels = spec.panels},
                           spec);
     session_.counters().flops += call.layout.flops;
   }

@@ -6,29 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "offload/decoys.h"
+#include "offload/product_layout.h"
 #include "offload/resident_weight.h"
 #include "offload/session.h"
 
 namespace tempo::offload {
-
-/// Shape of a weight [out, kernel_h, kernel_w, in] and how its kernel slides over an image. A linear layer is a
-/// pointwise convolution over images of one pixel.
-struct ProductGeometry {
-  int64_t in = 0, out = 0;
-  int64_t kernel_h = 1, kernel_w = 1;
-  int64_t stride = 1, padding = 0, dilation = 1;
-};
-
-/// Shape of an activation, [images, height, width, in], channels last.
-struct ImageShape {
-  int64_t images = 0, height = 1, width = 1;
-};
-
-/// Shapes of a product of two activations: x [batch, n, d], w [batch, d, m], y [batch, n, m].
-struct BatchShape {
-  int64_t batch = 0, n = 0, d = 0, m = 0;
-};
 
 /// One product y = x * w of a model, with its gradients. Not thread-safe. Must not outlive its session.
 class BilinearProduct {
@@ -97,12 +79,9 @@ class BilinearProduct {
   [[nodiscard]] int64_t out_width(int64_t width) const;
 
  private:
-  struct Layout;
   struct Part;
   struct Outgoing;
-  [[nodiscard]] Layout layout_of(const ImageShape& shape, ElementType type) const;
-  [[nodiscard]] Layout layout_of(const BatchShape& shape, ElementType type) const;
-  UniqueCall run(Layout layout, const Inputs& in, const Outputs& out);
+  UniqueCall run(ProductLayout layout, const Inputs& in, const Outputs& out);
 
   [[nodiscard]] obfuscation::KeyPath path_of(const Call& call, const Contraction& of, size_t item) const;
   /// The keys of a contraction: those of the forward product, or some drawn anew, as `reuse` says.

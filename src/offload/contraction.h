@@ -105,7 +105,8 @@ struct KeyedTensor {
             .rows = {set.of(side.rows).get(), form_of(role, side.rows)},
             .channels = {set.of(side.channels).get(), form_of(role, side.channels)},
             .wire = side.wire.type,
-            .decoy_images = decoy_images};
+            .decoy_images = decoy_images,
+            .panels = side.wire.panels};
   }
   /// The number of elements of one item in plain, without decoys.
   [[nodiscard]] int64_t plain_elements() const {

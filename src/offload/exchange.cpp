@@ -55,7 +55,7 @@ Counters Exchange::totals() const {
   return all;
 }
 
-Slices Exchange::slices_of(const obfuscation::Key& rows, int asked, size_t bytes) const {
+Slices Exchange::slices_of(const obfuscation::Key& rows, const PanelLayout& panels, int asked, size_t bytes) const {
   // With smaller slices, waking the TEE's threads for each costs more than the overlap gains (docs/performance.md).
   constexpr size_t kWorthwhileBytes = size_t{32} << 20;
   constexpr size_t kMost = 4;
@@ -63,7 +63,7 @@ Slices Exchange::slices_of(const obfuscation::Key& rows, int asked, size_t bytes
   auto count = static_cast<size_t>(asked);
   // A worker on this machine's processors would only compete with blinding for them.
   if (count == 0) count = workers_->device() == "cpu" ? 1 : std::min(kMost, bytes / kWorthwhileBytes);
-  Slices slices = obfuscation::slice_rows(rows, static_cast<int64_t>(count));
+  Slices slices = obfuscation::slice_rows(rows, panels, static_cast<int64_t>(count));
   return slices.size() > 1 ? slices : Slices();
 }
 

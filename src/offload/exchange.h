@@ -137,7 +137,8 @@ class Exchange {
   /// Cuts the rows that the key `rows` mixes into the slices in which the operands of one product go to the workers and
   /// its results come back (`obfuscation::slice_rows`).
   /// @param asked their number; 0: as it pays. @param bytes size of the larger operand.
-  [[nodiscard]] Slices slices_of(const obfuscation::Key& rows, int asked, size_t bytes) const;
+  [[nodiscard]] Slices slices_of(const obfuscation::Key& rows, const PanelLayout& panels, int asked,
+                                 size_t bytes) const;
 
   /// Blinds an operand and sends it. Where there are several workers it is kept as a value, to be made again.
   Operand send(BlindedOperand operand, const Sending& how = {});

@@ -188,7 +188,7 @@ std::vector<Field> make_fields() {
   t.one_of("protection", obfuscation::protection_names, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients),
            "diagonal of permuted, which protects nobody");
-  t.choice("reuse", kReuses, TEMPO_MEMBER(blinding.reuse), "how far encrypted operands serve again");
+  t.choice("reuse", kReuses, TEMPO_MEMBER(blinding.reuse), "how far blinded operands are used again");
   t.choice("weights", kWeights, TEMPO_MEMBER(weights), "whether weights stay on the worker");
   t.integer_or("full", "conv-tile", TEMPO_MEMBER(blinding.conv_tile), 1024, "side of a convolution tile, or full");
   t.integer_or("auto", "row-rounds", TEMPO_MEMBER(blinding.row_rounds), 8, "rounds of row mixing of rotated, or auto");

@@ -41,7 +41,7 @@ class CapturingWorker final : public contract::Worker {
   std::future<Buffer> submit(contract::Operation operation) override {
     const auto* forward = std::get_if<contract::Forward>(&operation);
     if (forward != nullptr && captured_->weight.empty()) {
-      const Buffer& rows = operands_.at(forward->x);
+      const Buffer rows = contract::row_major(operands_.at(forward->x));
       captured_->rows = Buffer::allocate(rows.spec());
       std::memcpy(captured_->rows.data(), rows.data(), rows.bytes());
       captured_->weight = operands_.at(forward->w).spec().shape;

@@ -31,9 +31,19 @@ v1::ElementType to_proto(ElementType type) {
   return v1::ELEMENT_TYPE_UNSPECIFIED;
 }
 
+/// Row-major tensors have no layout message.
+template <typename Proto>
+void write(const contract::PanelLayout& panels, Proto& out, v1::PanelLayout* (Proto::*mutable_panels)()) {
+  if (!panels.is_set()) return;
+  v1::PanelLayout& layout = *(out.*mutable_panels)();
+  layout.set_width(panels.width);
+  layout.set_rows(panels.rows);
+}
+
 void write(const TensorSpec& spec, v1::TensorSpec& out) {
   out.set_type(to_proto(spec.type));
   out.mutable_shape()->Add(spec.shape.begin(), spec.shape.end());
+  write(spec.panels, out, &v1::TensorSpec::mutable_panels);
 }
 
 void write(const contract::Product& product, v1::Product& out) {
@@ -58,6 +68,7 @@ void write(const contract::Forward& op, v1::Operation& out) {
   forward.set_x(op.x);
   forward.set_w(op.w);
   forward.set_reply_type(to_proto(op.reply_type));
+  write(op.reply_panels, forward, &v1::Forward::mutable_reply_panels);
 }
 void write(const contract::InputGradient& op, v1::Operation& out) {
   v1::InputGradient& gradient = *out.mutable_input_gradient();
@@ -66,6 +77,7 @@ void write(const contract::InputGradient& op, v1::Operation& out) {
   gradient.set_w(op.w);
   gradient.mutable_x_shape()->Add(op.x_shape.begin(), op.x_shape.end());
   gradient.set_reply_type(to_proto(op.reply_type));
+  write(op.reply_panels, gradient, &v1::InputGradient::mutable_reply_panels);
 }
 void write(const contract::WeightGradient& op, v1::Operation& out) {
   v1::WeightGradient& gradient = *out.mutable_weight_gradient();
@@ -186,9 +198,20 @@ std::vector<int64_t> read_shape(const google::protobuf::RepeatedField<int64_t>& 
   return {shape.begin(), shape.end()};
 }
 
+contract::PanelLayout read(const v1::PanelLayout& panels) { return {panels.width(), panels.rows()}; }
+
 TensorSpec read(const v1::TensorSpec& spec) {
   const ElementType type = element_type(spec.type());
-  return {type, read_shape(spec.shape(), type)};
+  TensorSpec known{type, read_shape(spec.shape(), type), read(spec.panels())};
+  contract::check_panels(known);
+  return known;
+}
+
+/// The layout of a reply whose last dimension is not known yet.
+contract::PanelLayout read_reply_panels(const v1::PanelLayout& panels) {
+  const contract::PanelLayout layout = read(panels);
+  contract::check_panels({.shape = {1, layout.width}, .panels = layout});
+  return layout;
 }
 
 int64_t read_step(int64_t value, const char* what) {
@@ -283,12 +306,18 @@ Operation read(const v1::Operation& operation) {
   switch (operation.kind_case()) {
     case v1::Operation::kForward: {
       const v1::Forward& op = operation.forward();
-      return contract::Forward{read(op.product()), op.x(), op.w(), element_type(op.reply_type())};
+      return contract::Forward{read(op.product()), op.x(), op.w(), element_type(op.reply_type()),
+                               read_reply_panels(op.reply_panels())};
     }
     case v1::Operation::kInputGradient: {
       const v1::InputGradient& op = operation.input_gradient();
       const ElementType type = element_type(op.reply_type());
-      return contract::InputGradient{read(op.product()), op.dy(), op.w(), read_shape(op.x_shape(), type), type};
+      return contract::InputGradient{read(op.product()),
+                                     op.dy(),
+                                     op.w(),
+                                     read_shape(op.x_shape(), type),
+                                     type,
+                                     read_reply_panels(op.reply_panels())};
     }
     case v1::Operation::kWeightGradient: {
       const v1::WeightGradient& op = operation.weight_gradient();

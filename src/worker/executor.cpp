@@ -6,6 +6,7 @@
 #include <torch/utils.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
@@ -50,24 +51,69 @@ at::Tensor view_of(const Buffer& buffer) {
       buffer.data(), buffer.spec().shape, [owner](void*) {}, at::TensorOptions(scalar_type(buffer.spec().type)));
 }
 
-Buffer buffer_of(const at::Tensor& tensor) {
-  std::shared_ptr<std::byte> data(static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {});
-  return {{.type = element_type(tensor.scalar_type()), .shape = tensor.sizes().vec()}, std::move(data)};
-}
-
-/// What an operation replies: a tensor of this type.
+/// What an operation replies: a tensor of this type, in this layout.
 struct Result {
   at::Tensor tensor;
   ElementType type = ElementType::kFloat32;
+  contract::PanelLayout panels = {};
+
+  [[nodiscard]] contract::TensorSpec spec() const {
+    return {.type = type, .shape = tensor.sizes().vec(), .panels = panels};
+  }
 };
+
+Buffer buffer_of(const contract::TensorSpec& spec, const at::Tensor& tensor) {
+  std::shared_ptr<std::byte> data(static_cast<std::byte*>(tensor.data_ptr()), [tensor](std::byte*) {});
+  return {spec, std::move(data)};
+}
+
+/// Calls `f` with views of each block of a tensor's rows, as [rows, panels, width], in row-major layout and in panels.
+template <typename F>
+void for_each_block(const at::Tensor& rows, const at::Tensor& in_panels, const contract::PanelLayout& layout,
+                    const F& f) {
+  const int64_t count = rows.size(0);
+  if (rows.numel() == 0) return;
+  const int64_t panels = rows.numel() / count / layout.width;
+  const at::Tensor all = rows.view({count, panels, layout.width}), flat = in_panels.view({-1});
+  for (int64_t first = 0; first < count; first += layout.rows) {
+    const int64_t some = std::min(layout.rows, count - first), row = panels * layout.width;
+    f(all.narrow(0, first, some),
+      flat.narrow(0, first * row, some * row).view({panels, some, layout.width}).transpose(0, 1));
+  }
+}
+
+at::Tensor from_panels(const at::Tensor& in_panels, const contract::PanelLayout& layout) {
+  if (!layout.is_set()) return in_panels;
+  at::Tensor rows = at::empty_like(in_panels);
+  for_each_block(rows, in_panels, layout, [](at::Tensor to, const at::Tensor& from) { to.copy_(from); });
+  return rows;
+}
+
+/// Writes a tensor into memory of its size, in the layout and type of that memory.
+void write_in_layout(const at::Tensor& tensor, const contract::PanelLayout& layout, const at::Tensor& to) {
+  if (!layout.is_set()) {
+    to.copy_(tensor);
+    return;
+  }
+  for_each_block(tensor.contiguous(), to, layout, [](const at::Tensor& from, at::Tensor block) { block.copy_(from); });
+}
 
 /// The reply where a tensor stays here.
 Result squared_norm(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.flatten().to(at::kDouble);
-  return {flat.dot(flat).view({1}), ElementType::kFloat64};
+  return {.tensor = flat.dot(flat).view({1}), .type = ElementType::kFloat64};
 }
 
-Result nothing() { return {at::empty({0}, at::kFloat), ElementType::kFloat32}; }
+Result nothing() { return {.tensor = at::empty({0}, at::kFloat)}; }
+
+/// A result as it is replied, in memory that may be its own.
+at::Tensor in_layout(const Result& result) {
+  const at::ScalarType type = scalar_type(result.type);
+  if (!result.panels.is_set()) return result.tensor.to(type).contiguous();
+  at::Tensor out = at::empty(result.tensor.sizes(), result.tensor.options().dtype(type));
+  write_in_layout(result.tensor, result.panels, out);
+  return out;
+}
 
 at::Tensor widened(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kBFloat16 ? tensor.to(at::kFloat) : tensor;
@@ -179,12 +225,13 @@ struct Executor::State {
 
   Result run(const contract::Forward& op) {
     const ScopedTf32 tf32(device, op.product.precision);
-    return {forward(op.product, factor(op.x, op.product), factor(op.w, op.product)), op.reply_type};
+    return {forward(op.product, factor(op.x, op.product), factor(op.w, op.product)), op.reply_type, op.reply_panels};
   }
 
   Result run(const contract::InputGradient& op) {
     const ScopedTf32 tf32(device, op.product.precision);
-    return {input_gradient(op.product, factor(op.dy, op.product), factor(op.w, op.product), op.x_shape), op.reply_type};
+    return {input_gradient(op.product, factor(op.dy, op.product), factor(op.w, op.product), op.x_shape), op.reply_type,
+            op.reply_panels};
   }
 
   Result run(const contract::WeightGradient& op) {
@@ -197,7 +244,7 @@ struct Executor::State {
       TORCH_CHECK(is_like(part.x, op.x) && is_like(part.dy, op.dy), "parts of rows of another shape");
     at::Tensor dw = weight_gradient_of(op, {op.x, op.dy});
     for (const contract::RowPart& part : op.further) dw.add_(weight_gradient_of(op, part));
-    if (op.keep_as == 0) return {dw, op.reply_type};
+    if (op.keep_as == 0) return {.tensor = dw, .type = op.reply_type};
     Result norm = squared_norm(dw);
     store[op.keep_as] = dw;
     return norm;
@@ -226,9 +273,9 @@ struct Executor::State {
   Result run(const contract::Fetch& op) {
     const at::Tensor& tensor = operand(op.operand);
     // A copy from a device reads it while later operations may change it.
-    if (queues != nullptr) return {tensor.clone(), element_type(tensor.scalar_type())};
+    if (queues != nullptr) return {.tensor = tensor.clone(), .type = element_type(tensor.scalar_type())};
     lent.insert(op.operand);
-    return {tensor, element_type(tensor.scalar_type())};
+    return {.tensor = tensor, .type = element_type(tensor.scalar_type())};
   }
 
   /// What was put or fetched stays as it was: whoever has it may read it later.
@@ -260,16 +307,19 @@ struct Executor::State {
 
   /// Brings a result to the host.
   Started deliver(const Result& result, const Place& place) const {
-    const at::ScalarType type = scalar_type(result.type);
+    const contract::TensorSpec spec = result.spec();
+    contract::check_panels(spec);
     std::optional<Buffer> there;
-    if (place) there = place({.type = result.type, .shape = result.tensor.sizes().vec()});
+    if (place) there = place(spec);
     if (queues == nullptr || result.tensor.is_cpu()) {
-      if (!there) return {buffer_of(result.tensor.to(type).contiguous()), {}};
-      view_of(*there).copy_(result.tensor);
-      return {*std::move(there), {}};
+      if (there) {
+        write_in_layout(result.tensor, result.panels, view_of(*there));
+        return {*std::move(there), {}};
+      }
+      return {buffer_of(spec, in_layout(result)), {}};
     }
-    const at::Tensor from = result.tensor.to(type).contiguous();
-    if (!there) there = Buffer::allocate({.type = result.type, .shape = from.sizes().vec()});
+    const at::Tensor from = in_layout(result);
+    if (!there) there = Buffer::allocate(spec);
     Completion completion = queues->download(from, view_of(*there));
     return {*std::move(there), std::move(completion)};
   }
@@ -300,15 +350,18 @@ Executor::~Executor() = default;
 
 Completion Executor::put(OperandId id, Buffer operand) {
   state_->updated_at.erase(id);
+  const contract::PanelLayout panels = operand.spec().panels;
+  contract::check_panels(operand.spec());
   const at::Tensor tensor = view_of(operand);
   if (state_->queues == nullptr) {
-    state_->store[id] = tensor.to(state_->device);
-    state_->lent.insert(id);
+    state_->store[id] = from_panels(tensor, panels).to(state_->device);
+    panels.is_set() ? void(state_->lent.erase(id)) : void(state_->lent.insert(id));
     return {};
   }
   state_->lent.erase(id);
   auto [copy, done] = state_->queues->upload(tensor);
-  state_->store[id] = copy;
+  const c10::StreamGuard products(state_->queues->products());
+  state_->store[id] = from_panels(copy, panels);
   return done;
 }
 

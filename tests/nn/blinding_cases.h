@@ -9,6 +9,7 @@
 
 #include "offload/session.h"
 #include "offload/transport/inprocess.h"
+#include "support/rows_in_panels.h"
 #include "support/rows_permuted.h"
 #include "train/config.h"
 
@@ -34,7 +35,7 @@ inline std::vector<BlindingOptions> blinding_cases() {
   add("permuted", Coefficients::kPositiveInteger);
   add("permuted", Coefficients::kSignedReal);
   add("rotated", Coefficients::kSignedReal);
-  add("rows-permuted", Coefficients::kSignedReal);  // a protection that only the tests know
+  for (const char* of_tests : {"rows-permuted", "rows-in-panels"}) add(of_tests, Coefficients::kSignedReal);
   const std::vector<BlindingOptions> without_decoys = cases;
   for (BlindingOptions options : without_decoys)
     if (options.protection == "rotated") {

@@ -73,7 +73,7 @@ TEST(Slices, BlindingInSlicesGivesTheSameBytesInOrder) {
         SCOPED_TRACE(
             fmt::format("{} x {}, {} rounds of {}, {} slices", g.rows(), g.channels, rounds, kind.block, count));
         Case of(g, kind, rounds, random);
-        const std::vector<RowRange> slices = slice_rows(of.rows, count);
+        const std::vector<RowRange> slices = slice_rows(of.rows, {}, count);
         const std::vector<float> wire = of.blinded(of.all());
         EXPECT_EQ(of.blinded(slices), wire);
         const auto row_elements = static_cast<size_t>(g.positions() * g.channels);
@@ -89,7 +89,7 @@ TEST(Slices, SlicesAreWholeSectionsThatCoverAllRows) {
   Random random(kSeed);
   for (const int64_t rows : {1, 255, 256, 257, 5000})
     for (const int64_t count : {1, 2, 7, 100}) {
-      const std::vector<RowRange> slices = slice_rows(random_key(rows, 1, kPermuted, random), count);
+      const std::vector<RowRange> slices = slice_rows(random_key(rows, 1, kPermuted, random), {}, count);
       EXPECT_LE(slices.size(), static_cast<size_t>(count));
       EXPECT_EQ(slices.front().begin, 0);
       EXPECT_EQ(slices.back().end, rows);
@@ -99,7 +99,13 @@ TEST(Slices, SlicesAreWholeSectionsThatCoverAllRows) {
       }
       for (const RowRange& slice : slices) EXPECT_GT(slice.count(), 0);
     }
-  EXPECT_EQ(slice_rows(random_key(5000, 2, {"all", 16, true}, random), 4), (std::vector<RowRange>{{0, 5000}}));
+  EXPECT_EQ(slice_rows(random_key(5000, 2, {"all", 16, true}, random), {}, 4), (std::vector<RowRange>{{0, 5000}}));
+}
+
+TEST(Slices, SlicesKeepBlocksOfPanelsWhole) {
+  Random random(kSeed);
+  const Key key = random_key(5000, 1, kPermuted, random);
+  EXPECT_EQ(slice_rows(key, {16, 2048}, 9), (std::vector<RowRange>{{0, 2048}, {2048, 4096}, {4096, 5000}}));
 }
 
 TEST(Slices, SlicesNotMadeBySliceRowsAreRefused) {

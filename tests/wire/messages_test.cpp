@@ -72,6 +72,8 @@ TEST(Messages, MessagesOfMastersRoundTrip) {
   EXPECT_EQ(put.operand, 7U);
   EXPECT_EQ(put.spec, (contract::TensorSpec{ElementType::kBFloat16, {2, 0, 3}}));
   EXPECT_EQ(put.offset, 1U << 20);
+  const contract::TensorSpec in_panels{ElementType::kFloat32, {3, 96}, {32, 512}};
+  EXPECT_EQ(client_round_trip(Put{.operand = 7, .spec = in_panels}).spec, in_panels);
   EXPECT_EQ(client_round_trip(Chunk{.bytes = 5}).bytes, 5U);
   EXPECT_EQ(client_round_trip(Free{{1, 2, 3}}).operands, (std::vector<contract::OperandId>{1, 2, 3}));
   EXPECT_EQ(client_round_trip(Release{.offset = 64}).offset, 64U);
@@ -82,6 +84,10 @@ TEST(Messages, OperationsRoundTrip) {
       contract::Forward{.product = convolution(), .x = 1, .w = 2, .reply_type = ElementType::kBFloat16});
   expect_equal(forward.product, convolution());
   EXPECT_EQ(forward.reply_type, ElementType::kBFloat16);
+  EXPECT_EQ(forward.reply_panels, contract::PanelLayout());
+  const contract::PanelLayout panels{48, 65536};
+  EXPECT_EQ(operation_round_trip(contract::Forward{.product = {}, .reply_panels = panels}).reply_panels, panels);
+  EXPECT_EQ(operation_round_trip(contract::InputGradient{.product = {}, .reply_panels = panels}).reply_panels, panels);
   const auto dx = operation_round_trip(contract::InputGradient{.product = {.kind = ProductKind::kMatmul},
                                                                .dy = 3,
                                                                .w = 4,
@@ -177,6 +183,29 @@ TEST(Messages, BadTensorSpecsAreRefused) {
                 s.add_shape(std::numeric_limits<int64_t>::max());
               }),
               HasSubstr("tensor of more than"));
+}
+
+TEST(Messages, BadPanelsAreRefused) {
+  const auto put = [](int64_t width, int64_t rows, int64_t columns) {
+    return refusal([&](v1::ClientMessage& m) {
+      v1::TensorSpec& spec = *m.mutable_put()->mutable_spec();
+      spec.set_type(v1::ELEMENT_TYPE_FLOAT32);
+      for (const int64_t extent : {int64_t{3}, columns}) spec.add_shape(extent);
+      spec.mutable_panels()->set_width(width);
+      spec.mutable_panels()->set_rows(rows);
+    });
+  };
+  for (const int64_t width : {-16, 8, 17, 80}) EXPECT_THAT(put(width, 256, 960), HasSubstr("expected multiples of 16"));
+  for (const int64_t rows : {-256, 0, 100, 65792}) EXPECT_THAT(put(16, rows, 960), HasSubstr("256 up to 65536"));
+  EXPECT_THAT(put(0, 256, 960), HasSubstr("panels of 0 by 256 rows"));
+  EXPECT_THAT(put(64, 256, 96), HasSubstr("whole panels"));
+  EXPECT_THAT(refusal([](v1::ClientMessage& m) {
+                v1::Forward& op = *m.mutable_submit()->mutable_operation()->mutable_forward();
+                op.mutable_product()->set_kind(v1::PRODUCT_KIND_LINEAR);
+                op.set_reply_type(v1::ELEMENT_TYPE_FLOAT32);
+                op.mutable_reply_panels()->set_width(20);
+              }),
+              HasSubstr("panels of 20 by 0 rows"));
 }
 
 TEST(Messages, BadOperationsAreRefused) {

@@ -81,6 +81,45 @@ TEST(Executor, AGradientIsSummedOverPartsOfRows) {
   EXPECT_THAT(message_of<ProtocolError>([&] { executor.run(gradient); }), HasSubstr("parts of rows of another shape"));
 }
 
+TEST(Executor, OperandsAndRepliesMayLieInPanels) {
+  const contract::PanelLayout panels{16, 256};
+  Buffer x = Buffer::allocate({.shape = {300, 2, 32}, .panels = panels}), w = Buffer::allocate({.shape = {48, 2, 32}});
+  for (Buffer* buffer : {&x, &w})
+    for (int64_t i = 0; i < buffer->spec().elements(); ++i) {
+      const auto value = static_cast<float>(i * 2654435761U % 1000) / 1000 - 0.5F;
+      std::memcpy(buffer->data() + 4 * i, &value, sizeof value);
+    }
+  Executor executor("cpu");
+  executor.put(1, x);
+  executor.put(2, contract::row_major(x));
+  const Buffer again = executor.run(contract::Fetch{1}), rows = contract::row_major(x);
+  EXPECT_EQ(again.spec(), rows.spec());
+  EXPECT_EQ(std::memcmp(again.data(), rows.data(), rows.bytes()), 0);
+
+  Buffer linear = Buffer::allocate({.shape = {300, 64}, .panels = panels});
+  std::memcpy(linear.data(), x.data(), x.bytes());
+  executor.put(4, linear);
+  executor.put(5, contract::row_major(linear));
+  executor.put(6, w);
+  const Buffer want = executor.run(contract::Forward{.product = {}, .x = 5, .w = 6});
+  for (const bool has_place : {false, true}) {
+    Buffer there;
+    const auto place = [&](const contract::TensorSpec& spec) -> std::optional<Buffer> {
+      if (!has_place) return std::nullopt;
+      there = Buffer::allocate(spec);
+      return there;
+    };
+    const Started got = executor.start(contract::Forward{.product = {}, .x = 4, .w = 6, .reply_panels = panels}, place);
+    EXPECT_EQ(got.result.spec(), (contract::TensorSpec{contract::ElementType::kFloat32, {300, 48}, panels}));
+    const Buffer got_rows = contract::row_major(got.result);
+    EXPECT_EQ(std::memcmp(got_rows.data(), want.data(), want.bytes()), 0);
+  }
+  EXPECT_THAT(message_of<ProtocolError>([&] {
+                executor.run(contract::Forward{.product = {}, .x = 4, .w = 6, .reply_panels = {32, 256}});
+              }),
+              HasSubstr("whole panels"));
+}
+
 TEST(Executor, AResultIsWrittenIntoTheMemoryGivenForIt) {
   Executor executor("cpu");
   executor.put(1, filled({4, 8}, 1));

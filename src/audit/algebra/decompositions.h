@@ -1,4 +1,5 @@
-/// Dense decompositions, compiled once: Eigen's templates for them take longer to compile than all that uses them.
+/// Dense decompositions, by LAPACK or compiled once: Eigen's templates for them take longer to compile than all that
+/// uses them. Results are not finite where the matrix is not.
 #pragma once
 
 #include "audit/operand.h"

@@ -176,10 +176,19 @@ struct WidePass {
   const void* ahead = nullptr;  ///< when scattering, src of the next pass; prefetched, only a hint
 };
 
-/// Computes the coefficients of entries [first, first + kGroup) of a round over `size` entries, or of those there are:
-/// the scale, or its reciprocal, times the Hadamard norm. `first` must be a multiple of kGroup.
+/// The scales of a round.
+struct RoundScales {
+  const float* scale = nullptr;  ///< [size], KeyRound::scale
+  bool divide = false;           ///< whether coefficients are 1 / scale
+  uint32_t block = 1;            ///< KeyRound::block
+  int64_t size = 0;
+};
+
+/// Computes the coefficients of entries [first, first + kGroup) of a round, or of those there are: the scale, or its
+/// reciprocal, times the Hadamard norm. `first` must be a multiple of kGroup.
 template <typename T>
-void round_coefficients(const float* scale, bool divide, uint32_t block, int64_t first, int64_t size, T* coefficient) {
+void round_coefficients(const RoundScales& round, int64_t first, T* coefficient) {
+  const auto [scale, divide, block, size] = round;
   const int64_t count = std::min<int64_t>(kGroup, size - first);
   // The usual case, with constant bounds: a whole group lies in one block, or in equal ones.
   if (count == kGroup) {

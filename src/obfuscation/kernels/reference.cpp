@@ -162,7 +162,7 @@ void mix_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
   for (int64_t row = begin; row < end; row += kGroup) {
     const int64_t rows = std::min<int64_t>(kGroup, end - row);
     T coefficient[kGroup], v[kGroup];
-    round_coefficients(pass.scale, pass.divide, pass.block, row, pass.rows, coefficient);
+    round_coefficients({pass.scale, pass.divide, pass.block, pass.rows}, row, coefficient);
     for (int64_t panel = 0; panel < pass.panels; ++panel) {
       const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
       for (int64_t c = 0; c < width; ++c) {

@@ -135,7 +135,7 @@ HWY_INLINE void mix_rows_as(const RowPass& pass, int64_t first, int64_t last) {
     if (rows == kGroup)
       group_coefficients(pass.scale + row, pass.divide, block_at(row, pass.rows, pass.block), coefficient);
     else
-      round_coefficients(pass.scale, pass.divide, pass.block, row, pass.rows, coefficient);
+      round_coefficients({pass.scale, pass.divide, pass.block, pass.rows}, row, coefficient);
     for (int64_t panel = 0; panel < pass.panels; ++panel) {
       const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
       const In* src = static_cast<const In*>(pass.src) + panel * pass.src_panel_stride;

@@ -51,7 +51,8 @@ std::vector<WorkerPool::Place> WorkerPool::places_for(const Stored& stored, Oper
   for (size_t i = 0; i < members_.size(); ++i)
     shares.push_back(members_[i].is_active() && may_hold(i, stored.holder) ? members_[i].share : 0);
   if (pick({}, stored.holder) == members_.size()) throw_alone();
-  const std::vector<RowRange> ranges = cut_rows(rows_of(stored.spec), shares);
+  const PanelLayout& panels = stored.spec.panels;
+  const std::vector<RowRange> ranges = cut_rows(rows_of(stored.spec), shares, panels.is_set() ? panels.rows : 1);
   for (size_t i = 0; i < ranges.size(); ++i)
     if (ranges[i].count() > 0) places.push_back({ranges[i], i});
   if (places.empty())

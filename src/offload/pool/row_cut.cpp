@@ -1,11 +1,12 @@
 #include "offload/pool/row_cut.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
 namespace tempo::offload {
 
-std::vector<RowRange> cut_rows(int64_t rows, const std::vector<double>& shares) {
+std::vector<RowRange> cut_rows(int64_t rows, const std::vector<double>& shares, int64_t unit) {
   const double all = std::accumulate(shares.begin(), shares.end(), 0.0);
   std::vector<RowRange> ranges;
   double before = 0;
@@ -13,7 +14,8 @@ std::vector<RowRange> cut_rows(int64_t rows, const std::vector<double>& shares) 
   for (size_t i = 0; i < shares.size(); ++i) {
     before += shares[i];
     const bool is_last = i + 1 == shares.size();
-    const int64_t end = is_last ? rows : std::llround(static_cast<double>(rows) * (before / all));
+    const double exact = static_cast<double>(rows) * (before / all) / static_cast<double>(unit);
+    const int64_t end = is_last ? rows : std::min<int64_t>(rows, std::llround(exact) * unit);
     ranges.push_back({begin, end});
     begin = end;
   }
