@@ -40,7 +40,7 @@ class Fixture {
   }
 
   void normalise() {
-    best_norm_act_kernels().apply(floats(x_), nullptr, geometry_.rows(), width(), a_.data(), b_.data(), true,
+    best_norm_act_kernels().apply({floats(x_), geometry_.rows(), width()}, nullptr, {a_.data(), b_.data(), true},
                                   floats(y_), nullptr);
   }
   void blind(const std::byte* from, const ChannelAffine* map = nullptr) {
@@ -64,7 +64,7 @@ class Fixture {
     std::fill(sums_.begin(), sums_.end(), 0);
     std::vector<float> sum(a_.size()), squares(a_.size());
     for (int64_t row = 0; row < geometry_.rows(); row += kSummedRows) {
-      best_norm_act_kernels().sums(floats(y_) + row * width(), std::min(kSummedRows, geometry_.rows() - row), width(),
+      best_norm_act_kernels().sums({floats(y_) + row * width(), std::min(kSummedRows, geometry_.rows() - row), width()},
                                    a_.data(), sum.data(), squares.data());
       for (size_t c = 0; c < a_.size(); ++c)
         sums_[c] += static_cast<double>(sum[c]), sums_[a_.size() + c] += static_cast<double>(squares[c]);

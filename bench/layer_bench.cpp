@@ -85,21 +85,22 @@ void add_norm_passes(int64_t rows, int64_t channels) {
   };
   pass("sums", 1, [](const NormActKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.sums(o.x.data() + at, count, o.width, o.a.data(), o.out.data(), o.out2.data());
+      k.sums({o.x.data() + at, count, o.width}, o.a.data(), o.out.data(), o.out2.data());
     });
   });
   pass("apply_relu_residual", 3, [](const NormActKernels& k, Operands& o) {
-    k.apply(o.x.data(), o.y.data(), o.rows, o.width, o.a.data(), o.b.data(), true, o.out.data(), o.active.data());
+    k.apply({o.x.data(), o.rows, o.width}, o.y.data(), {o.a.data(), o.b.data(), true}, o.out.data(), o.active.data());
   });
   pass("gradient_sums", 2, [](const NormActKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.gradient_sums(o.x.data() + at, {.bits = o.active.data() + at / o.width * k.active_bytes(o.width)},
-                      o.dy.data() + at, count, o.width, o.a.data(), o.out.data(), o.out2.data());
+      const nn::kernels::Active active{.bits = o.active.data() + at / o.width * k.active_bytes(o.width)};
+      k.gradient_sums({o.x.data() + at, active, o.dy.data() + at, count, o.width}, o.a.data(), o.out.data(),
+                      o.out2.data());
     });
   });
   pass("gradient_residual", 4, [](const NormActKernels& k, Operands& o) {
-    k.gradient(o.x.data(), {.bits = o.active.data()}, o.dy.data(), o.rows, o.width, o.a.data(), o.b.data(), o.c.data(),
-               o.d.data(), o.out.data(), o.out2.data());
+    k.gradient({o.x.data(), {.bits = o.active.data()}, o.dy.data(), o.rows, o.width},
+               {o.a.data(), o.b.data(), o.c.data(), o.d.data()}, o.out.data(), o.out2.data());
   });
 }
 
@@ -111,25 +112,26 @@ void add_token_passes(int64_t rows, int64_t width) {
     add<TokenKernels>("tokens/" + name, rows, width, maps, best, reference, body);
   };
   pass("bias_residual", 3, [](const TokenKernels& k, Operands& o) {
-    k.add(o.x.data(), o.a.data(), o.y.data(), o.rows, o.width, o.out.data());
+    k.add({o.x.data(), o.rows, o.width}, o.a.data(), o.y.data(), o.out.data());
   });
   pass("layer_norm", 2, [](const TokenKernels& k, Operands& o) {
-    k.layer_norm(o.x.data(), o.rows, o.width, o.a.data(), o.b.data(), 1e-6f, o.out.data(), o.mean.data(),
+    k.layer_norm({o.x.data(), o.rows, o.width}, {o.a.data(), o.b.data(), 1e-6f}, o.out.data(), o.mean.data(),
                  o.inverse.data());
   });
   pass("layer_norm_gradient", 4, [](const TokenKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.layer_norm_gradient(o.x.data() + at, o.dy.data() + at, count, o.width, o.a.data(), o.mean.data() + at / o.width,
-                            o.inverse.data() + at / o.width, o.y.data() + at, o.out.data() + at, o.c.data(),
-                            o.d.data());
+      k.layer_norm_gradient(
+          {o.dy.data() + at, count, o.width},
+          {o.x.data() + at, o.a.data(), o.mean.data() + at / o.width, o.inverse.data() + at / o.width}, o.y.data() + at,
+          {o.out.data() + at, o.c.data(), o.d.data()});
     });
   });
   pass("gelu", 3, [](const TokenKernels& k, Operands& o) {
-    k.gelu(o.x.data(), o.a.data(), o.rows, o.width, o.out.data(), o.out2.data());
+    k.gelu({o.x.data(), o.rows, o.width}, o.a.data(), o.out.data(), o.out2.data());
   });
   pass("gelu_gradient", 3, [](const TokenKernels& k, Operands& o) {
     in_pieces(o, kPiece, [&](int64_t at, int64_t count) {
-      k.gelu_gradient(o.x.data() + at, o.dy.data() + at, count, o.width, o.out.data() + at, o.c.data());
+      k.gelu_gradient({o.dy.data() + at, count, o.width}, o.x.data() + at, o.out.data() + at, o.c.data());
     });
   });
   pass("softmax", 2,

@@ -11,6 +11,17 @@ namespace tempo::nn {
 using kernels::best_norm_act_kernels;
 using torch::Tensor;
 
+namespace {
+
+/// What a backward pass reads of rows [first, first + count).
+kernels::NormGradientRows gradient_rows(const NormBackward& pass, int64_t first, int64_t count) {
+  const int64_t channels = pass.x.size(1), at = first * channels;
+  return {kept_rows(pass.x, at, count * channels), pass.active.of_row(first), pass.dy.data_ptr<float>() + at, count,
+          channels};
+}
+
+}  // namespace
+
 bool is_rows_of_channels(const Tensor& x) {
   return x.dim() == 4 && x.device().is_cpu() && x.scalar_type() == torch::kFloat32 &&
          x.is_contiguous(at::MemoryFormat::ChannelsLast) && x.numel() > 0;
@@ -38,7 +49,7 @@ NormMoments moments_of(const Tensor& x) {
   // The shift is the first row: squares of values far from zero would cancel.
   auto [sums, squares] =
       sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
-        best_norm_act_kernels().sums(from + first * channels, count, channels, from, sum[0], sum[1]);
+        best_norm_act_kernels().sums({from + first * channels, count, channels}, from, sum[0], sum[1]);
       });
   return {from, std::move(sums), std::move(squares)};
 }
@@ -81,15 +92,12 @@ NormScaling scaling_of(const NormStatistics& s, const Tensor& weight, const Tens
   return of;
 }
 
-NormGradient gradient_of(const Tensor& x, const NormActivity& active, const Tensor& dy, const NormStatistics& s,
-                         const Tensor& weight) {
-  const int64_t channels = x.size(1), rows = x.numel() / channels;
+NormGradient gradient_of(const NormBackward& pass, const Tensor& weight) {
+  const NormStatistics& s = pass.statistics;
+  const int64_t channels = pass.x.size(1), rows = pass.x.numel() / channels;
   const auto [sums, products] =
       sum_rows<2>(rows, kernels::kSummedRows, channels, [&](int64_t first, int64_t count, const auto& sum) {
-        const int64_t at = first * channels;
-        best_norm_act_kernels().gradient_sums(kept_rows(x, at, count * channels), active.of_row(first),
-                                              dy.data_ptr<float>() + at, count, channels, s.mean.data(), sum[0],
-                                              sum[1]);
+        best_norm_act_kernels().gradient_sums(gradient_rows(pass, first, count), s.mean.data(), sum[0], sum[1]);
       });
   NormGradient of{torch::empty_like(weight), torch::empty_like(weight), {}, {}, {}};
   const auto n = static_cast<double>(rows);
@@ -105,15 +113,13 @@ NormGradient gradient_of(const Tensor& x, const NormActivity& active, const Tens
   return of;
 }
 
-Tensor input_gradient(const Tensor& x, const NormActivity& active, const Tensor& dy, const NormStatistics& s,
-                      const NormGradient& of, const Tensor& dresidual) {
-  const int64_t channels = x.size(1), rows = x.numel() / channels;
-  Tensor dx = torch::empty_like(dy);
+Tensor input_gradient(const NormBackward& pass, const NormGradient& of, const Tensor& dresidual) {
+  const int64_t channels = pass.x.size(1), rows = pass.x.numel() / channels;
+  const kernels::NormGradientMap map{pass.statistics.mean.data(), of.scale.data(), of.slope.data(), of.offset.data()};
+  Tensor dx = torch::empty_like(pass.dy);
   for_rows(rows, kernels::kSummedRows, [&](int64_t first, int64_t count) {
     const int64_t at = first * channels;
-    best_norm_act_kernels().gradient(kept_rows(x, at, count * channels), active.of_row(first),
-                                     dy.data_ptr<float>() + at, count, channels, s.mean.data(), of.scale.data(),
-                                     of.slope.data(), of.offset.data(), dx.data_ptr<float>() + at,
+    best_norm_act_kernels().gradient(gradient_rows(pass, first, count), map, dx.data_ptr<float>() + at,
                                      dresidual.defined() ? dresidual.data_ptr<float>() + at : nullptr);
   });
   return dx;

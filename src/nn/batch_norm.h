@@ -49,17 +49,22 @@ struct NormActivity {
 };
 NormScaling scaling_of(const NormStatistics& statistics, const torch::Tensor& weight, const torch::Tensor& bias);
 
+/// What the gradient of a norm is computed of.
+struct NormBackward {
+  const torch::Tensor& x;  ///< the norm's input, or what was kept of it
+  const NormActivity& active;
+  const torch::Tensor& dy;  ///< gradient of the result
+  const NormStatistics& statistics;
+};
 /// The gradient of a norm. With g = dy if the unit was active, else 0:  dx = g * scale + (x - mean) * slope + offset.
 struct NormGradient {
   torch::Tensor dweight, dbias;
   std::vector<float> scale, slope, offset;
 };
-/// Computes the gradient of a norm, except dx, in one pass over x (or over what was kept of it) and dy.
-NormGradient gradient_of(const torch::Tensor& x, const NormActivity& active, const torch::Tensor& dy,
-                         const NormStatistics& statistics, const torch::Tensor& weight);
+/// Computes the gradient of a norm, except dx, in one pass over x and dy.
+NormGradient gradient_of(const NormBackward& pass, const torch::Tensor& weight);
 /// Computes dx in one pass. @param dresidual receives g, unless undefined.
-torch::Tensor input_gradient(const torch::Tensor& x, const NormActivity& active, const torch::Tensor& dy,
-                             const NormStatistics& statistics, const NormGradient& gradient,
+torch::Tensor input_gradient(const NormBackward& pass, const NormGradient& gradient,
                              const torch::Tensor& dresidual = {});
 
 }  // namespace tempo::nn

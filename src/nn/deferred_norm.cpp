@@ -23,8 +23,9 @@ std::shared_ptr<const obfuscation::ChannelAffine> DeferredNorm::map() const {
 
 DeferredNorm::Gradients DeferredNorm::backward(const Tensor& dy) const {
   const NormActivity active{{}, relu_ ? scaling_ : NormScaling()};
-  const NormGradient gradient = gradient_of(x_, active, dy, statistics_, weight_);
-  return {input_gradient(x_, active, dy, statistics_, gradient), gradient.dweight, gradient.dbias};
+  const NormBackward pass{x_, active, dy, statistics_};
+  const NormGradient gradient = gradient_of(pass, weight_);
+  return {input_gradient(pass, gradient), gradient.dweight, gradient.dbias};
 }
 
 }  // namespace tempo::nn

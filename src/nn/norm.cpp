@@ -37,9 +37,9 @@ Tensor apply_norm(const Tensor& x, const Tensor& residual, const NormScaling& sc
   if (active != nullptr) *active = torch::empty({rows, best_norm_act_kernels().active_bytes(channels)}, torch::kUInt8);
   for_rows(rows, kernels::kSummedRows, [&](int64_t first, int64_t count) {
     const int64_t at = first * channels;
-    best_norm_act_kernels().apply(x.data_ptr<float>() + at, around.defined() ? around.data_ptr<float>() + at : nullptr,
-                                  count, channels, scaling.scale.data(), scaling.offset.data(), relu,
-                                  y.data_ptr<float>() + at,
+    best_norm_act_kernels().apply({x.data_ptr<float>() + at, count, channels},
+                                  around.defined() ? around.data_ptr<float>() + at : nullptr,
+                                  {scaling.scale.data(), scaling.offset.data(), relu}, y.data_ptr<float>() + at,
                                   active != nullptr ? active->data_ptr<uint8_t>() + first * active->size(1) : nullptr);
     if (keeping != nullptr) keeping->keep(x.data_ptr<float>() + at, at, count * channels);
   });
@@ -86,9 +86,10 @@ struct NormActFunction : torch::autograd::Function<NormActFunction> {
     const NormActivity active{saved[3], follows ? scaling_of(s, weight, bias) : NormScaling()};
     const bool has_residual = ctx->saved_data["residual"].toBool();
     const Tensor dy = dense(gradients[0]);
-    const NormGradient of = gradient_of(x, active, dy, s, weight);
+    const NormBackward pass{x, active, dy, s};
+    const NormGradient of = gradient_of(pass, weight);
     const Tensor dresidual = has_residual ? torch::empty_like(dy) : Tensor();
-    const Tensor dx = input_gradient(x, active, dy, s, of, dresidual);
+    const Tensor dx = input_gradient(pass, of, dresidual);
     return {dx, of.dweight, of.dbias, dresidual, {}, {}, {}, {}, {}, {}};
   }
 };

@@ -50,7 +50,7 @@ struct AddBiasFunction : torch::autograd::Function<AddBiasFunction> {
     const int64_t width = y.size(-1);
     for_rows(rows_of(y), kTokenRows, [&](int64_t first, int64_t count) {
       float* const at = y.data_ptr<float>() + first * width;
-      best_token_kernels().add(at, data_of(b), data_of(r, first * width), count, width, at);
+      best_token_kernels().add({at, count, width}, data_of(b), data_of(r, first * width), at);
     });
     return y;
   }
@@ -80,7 +80,7 @@ struct GeluFunction : torch::autograd::Function<GeluFunction> {
       const int64_t at = first * width;
       float* const y = x.data_ptr<float>() + at;
       const KeptPiece piece(slope, at, count * width);
-      best_token_kernels().gelu(y, data_of(b), count, width, y, piece.data());
+      best_token_kernels().gelu({y, count, width}, data_of(b), y, piece.data());
     });
     ctx->save_for_backward({slope});
     ctx->saved_data["bias"] = b.defined();
@@ -93,7 +93,7 @@ struct GeluFunction : torch::autograd::Function<GeluFunction> {
     const int64_t width = slope.size(-1);
     const auto sums = sum_rows<1>(rows_of(dy), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
       const int64_t at = first * width;
-      best_token_kernels().gelu_gradient(kept_rows(slope, at, count * width), data_of(dy, at), count, width,
+      best_token_kernels().gelu_gradient({data_of(dy, at), count, width}, kept_rows(slope, at, count * width),
                                          dx.data_ptr<float>() + at, sum[0]);
     });
     return {dx, ctx->saved_data["bias"].toBool() ? to_tensor(sums[0]) : Tensor(), Variable(), Variable()};
@@ -109,9 +109,9 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     Tensor y = torch::empty_like(x), mean = torch::empty({rows}), inverse = torch::empty({rows});
     for_rows(rows, kTokenRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * width;
-      best_token_kernels().layer_norm(data_of(x, at), count, width, data_of(weight), data_of(bias),
-                                      static_cast<float>(eps), y.data_ptr<float>() + at, mean.data_ptr<float>() + first,
-                                      inverse.data_ptr<float>() + first);
+      best_token_kernels().layer_norm(
+          {data_of(x, at), count, width}, {data_of(weight), data_of(bias), static_cast<float>(eps)},
+          y.data_ptr<float>() + at, mean.data_ptr<float>() + first, inverse.data_ptr<float>() + first);
       keeping.keep(data_of(x, at), at, count * width);
     });
     ctx->save_for_backward({keeping.tensor(), weight, mean, inverse});
@@ -128,9 +128,10 @@ struct LayerNormFunction : torch::autograd::Function<LayerNormFunction> {
     const int64_t width = x.size(-1);
     const auto sums = sum_rows<2>(rows_of(x), kTokenRows, width, [&](int64_t first, int64_t count, const auto& sum) {
       const int64_t at = first * width;
-      best_token_kernels().layer_norm_gradient(kept_rows(x, at, count * width), data_of(dy, at), count, width,
-                                               data_of(weight), data_of(mean, first), data_of(inverse, first),
-                                               data_of(addend, at), dx.data_ptr<float>() + at, sum[0], sum[1]);
+      best_token_kernels().layer_norm_gradient(
+          {data_of(dy, at), count, width},
+          {kept_rows(x, at, count * width), data_of(weight), data_of(mean, first), data_of(inverse, first)},
+          data_of(addend, at), {dx.data_ptr<float>() + at, sum[0], sum[1]});
     });
     return {dx, to_tensor(sums[0]), to_tensor(sums[1]), Variable(), Variable()};
   }
@@ -156,7 +157,7 @@ struct SoftmaxFunction : torch::autograd::Function<SoftmaxFunction> {
     const int64_t width = y.size(-1);
     for_rows(rows_of(y), kTokenRows, [&](int64_t first, int64_t count) {
       const int64_t at = first * width;
-      best_token_kernels().softmax_gradient(data_of(y, at), data_of(dy, at), scale, count, width,
+      best_token_kernels().softmax_gradient({data_of(dy, at), count, width}, data_of(y, at), scale,
                                             dx.data_ptr<float>() + at);
     });
     return {dx, Variable()};
@@ -191,7 +192,7 @@ struct SplitHeadsFunction : torch::autograd::Function<SplitHeadsFunction> {
       for (int64_t token = 0; token < layout.tokens; ++token) {
         const float* const row = data_of(qkv, (image * layout.tokens + token) * layout.row_width());
         layout.for_heads(image, token, [&](size_t part, int64_t column, int64_t at) {
-          best_token_kernels().add(row + column, data_of(b, column), nullptr, 1, layout.features,
+          best_token_kernels().add({row + column, 1, layout.features}, data_of(b, column), nullptr,
                                    parts[part].data_ptr<float>() + at);
         });
       }

@@ -150,16 +150,20 @@ TEST(NormActKernels, EveryIsaMatchesTheReference) {
         const auto f = [](const torch::Tensor& t) { return t.data_ptr<float>(); };
         const auto all = [&](const kernels::NormActKernels& table) {
           torch::Tensor sums = torch::empty({6, channels}), maps = torch::empty({5, rows, channels});
-          table.sums(f(x), rows, channels, f(k[0]), f(sums[0]), f(sums[1]));
+          const kernels::NormRows in{f(x), rows, channels};
+          table.sums(in, f(k[0]), f(sums[0]), f(sums[1]));
           std::vector<uint8_t> active(static_cast<size_t>(rows * table.active_bytes(channels)), 0xaa);
-          table.apply(f(x), f(r), rows, channels, f(k[1]), f(k[2]), true, f(maps[0]), active.data());
-          table.gradient_sums(f(x), {.bits = active.data()}, f(g), rows, channels, f(k[0]), f(sums[2]), f(sums[3]));
-          const kernels::Active scaled{.scale = f(k[1]), .offset = f(k[2])};
-          table.gradient_sums(f(x), scaled, f(g), rows, channels, f(k[0]), f(sums[4]), f(sums[5]));
-          table.gradient(f(x), scaled, f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[3]), nullptr);
-          table.gradient(f(x), {}, f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]), f(maps[4]), nullptr);
-          table.gradient(f(x), {.bits = active.data()}, f(g), rows, channels, f(k[0]), f(k[1]), f(k[2]), f(k[3]),
-                         f(maps[1]), f(maps[2]));
+          table.apply(in, f(r), {f(k[1]), f(k[2]), true}, f(maps[0]), active.data());
+          const auto gradients = [&](const kernels::Active& units) {
+            return kernels::NormGradientRows{f(x), units, f(g), rows, channels};
+          };
+          const kernels::Active bits{.bits = active.data()}, scaled{.scale = f(k[1]), .offset = f(k[2])};
+          table.gradient_sums(gradients(bits), f(k[0]), f(sums[2]), f(sums[3]));
+          table.gradient_sums(gradients(scaled), f(k[0]), f(sums[4]), f(sums[5]));
+          const kernels::NormGradientMap map{f(k[0]), f(k[1]), f(k[2]), f(k[3])};
+          table.gradient(gradients(scaled), map, f(maps[3]), nullptr);
+          table.gradient(gradients({}), map, f(maps[4]), nullptr);
+          table.gradient(gradients(bits), map, f(maps[1]), f(maps[2]));
           return std::pair(sums, maps);
         };
         const auto [sums, maps] = all(tested);

@@ -39,21 +39,21 @@ std::vector<Tensor> run_all(const kernels::TokenKernels& table, int64_t rows, in
   const auto map = [&] { return data(out.emplace_back(torch::empty({rows, width}))); };
   const auto columns = [&] { return data(out.emplace_back(torch::empty({width}))); };
   const auto column = [&] { return data(out.emplace_back(torch::empty({rows}))); };
-  table.add(data(x), data(bias), data(r), rows, width, map());
-  table.add(data(x), nullptr, nullptr, rows, width, map());
+  const kernels::TokenRows from{data(x), rows, width}, gradients{data(g), rows, width};
+  table.add(from, data(bias), data(r), map());
+  table.add(from, nullptr, nullptr, map());
   table.column_sums(data(x), rows, width, columns());
   float *const mean = column(), *const inverse = column();
-  table.layer_norm(data(x), rows, width, data(weight), data(bias), 1e-6f, map(), mean, inverse);
+  table.layer_norm(from, {data(weight), data(bias), 1e-6f}, map(), mean, inverse);
   for (const float* addend : {static_cast<const float*>(nullptr), static_cast<const float*>(data(r))})
-    table.layer_norm_gradient(data(x), data(g), rows, width, data(weight), mean, inverse, addend, map(), columns(),
-                              columns());
+    table.layer_norm_gradient(gradients, {data(x), data(weight), mean, inverse}, addend, {map(), columns(), columns()});
   float* const slope = map();
-  table.gelu(data(x), data(bias), rows, width, map(), slope);
-  table.gelu(data(x), nullptr, rows, width, map(), nullptr);
-  table.gelu_gradient(slope, data(g), rows, width, map(), columns());
+  table.gelu(from, data(bias), map(), slope);
+  table.gelu(from, nullptr, map(), nullptr);
+  table.gelu_gradient(gradients, slope, map(), columns());
   float* const y = map();
   table.softmax(data(x), 0.25f, rows, width, y);
-  table.softmax_gradient(y, data(g), 0.25f, rows, width, map());
+  table.softmax_gradient(gradients, y, 0.25f, map());
   return out;
 }
 
@@ -73,7 +73,7 @@ TEST(TokenKernels, EveryIsaMatchesTheReference) {
 TEST(TokenKernels, GeluAndItsSlopeAreWithinTheStatedErrorEverywhere) {
   const Tensor x = torch::linspace(-12, 12, 100001).contiguous();
   Tensor y = torch::empty_like(x), slope = torch::empty_like(x);
-  kernels::best_token_kernels().gelu(data(x), nullptr, 1, x.numel(), data(y), data(slope));
+  kernels::best_token_kernels().gelu({data(x), 1, x.numel()}, nullptr, data(y), data(slope));
   const Tensor exact = x.to(torch::kFloat64), phi = 0.5 * torch::erfc(-exact / std::sqrt(2.0));
   const Tensor density = torch::exp(-exact * exact / 2) / std::sqrt(2 * M_PI);
   const Tensor error = (y.to(torch::kFloat64) - exact * phi).abs() / exact.abs().clamp_min(1);

@@ -96,19 +96,26 @@ HWY_INLINE void with_passed(const Active& active, const ActiveBits& bits, const 
   }
 }
 
-void sums(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum, float* squares) noexcept {
+// Arguments are copied before a loop: for all that the compiler knows, a store could change them, which would then be
+// read again each time.
+
+void sums(const NormRows& in, const float* shift, float* sum, float* squares) noexcept {
+  const float* const x = in.x;
+  const int64_t channels = in.channels;
   const auto term = [=](auto d, int64_t row, int64_t c, auto& a, auto& b) HWY_ATTR {
     const auto v = hn::Sub(hn::LoadU(d, x + row * channels + c), hn::LoadU(d, shift + c));
     a = hn::Add(a, v);
     b = hn::MulAdd(v, v, b);
   };
-  sum_columns(rows, channels, term, sum, squares);
+  sum_columns(in.rows, channels, term, sum, squares);
 }
 
-void apply(const float* x, const float* residual, int64_t rows, int64_t channels, const float* scale,
-           const float* offset, bool relu, float* y, uint8_t* active) noexcept {
+void apply(const NormRows& in, const float* residual, const NormMap& map, float* y, uint8_t* active) noexcept {
+  const float *const x = in.x, *const scale = map.scale, *const offset = map.offset;
+  const int64_t channels = in.channels;
+  const bool relu = map.relu;
   const ActiveBits bits(channels);
-  for_each_vector(rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
+  for_each_vector(in.rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
     const int64_t at = row * channels + c;
     auto v = hn::MulAdd(hn::LoadU(d, x + at), hn::LoadU(d, scale + c), hn::LoadU(d, offset + c));
     if (residual != nullptr) v = hn::Add(v, hn::LoadU(d, residual + at));
@@ -119,9 +126,10 @@ void apply(const float* x, const float* residual, int64_t rows, int64_t channels
   });
 }
 
-void gradient_sums(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
-                   const float* mean, float* sum, float* products) noexcept {
-  with_passed(active, ActiveBits(channels), [=](const auto& passed) HWY_ATTR {
+void gradient_sums(const NormGradientRows& in, const float* mean, float* sum, float* products) noexcept {
+  const float *const x = in.x, *const dy = in.dy;
+  const int64_t rows = in.rows, channels = in.channels;
+  with_passed(in.active, ActiveBits(channels), [=](const auto& passed) HWY_ATTR {
     const auto term = [=](auto d, int64_t row, int64_t c, auto& a, auto& b) HWY_ATTR {
       const int64_t at = row * channels + c;
       const auto v = hn::LoadU(d, x + at);
@@ -133,9 +141,11 @@ void gradient_sums(const float* x, const Active& active, const float* dy, int64_
   });
 }
 
-void gradient(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels, const float* mean,
-              const float* scale, const float* slope, const float* offset, float* dx, float* dresidual) noexcept {
-  with_passed(active, ActiveBits(channels), [=](const auto& passed) HWY_ATTR {
+void gradient(const NormGradientRows& in, const NormGradientMap& map, float* dx, float* dresidual) noexcept {
+  const float *const x = in.x, *const dy = in.dy;
+  const float *const mean = map.mean, *const scale = map.scale, *const slope = map.slope, *const offset = map.offset;
+  const int64_t rows = in.rows, channels = in.channels;
+  with_passed(in.active, ActiveBits(channels), [=](const auto& passed) HWY_ATTR {
     for_each_vector(rows, channels, [=](auto d, int64_t row, int64_t c) HWY_ATTR {
       const int64_t at = row * channels + c;
       const auto v = hn::LoadU(d, x + at);
@@ -165,8 +175,8 @@ HWY_AFTER_NAMESPACE();
 namespace tempo::nn::kernels {
 namespace {
 
-void plain_sums(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum,
-                float* squares) noexcept {
+void plain_sums(const NormRows& in, const float* shift, float* sum, float* squares) noexcept {
+  const auto [x, rows, channels] = in;
   std::fill(sum, sum + channels, 0.0f);
   std::fill(squares, squares + channels, 0.0f);
   for (int64_t i = 0; i < rows * channels; ++i) {
@@ -177,8 +187,9 @@ void plain_sums(const float* x, int64_t rows, int64_t channels, const float* shi
   }
 }
 
-void plain_apply(const float* x, const float* residual, int64_t rows, int64_t channels, const float* scale,
-                 const float* offset, bool relu, float* y, uint8_t* active) noexcept {
+void plain_apply(const NormRows& in, const float* residual, const NormMap& map, float* y, uint8_t* active) noexcept {
+  const auto [x, rows, channels] = in;
+  const auto [scale, offset, relu] = map;
   for (int64_t i = 0; i < rows * channels; ++i) {
     const float v = x[i] * scale[i % channels] + offset[i % channels] + (residual != nullptr ? residual[i] : 0);
     y[i] = relu && v < 0 ? 0 : v;
@@ -194,8 +205,8 @@ float plain_passed(const Active& active, float x, float gradient, int64_t i, int
   return gradient;
 }
 
-void plain_gradient_sums(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
-                         const float* mean, float* sum, float* products) noexcept {
+void plain_gradient_sums(const NormGradientRows& in, const float* mean, float* sum, float* products) noexcept {
+  const auto [x, active, dy, rows, channels] = in;
   std::fill(sum, sum + channels, 0.0f);
   std::fill(products, products + channels, 0.0f);
   for (int64_t i = 0; i < rows * channels; ++i) {
@@ -206,9 +217,9 @@ void plain_gradient_sums(const float* x, const Active& active, const float* dy, 
   }
 }
 
-void plain_gradient(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
-                    const float* mean, const float* scale, const float* slope, const float* offset, float* dx,
-                    float* dresidual) noexcept {
+void plain_gradient(const NormGradientRows& in, const NormGradientMap& map, float* dx, float* dresidual) noexcept {
+  const auto [x, active, dy, rows, channels] = in;
+  const auto [mean, scale, slope, offset] = map;
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
     const float g = plain_passed(active, x[i], dy[i], i, c);

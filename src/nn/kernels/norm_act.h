@@ -20,21 +20,43 @@ struct Active {
   const float* offset = nullptr;
 };
 
+/// What a forward pass reads, row by row.
+struct NormRows {
+  const float* x = nullptr;  ///< [rows, channels]
+  int64_t rows = 0, channels = 0;
+};
+/// What a backward pass reads, row by row.
+struct NormGradientRows {
+  const float* x = nullptr;   ///< [rows, channels], as the forward pass read it
+  Active active = {};         ///< the units of these rows
+  const float* dy = nullptr;  ///< [rows, channels], the gradient of the forward pass's result
+  int64_t rows = 0, channels = 0;
+};
+
+/// y = x * scale[c] + offset[c] (+ residual). With `relu`, negative results become zero, and a NaN stays a NaN.
+struct NormMap {
+  const float* scale = nullptr;   ///< [channels]
+  const float* offset = nullptr;  ///< [channels]
+  bool relu = false;
+};
+/// dx = g * scale[c] + (x - mean[c]) * slope[c] + offset[c], with g = dy if the unit was active, else 0.
+struct NormGradientMap {
+  const float* mean = nullptr;    ///< [channels]
+  const float* scale = nullptr;   ///< [channels]
+  const float* slope = nullptr;   ///< [channels]
+  const float* offset = nullptr;  ///< [channels]
+};
+
 struct NormActKernels {
-  /// sum[c] = sum of x - shift[c],  squares[c] = sum of (x - shift[c])^2, over `rows` <= kSummedRows.
-  void (*sums)(const float* x, int64_t rows, int64_t channels, const float* shift, float* sum, float* squares) noexcept;
-  /// y = x * scale[c] + offset[c] (+ residual); with `relu`, negative results become zero and a NaN stays a NaN.
-  /// @param residual may be nullptr. @param active receives the bits of y > 0, unless nullptr.
-  void (*apply)(const float* x, const float* residual, int64_t rows, int64_t channels, const float* scale,
-                const float* offset, bool relu, float* y, uint8_t* active) noexcept;
+  /// sum[c] = sum of x - shift[c],  squares[c] = sum of (x - shift[c])^2, over at most kSummedRows rows.
+  void (*sums)(const NormRows& in, const float* shift, float* sum, float* squares) noexcept;
+  /// Computes y. @param residual may be nullptr. @param active receives the bits of y > 0, unless nullptr.
+  void (*apply)(const NormRows& in, const float* residual, const NormMap& map, float* y, uint8_t* active) noexcept;
   /// With g = dy if the unit was active, else 0:  sum[c] = sum of g,
-  /// products[c] = sum of g (x - mean[c]), over `rows` <= kSummedRows.
-  void (*gradient_sums)(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
-                        const float* mean, float* sum, float* products) noexcept;
-  /// dx = g * scale[c] + (x - mean[c]) * slope[c] + offset[c];  dresidual = g, unless nullptr.
-  void (*gradient)(const float* x, const Active& active, const float* dy, int64_t rows, int64_t channels,
-                   const float* mean, const float* scale, const float* slope, const float* offset, float* dx,
-                   float* dresidual) noexcept;
+  /// products[c] = sum of g (x - mean[c]), over at most kSummedRows rows.
+  void (*gradient_sums)(const NormGradientRows& in, const float* mean, float* sum, float* products) noexcept;
+  /// Computes dx. @param dresidual receives g, unless nullptr.
+  void (*gradient)(const NormGradientRows& in, const NormGradientMap& map, float* dx, float* dresidual) noexcept;
   /// Bytes of the bits of one row. The order of the bits is the table's own.
   int64_t (*active_bytes)(int64_t channels) noexcept;
 };

@@ -60,7 +60,12 @@ HWY_INLINE VecOf<D> load_or_zero(D d, const float* from, int64_t c) {
   return from == nullptr ? hn::Zero(d) : hn::LoadU(d, from + c);
 }
 
-void add(const float* x, const float* bias, const float* residual, int64_t rows, int64_t width, float* y) noexcept {
+// Arguments are copied before a loop: for all that the compiler knows, a store could change them, which would then be
+// read again each time.
+
+void add(const TokenRows& in, const float* bias, const float* residual, float* y) noexcept {
+  const float* const x = in.from;
+  const int64_t rows = in.rows, width = in.width;
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t start = row * width;
     for_each_column(width, [=](auto d, int64_t c) HWY_ATTR {
@@ -80,8 +85,10 @@ void column_sums(const float* x, int64_t rows, int64_t width, float* sum) noexce
     });
 }
 
-void layer_norm(const float* x, int64_t rows, int64_t width, const float* weight, const float* bias, float eps,
-                float* y, float* mean, float* inverse) noexcept {
+void layer_norm(const TokenRows& in, const LayerNormMap& map, float* y, float* mean, float* inverse) noexcept {
+  const float *x = in.from, *const weight = map.weight, *const bias = map.bias;
+  const int64_t rows = in.rows, width = in.width;
+  const float eps = map.eps;
   const float share = 1.0f / static_cast<float>(width);
   for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
     float sum = 0, squares = 0;
@@ -105,9 +112,12 @@ void layer_norm(const float* x, int64_t rows, int64_t width, const float* weight
   }
 }
 
-void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t width, const float* weight,
-                         const float* mean, const float* inverse, const float* addend, float* dx, float* dweight,
-                         float* dbias) noexcept {
+void layer_norm_gradient(const TokenRows& in, const LayerNormKept& kept, const float* addend,
+                         const LayerNormGradients& to) noexcept {
+  const float *dy = in.from, *x = kept.x;
+  const float *const weight = kept.weight, *const mean = kept.mean, *const inverse = kept.inverse;
+  float *dx = to.dx, *const dweight = to.dweight, *const dbias = to.dbias;
+  const int64_t rows = in.rows, width = in.width;
   const float share = 1.0f / static_cast<float>(width);
   std::fill(dweight, dweight + width, 0.0f);
   std::fill(dbias, dbias + width, 0.0f);
@@ -153,7 +163,9 @@ HWY_INLINE VecOf<D> normal_distribution(D d, VecOf<D> v, VecOf<D>& density) {
   return hn::IfThenElse(hn::Lt(v, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
 }
 
-void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float* y, float* slope) noexcept {
+void gelu(const TokenRows& in, const float* bias, float* y, float* slope) noexcept {
+  const float* x = in.from;
+  const int64_t rows = in.rows, width = in.width;
   for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
     for_each_column(width, [=](auto d, int64_t c) HWY_ATTR {
       const auto v = hn::Add(hn::LoadU(d, x + c), load_or_zero(d, bias, c));
@@ -166,7 +178,9 @@ void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float*
   }
 }
 
-void gelu_gradient(const float* slope, const float* dy, int64_t rows, int64_t width, float* dx, float* dbias) noexcept {
+void gelu_gradient(const TokenRows& in, const float* slope, float* dx, float* dbias) noexcept {
+  const float* dy = in.from;
+  const int64_t rows = in.rows, width = in.width;
   std::fill(dbias, dbias + width, 0.0f);
   for (int64_t row = 0; row < rows; ++row, slope += width, dy += width, dx += width)
     for_each_column(width, [=](auto d, int64_t c) HWY_ATTR {
@@ -206,7 +220,9 @@ void softmax(const float* x, float scale, int64_t rows, int64_t width, float* y)
   }
 }
 
-void softmax_gradient(const float* y, const float* dy, float scale, int64_t rows, int64_t width, float* dx) noexcept {
+void softmax_gradient(const TokenRows& in, const float* y, float scale, float* dx) noexcept {
+  const float* dy = in.from;
+  const int64_t rows = in.rows, width = in.width;
   for (int64_t row = 0; row < rows; ++row, y += width, dy += width, dx += width) {
     float sum = 0;
     sum_row<1>(

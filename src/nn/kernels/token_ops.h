@@ -11,34 +11,55 @@ namespace tempo::nn::kernels {
 /// Column sums are float32 over at most this many rows; the caller adds them in float64.
 constexpr int64_t kTokenRows = 128;
 
+/// What a pass reads, row by row: x, or dy in the backward direction.
+struct TokenRows {
+  const float* from = nullptr;  ///< [rows, width]
+  int64_t rows = 0, width = 0;
+};
+/// What layer_norm applies to a row.
+struct LayerNormMap {
+  const float* weight = nullptr;  ///< [width]
+  const float* bias = nullptr;    ///< [width]
+  float eps = 0;                  ///< added to the variance
+};
+/// What the backward pass of a layer norm reads besides dy.
+struct LayerNormKept {
+  const float* x = nullptr;        ///< [rows, width]
+  const float* weight = nullptr;   ///< [width]
+  const float* mean = nullptr;     ///< [rows], as layer_norm returned it
+  const float* inverse = nullptr;  ///< [rows], as layer_norm returned it
+};
+/// What the backward pass of a layer norm writes.
+struct LayerNormGradients {
+  float* dx = nullptr;       ///< [rows, width]
+  float* dweight = nullptr;  ///< [width], sums over the rows
+  float* dbias = nullptr;    ///< [width], sums over the rows
+};
+
 struct TokenKernels {
   /// y = x + bias (+ residual).  @param bias, residual may be nullptr. @param y may be x.
-  void (*add)(const float* x, const float* bias, const float* residual, int64_t rows, int64_t width, float* y) noexcept;
+  void (*add)(const TokenRows& x, const float* bias, const float* residual, float* y) noexcept;
   /// sum[c] = sum of x[:, c] over `rows` <= kTokenRows.
   void (*column_sums)(const float* x, int64_t rows, int64_t width, float* sum) noexcept;
 
   /// y = (x - mean) / deviation * weight + bias, with deviation = sqrt(variance + eps) of the row. mean[row] and
   /// inverse[row] = 1 / deviation are returned for the gradient.
-  void (*layer_norm)(const float* x, int64_t rows, int64_t width, const float* weight, const float* bias, float eps,
-                     float* y, float* mean, float* inverse) noexcept;
-  /// Computes dx (+ addend), and dweight[c] and dbias[c] over `rows` <= kTokenRows. @param addend may be nullptr.
-  void (*layer_norm_gradient)(const float* x, const float* dy, int64_t rows, int64_t width, const float* weight,
-                              const float* mean, const float* inverse, const float* addend, float* dx, float* dweight,
-                              float* dbias) noexcept;
+  void (*layer_norm)(const TokenRows& x, const LayerNormMap& map, float* y, float* mean, float* inverse) noexcept;
+  /// Computes dx (+ addend), and dweight[c] and dbias[c] over at most kTokenRows rows. @param addend may be nullptr.
+  void (*layer_norm_gradient)(const TokenRows& dy, const LayerNormKept& kept, const float* addend,
+                              const LayerNormGradients& to) noexcept;
 
   /// y = v * Phi(v), v = x + bias: the exact GELU (Hendrycks and Gimpel, arXiv:1606.08415), Phi within 1e-7.
   /// @param bias may be nullptr. @param y may be x. @param slope receives the derivative, Phi(v) + v phi(v), unless
   /// nullptr.
-  void (*gelu)(const float* x, const float* bias, int64_t rows, int64_t width, float* y, float* slope) noexcept;
-  /// dx = dy * slope, and dbias[c] = sum of dx[:, c] over `rows` <= kTokenRows.
-  void (*gelu_gradient)(const float* slope, const float* dy, int64_t rows, int64_t width, float* dx,
-                        float* dbias) noexcept;
+  void (*gelu)(const TokenRows& x, const float* bias, float* y, float* slope) noexcept;
+  /// dx = dy * slope, and dbias[c] = sum of dx[:, c] over at most kTokenRows rows.
+  void (*gelu_gradient)(const TokenRows& dy, const float* slope, float* dx, float* dbias) noexcept;
 
   /// y = softmax(x * scale) of each row, with scale > 0. y may be x.
   void (*softmax)(const float* x, float scale, int64_t rows, int64_t width, float* y) noexcept;
   /// dx = scale * y * (dy - sum of dy * y), the sum over the row. dx may be dy.
-  void (*softmax_gradient)(const float* y, const float* dy, float scale, int64_t rows, int64_t width,
-                           float* dx) noexcept;
+  void (*softmax_gradient)(const TokenRows& dy, const float* y, float scale, float* dx) noexcept;
 };
 
 const TokenKernels& reference_token_kernels();

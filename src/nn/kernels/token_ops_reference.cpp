@@ -12,7 +12,8 @@ double value_or_zero(const float* from, int64_t c) { return from == nullptr ? 0.
 double phi(double v) { return 0.5 * std::erfc(-v / std::sqrt(2.0)); }
 double density(double v) { return std::exp(-v * v / 2) / std::sqrt(2 * M_PI); }
 
-void add(const float* x, const float* bias, const float* residual, int64_t rows, int64_t width, float* y) noexcept {
+void add(const TokenRows& in, const float* bias, const float* residual, float* y) noexcept {
+  const auto [x, rows, width] = in;
   for (int64_t i = 0; i < rows * width; ++i)
     y[i] = x[i] + (bias == nullptr ? 0 : bias[i % width]) + (residual == nullptr ? 0 : residual[i]);
 }
@@ -25,8 +26,9 @@ void column_sums(const float* x, int64_t rows, int64_t width, float* sum) noexce
   }
 }
 
-void layer_norm(const float* x, int64_t rows, int64_t width, const float* weight, const float* bias, float eps,
-                float* y, float* mean, float* inverse) noexcept {
+void layer_norm(const TokenRows& in, const LayerNormMap& map, float* y, float* mean, float* inverse) noexcept {
+  auto [x, rows, width] = in;
+  const auto [weight, bias, eps] = map;
   for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
     double sum = 0, squares = 0;
     for (int64_t c = 0; c < width; ++c) sum += static_cast<double>(x[c]);
@@ -40,9 +42,12 @@ void layer_norm(const float* x, int64_t rows, int64_t width, const float* weight
   }
 }
 
-void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t width, const float* weight,
-                         const float* mean, const float* inverse, const float* addend, float* dx, float* dweight,
-                         float* dbias) noexcept {
+void layer_norm_gradient(const TokenRows& in, const LayerNormKept& kept, const float* addend,
+                         const LayerNormGradients& to) noexcept {
+  const float *dy = in.from, *x = kept.x;
+  const float *const weight = kept.weight, *const mean = kept.mean, *const inverse = kept.inverse;
+  float *dx = to.dx, *const dweight = to.dweight, *const dbias = to.dbias;
+  const int64_t rows = in.rows, width = in.width;
   std::fill(dweight, dweight + width, 0.0f);
   std::fill(dbias, dbias + width, 0.0f);
   for (int64_t row = 0; row < rows; ++row, x += width, dy += width, dx += width) {
@@ -62,7 +67,8 @@ void layer_norm_gradient(const float* x, const float* dy, int64_t rows, int64_t 
   }
 }
 
-void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float* y, float* slope) noexcept {
+void gelu(const TokenRows& in, const float* bias, float* y, float* slope) noexcept {
+  const auto [x, rows, width] = in;
   for (int64_t i = 0; i < rows * width; ++i) {
     const double v = static_cast<double>(x[i]) + value_or_zero(bias, i % width);
     y[i] = static_cast<float>(v * phi(v));
@@ -70,7 +76,8 @@ void gelu(const float* x, const float* bias, int64_t rows, int64_t width, float*
   }
 }
 
-void gelu_gradient(const float* slope, const float* dy, int64_t rows, int64_t width, float* dx, float* dbias) noexcept {
+void gelu_gradient(const TokenRows& in, const float* slope, float* dx, float* dbias) noexcept {
+  const auto [dy, rows, width] = in;
   for (int64_t i = 0; i < rows * width; ++i) dx[i] = dy[i] * slope[i];
   column_sums(dx, rows, width, dbias);
 }
@@ -85,7 +92,8 @@ void softmax(const float* x, float scale, int64_t rows, int64_t width, float* y)
   }
 }
 
-void softmax_gradient(const float* y, const float* dy, float scale, int64_t rows, int64_t width, float* dx) noexcept {
+void softmax_gradient(const TokenRows& in, const float* y, float scale, float* dx) noexcept {
+  auto [dy, rows, width] = in;
   for (int64_t row = 0; row < rows; ++row, y += width, dy += width, dx += width) {
     double sum = 0;
     for (int64_t c = 0; c < width; ++c) sum += static_cast<double>(y[c]) * static_cast<double>(dy[c]);

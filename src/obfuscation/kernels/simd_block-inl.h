@@ -76,12 +76,19 @@ HWY_INLINE int group_size(const BlockPass<T>& pass, int64_t c) {
   return static_cast<int>(std::min<int64_t>(kGroup, pass.channels - c));
 }
 
+/// Channels [c, c + size), a group or what is left for the last one.
+struct ChannelGroup {
+  int64_t c;
+  int size;
+};
+
 /// Scatters one group of channels. `read(i)` returns the vectors of channel c + i.
 template <int kBlock, class D, typename T, class Read>
-HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, int64_t c, int size, const Read& read,
+HWY_INLINE void scatter_channels(D d, const ChannelRound<T>& round, ChannelGroup group, const Read& read,
                                  T* HWY_RESTRICT to) {
   using V = VecOf<D>;
-  butterfly<kBlock, V>(size, round.block, read, [&](int i, V v) HWY_ATTR {
+  const int64_t c = group.c;
+  butterfly<kBlock, V>(group.size, round.block, read, [&](int i, V v) HWY_ATTR {
     hn::Store(hn::Mul(v, hn::Set(d, round.coefficient[c + i])), d, to + size_t{round.source[c + i]} * kGroup);
   });
 }
@@ -139,7 +146,7 @@ void load_and_scatter(const BlockPass<T>& pass, const ChannelRound<T>& round, T*
         load_rows<false, row_kind>(d, pass, src, 0, v);
         transpose(d, v);
         scatter_channels<kind>(
-            d, round, c, size, [&](int i) HWY_ATTR { return v[i]; }, to);
+            d, round, ChannelGroup{c, size}, [&](int i) HWY_ATTR { return v[i]; }, to);
       });
     });
   });
@@ -147,10 +154,11 @@ void load_and_scatter(const BlockPass<T>& pass, const ChannelRound<T>& round, T*
 
 /// Gathers lanes [row, row + lanes) of one group of channels and passes each to `use(i, vector of channel c + i)`.
 template <int kBlock, class D, typename T, class Use>
-HWY_INLINE void gather_channels(D d, const ChannelRound<T>& round, int64_t c, int size, const T* HWY_RESTRICT from,
+HWY_INLINE void gather_channels(D d, const ChannelRound<T>& round, ChannelGroup group, const T* HWY_RESTRICT from,
                                 const Use& use) {
+  const int64_t c = group.c;
   butterfly<kBlock, VecOf<D>>(
-      size, round.block,
+      group.size, round.block,
       [&](int i) HWY_ATTR {
         return hn::Mul(hn::Load(d, from + size_t{round.source[c + i]} * kGroup), hn::Set(d, round.coefficient[c + i]));
       },
@@ -167,7 +175,7 @@ void gather_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const 
     with_block(size, round.block, [&](auto kind) HWY_ATTR {
 #pragma GCC unroll 1
       for (int row = 0; row < kGroup; row += kLanesOf<T>) {
-        gather_channels<kind>(d, round, c, size, from + row, [&](int i, VecOf<decltype(d)> v) HWY_ATTR {
+        gather_channels<kind>(d, round, ChannelGroup{c, size}, from + row, [&](int i, VecOf<decltype(d)> v) HWY_ATTR {
           hn::Store(v, d, to + (c + i) * kGroup + row);
         });
       }
@@ -186,7 +194,8 @@ void scatter_round(const BlockPass<T>& pass, const ChannelRound<T>& round, const
 #pragma GCC unroll 1
       for (int row = 0; row < kGroup; row += kLanesOf<T>) {
         scatter_channels<kind>(
-            d, round, c, size, [&](int i) HWY_ATTR { return hn::Load(d, from + (c + i) * kGroup + row); }, to + row);
+            d, round, ChannelGroup{c, size}, [&](int i) HWY_ATTR { return hn::Load(d, from + (c + i) * kGroup + row); },
+            to + row);
       }
     });
   }
@@ -242,7 +251,8 @@ void gather_and_store(const BlockPass<T>& pass, const ChannelRound<T>& round, co
 #pragma GCC unroll 1
         for (int row = 0; row < kGroup; row += kLanesOf<T>) {
           V v[kGroup];
-          gather_channels<kind>(d, round, c, size, from + row, [&](int i, V mixed) HWY_ATTR { v[i] = mixed; });
+          gather_channels<kind>(d, round, ChannelGroup{c, size}, from + row,
+                                [&](int i, V mixed) HWY_ATTR { v[i] = mixed; });
           store_tile<put_kind>(d, v, dst + row);
         }
       });
@@ -279,8 +289,9 @@ void mix_block(const BlockPass<T>& pass) {
       src[i] = static_cast<const In*>(pass.src[i]) + in;
       dst[i] = static_cast<Out*>(pass.dst[i]) + out;
     }
-    mix_group<kGather>(ListedRows<const In>{src}, ListedRows<Out>{dst}, pass.coefficient, pass.rows, pass.row_block,
-                       std::min(width, pass.channels - c), pass.stream, pass.accumulate);
+    mix_group<kGather>(ListedRows<const In>{src}, ListedRows<Out>{dst},
+                       GroupRound<T>{pass.coefficient, pass.rows, pass.row_block}, std::min(width, pass.channels - c),
+                       {pass.stream, pass.accumulate});
     in += a.width > width ? width : a.stride;
     out += b.width > width ? width : b.stride;
   }

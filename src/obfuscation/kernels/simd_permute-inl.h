@@ -63,11 +63,21 @@ struct RowSums {
   }
 };
 
+/// Where one row is read and written.
+template <typename In, typename Out, typename T>
+struct MovedRow {
+  const In* src;
+  const T* addend;  ///< added to what dst gets; read only with kAddend
+  Out* dst;
+};
+
 /// Writes columns [c, c + lanes) of dst = row * coefficient * src[source] (+ addend). @returns the values that the
 /// image has: the picked ones when gathering, the scaled ones when scattering.
 template <Put kPut, bool kGather, bool kAddend, class D, typename In, typename Out, typename T>
-HWY_INLINE VecOf<D> permute_vector(D d, const In* HWY_RESTRICT src, const Order<T>& order, VecOf<D> row, int64_t c,
-                                   const T* HWY_RESTRICT addend, Out* dst) {
+HWY_INLINE VecOf<D> permute_vector(D d, MovedRow<In, Out, T> moved, const Order<T>& order, VecOf<D> row, int64_t c) {
+  const In* const HWY_RESTRICT src = moved.src;
+  const T* const HWY_RESTRICT addend = moved.addend;
+  Out* const dst = moved.dst;
   const VecOf<D> v = pick(d, src, order.source + c);
   const VecOf<D> scaled = hn::Mul(hn::Mul(v, row), hn::LoadU(d, order.coefficient + c));
   if constexpr (kAddend)
@@ -100,14 +110,13 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
   const auto rows_ahead = static_cast<int>(std::clamp<int64_t>(kFetchedBytes / row_bytes, 1, kGroup));
   constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut;
   for (int i = 0; i < pass.rows; ++i) {
-    const In* const src = static_cast<const In*>(pass.src[i]);
     const int later = pass.fetches_all_ahead ? i + kGroup : i + rows_ahead;
     // The rows that jump around in memory are those that are read; if the wire is read in order, those that are added.
     using Jumping = std::conditional_t<kAddend, T, In>;
     const void* const next = kAddend ? pass.addend[later % kGroup] : pass.src[later % kGroup];
     const auto* const ahead = static_cast<const Jumping*>(later < pass.rows ? next : pass.ahead[later % kGroup]);
-    const T* const addend = kAddend ? pass.addend[i] : nullptr;
-    Out* const dst = static_cast<Out*>(pass.dst[i]);
+    const MovedRow<In, Out, T> moved{static_cast<const In*>(pass.src[i]), kAddend ? pass.addend[i] : nullptr,
+                                     static_cast<Out*>(pass.dst[i])};
     const auto row = hn::Set(d, pass.coefficient[i]);
     const auto row1 = hn::Set(d1, pass.coefficient[i]);
     RowSums<kCount, decltype(d)> sums(d);
@@ -131,7 +140,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
         hn::StoreU(hn::MulAdd(v, hn::Set(tag, weight), hn::LoadU(tag, columns + at)), tag, columns + at);
     };
     const auto move = [&](int64_t at) HWY_ATTR {
-      take(d, sums, permute_vector<kPut, kGather, kAddend>(d, src, order, row, at, addend, dst), at);
+      take(d, sums, permute_vector<kPut, kGather, kAddend>(d, moved, order, row, at), at);
     };
     int64_t c = 0;
     for (; c + kLine <= channels; c += kLine) {
@@ -140,8 +149,7 @@ HWY_INLINE void permute_rows(const BlockPass<T>& pass, const Order<T> order) {
     }
     if (c < channels) __builtin_prefetch(ahead + c);
     for (; c + lanes <= channels; c += lanes) move(c);
-    for (; c < channels; ++c)
-      take(d1, sums1, permute_vector<kPutOne, kGather, kAddend>(d1, src, order, row1, c, addend, dst), c);
+    for (; c < channels; ++c) take(d1, sums1, permute_vector<kPutOne, kGather, kAddend>(d1, moved, order, row1, c), c);
     if constexpr (kCount > 0) {
       if (pass.image_row[i] < 0) continue;
       T* const plane = pass.products.planes + pass.image_row[i];

@@ -40,13 +40,22 @@ struct PermutedRows {
   HWY_INLINE E* at(int i) const { return base + int64_t{source[i]} * pitch; }
 };
 
+/// The row round of one group.
+template <typename T>
+struct GroupRound {
+  const T* coefficient;  ///< [rows]
+  int rows;              ///< 1..kGroup
+  uint32_t block;        ///< KeyRound::block
+};
+
 /// Computes columns [c, c + lanes) of dst, the row round of those of src.
 template <bool kGather, int kBlock, bool kFull, Put kPut, class D, typename T, class Src, class Dst>
-HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                            int64_t c) {
+HWY_INLINE void mix_vectors(D d, Src src, Dst dst, GroupRound<T> round, int64_t c) {
   using V = VecOf<D>;
+  const T* const HWY_RESTRICT coefficient = round.coefficient;
+  const int rows = round.rows;
   butterfly<kBlock, V>(
-      rows, block,
+      rows, round.block,
       [&](int i) HWY_ATTR {
         const V v = kFull || i < rows ? load(d, src.at(i) + c) : hn::Zero(d);
         return kGather ? hn::Mul(v, hn::Set(d, coefficient[i])) : v;
@@ -60,52 +69,58 @@ HWY_INLINE void mix_vectors(D d, Src src, Dst dst, const T* HWY_RESTRICT coeffic
 /// Computes columns [c, width), fewer than a vector holds, one by one. One function serves all kinds of block: unrolled
 /// for each kind, these loops would be half of the code.
 template <bool kGather, Put kPut, typename T, class Src, class Dst>
-HWY_NOINLINE void mix_last_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                                   int64_t c, int64_t width) {
-  block = std::min<uint32_t>(block, kGroup);
-  for (; c < width; ++c)
-    mix_vectors<kGather, kAnyBlock, false, kPut>(hn::CappedTag<T, 1>(), src, dst, coefficient, rows, block, c);
+HWY_NOINLINE void mix_last_columns(Src src, Dst dst, GroupRound<T> round, int64_t c, int64_t width) {
+  round.block = std::min<uint32_t>(round.block, kGroup);
+  for (; c < width; ++c) mix_vectors<kGather, kAnyBlock, false, kPut>(hn::CappedTag<T, 1>(), src, dst, round, c);
 }
 
 /// Computes columns [0, width) of up to sixteen rows.
 template <bool kGather, int kBlock, bool kFull, Put kPut, typename T, class Src, class Dst>
-HWY_INLINE void mix_columns(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block,
-                            int64_t width) {
+HWY_INLINE void mix_columns(Src src, Dst dst, GroupRound<T> round, int64_t width) {
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   // Rows take turns, so only whole lines should go past the caches.
   constexpr bool kWholeLine = hn::MaxLanes(TagOf<T>()) * sizeof(T) >= 64;
   constexpr Put kPutOne = kPut == Put::kStream ? Put::kStore : kPut, kPutVector = kWholeLine ? kPut : kPutOne;
   int64_t c = 0;
-  for (; c + lanes <= width; c += lanes)
-    mix_vectors<kGather, kBlock, kFull, kPutVector>(d, src, dst, coefficient, rows, block, c);
-  if (c < width) mix_last_columns<kGather, kPutOne>(src, dst, coefficient, rows, block, c, width);
+  for (; c + lanes <= width; c += lanes) mix_vectors<kGather, kBlock, kFull, kPutVector>(d, src, dst, round, c);
+  if (c < width) mix_last_columns<kGather, kPutOne>(src, dst, round, c, width);
 }
 
+/// How a pass writes; see BlockPass.
+struct Writing {
+  bool stream = false, accumulate = false;
+};
+
+/// Runs a row round on columns [0, width) of one group.
 template <bool kGather, typename T, class Src, class Dst>
-HWY_INLINE void mix_group(Src src, Dst dst, const T* HWY_RESTRICT coefficient, int rows, uint32_t block, int64_t width,
-                          bool stream, bool accumulate = false) {
-  with_put(stream, accumulate, [&](auto kind) HWY_ATTR {
-    if (block >= kGroup && rows == kGroup)
-      mix_columns<kGather, kWholeBlock, true, kind>(src, dst, coefficient, rows, block, width);
-    else if (block == 1 && rows == kGroup)
-      mix_columns<kGather, kNoBlock, true, kind>(src, dst, coefficient, rows, block, width);
+HWY_INLINE void mix_group(Src src, Dst dst, GroupRound<T> round, int64_t width, Writing writing) {
+  with_put(writing.stream, writing.accumulate, [&](auto kind) HWY_ATTR {
+    if (round.block >= kGroup && round.rows == kGroup)
+      mix_columns<kGather, kWholeBlock, true, kind>(src, dst, round, width);
+    else if (round.block == 1 && round.rows == kGroup)
+      mix_columns<kGather, kNoBlock, true, kind>(src, dst, round, width);
     else
-      mix_columns<kGather, kAnyBlock, false, kind>(src, dst, coefficient, rows, std::min<uint32_t>(block, kGroup),
-                                                   width);
+      mix_columns<kGather, kAnyBlock, false, kind>(
+          src, dst, GroupRound<T>{round.coefficient, round.rows, std::min<uint32_t>(round.block, kGroup)}, width);
   });
 }
 
 /// How far ahead rows are prefetched, in groups.
 constexpr int64_t kPrefetchGroups = 4;
 
+/// The rows [begin, end) that one call processes.
+struct CallRows {
+  int64_t begin, end;
+};
+
 /// Prefetches what the hardware does not predict: permuted rows, of this pass or the next, and rows of which a panel is
 /// only a piece.
 template <bool kGather, typename In, typename Out>
-HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row, int64_t first, int64_t end) {
-  if (!kGather && row + kGroup <= end && pass.src_pitch != pass.width) {
+HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int64_t row, CallRows call) {
+  if (!kGather && row + kGroup <= call.end && pass.src_pitch != pass.width) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row - first + i) * pass.src_pitch);
+    for (int i = 0; i < kGroup; ++i) __builtin_prefetch(src + (row - call.begin + i) * pass.src_pitch);
   }
   using Far = std::conditional_t<kGather, const In, Out>;
   Far* far;
@@ -113,10 +128,10 @@ HWY_INLINE void prefetch_rows(const RowPass& pass, const In* src, Out* dst, int6
     far = src;
   else
     far = dst;
-  if (row + kGroup > end) {
+  if (row + kGroup > call.end) {
     if (pass.ahead == nullptr) return;
     far = static_cast<Far*>(const_cast<void*>(pass.ahead));
-    row += pass.ahead_row - end;
+    row += pass.ahead_row - call.end;
     if (row + kGroup > pass.rows) return;
   }
   const int64_t pitch = kGather ? pass.src_pitch : pass.dst_pitch;
@@ -132,6 +147,7 @@ HWY_INLINE void mix_rows_as(const RowPass& pass, int64_t first, int64_t last) {
     const int rows = static_cast<int>(std::min<int64_t>(kGroup, end - row));
     const uint32_t* source = pass.source + row;
     T coefficient[kGroup] = {};
+    const GroupRound<T> round{coefficient, rows, pass.block};
     if (rows == kGroup)
       group_coefficients(pass.scale + row, pass.divide, block_at(row, pass.rows, pass.block), coefficient);
     else
@@ -140,15 +156,14 @@ HWY_INLINE void mix_rows_as(const RowPass& pass, int64_t first, int64_t last) {
       const int64_t width = panel + 1 == pass.panels ? pass.last_width : pass.width;
       const In* src = static_cast<const In*>(pass.src) + panel * pass.src_panel_stride;
       Out* dst = static_cast<Out*>(pass.dst) + panel * pass.dst_panel_stride;
-      prefetch_rows<kGather>(pass, src, dst, row + kPrefetchGroups * kGroup, begin, end);
+      prefetch_rows<kGather>(pass, src, dst, row + kPrefetchGroups * kGroup, CallRows{begin, end});
       if constexpr (kGather)
         mix_group<kGather>(PermutedRows<const In>{src, pass.src_pitch, source},
-                           ConsecutiveRows<Out>{dst + (row - begin) * pass.dst_pitch, pass.dst_pitch}, coefficient,
-                           rows, pass.block, width, pass.stream);
+                           ConsecutiveRows<Out>{dst + (row - begin) * pass.dst_pitch, pass.dst_pitch}, round, width,
+                           {.stream = pass.stream});
       else
         mix_group<kGather>(ConsecutiveRows<const In>{src + (row - begin) * pass.src_pitch, pass.src_pitch},
-                           PermutedRows<Out>{dst, pass.dst_pitch, source}, coefficient, rows, pass.block, width,
-                           pass.stream);
+                           PermutedRows<Out>{dst, pass.dst_pitch, source}, round, width, {.stream = pass.stream});
     }
   }
 }
@@ -167,35 +182,34 @@ void scatter_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
   mix_rows_as<false, T, T, T>(pass, first, last);
 }
 
-/// Runs one butterfly between groups over rows `src_step` and `dst_step` elements apart, for columns [c, c + lanes).
+/// Runs one butterfly between groups, each of which has a row of src and one of dst, for columns [c, c + lanes).
 template <int kBlock, class D, typename In, typename Out>
-HWY_INLINE void mix_across_vectors(D d, const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups,
+HWY_INLINE void mix_across_vectors(D d, ConsecutiveRows<const In> src, ConsecutiveRows<Out> dst, int groups,
                                    int64_t c) {
   using V = VecOf<D>;
   butterfly<kBlock, V>(
       groups, static_cast<uint32_t>(groups),
-      [&](int k)
-          HWY_ATTR { return kBlock == kWholeBlock || k < groups ? load(d, src + k * src_step + c) : hn::Zero(d); },
+      [&](int k) HWY_ATTR { return kBlock == kWholeBlock || k < groups ? load(d, src.at(k) + c) : hn::Zero(d); },
       [&](int k, V v) HWY_ATTR {
-        if (kBlock == kWholeBlock || k < groups) store(d, v, dst + k * dst_step + c, false);
+        if (kBlock == kWholeBlock || k < groups) store(d, v, dst.at(k) + c, false);
       });
 }
 
 /// Does the same for columns [c, width), fewer than a vector holds; one function for all kinds of block.
 template <typename T, typename In, typename Out>
-HWY_NOINLINE void mix_last_across(const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups, int64_t c,
+HWY_NOINLINE void mix_last_across(ConsecutiveRows<const In> src, ConsecutiveRows<Out> dst, int groups, int64_t c,
                                   int64_t width) {
-  for (; c < width; ++c) mix_across_vectors<kAnyBlock>(hn::CappedTag<T, 1>(), src, src_step, dst, dst_step, groups, c);
+  for (; c < width; ++c) mix_across_vectors<kAnyBlock>(hn::CappedTag<T, 1>(), src, dst, groups, c);
 }
 
 /// Runs one butterfly between groups over columns [0, width).
 template <int kBlock, typename T, typename In, typename Out>
-HWY_INLINE void mix_across(const In* src, int64_t src_step, Out* dst, int64_t dst_step, int groups, int64_t width) {
+HWY_INLINE void mix_across(ConsecutiveRows<const In> src, ConsecutiveRows<Out> dst, int groups, int64_t width) {
   const TagOf<T> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t c = 0;
-  for (; c + lanes <= width; c += lanes) mix_across_vectors<kBlock>(d, src, src_step, dst, dst_step, groups, c);
-  if (c < width) mix_last_across<T>(src, src_step, dst, dst_step, groups, c, width);
+  for (; c + lanes <= width; c += lanes) mix_across_vectors<kBlock>(d, src, dst, groups, c);
+  if (c < width) mix_last_across<T>(src, dst, groups, c, width);
 }
 
 /// Writes rows of a whole group of columns past the caches. Half a line at a time, in turns with other rows, would
@@ -218,25 +232,26 @@ HWY_INLINE void mix_section(const WidePass& pass, const In* src, Out* dst, const
     const int64_t src_step = (kGather ? kGroup : 1) * pass.src_pitch,
                   dst_step = (kGather ? 1 : kGroup) * pass.dst_pitch;
     for (int64_t j = 0; j < rows / groups; ++j) {
-      const In* const from = src + (first + (kGather ? j : j * groups)) * pass.src_pitch;
+      const ConsecutiveRows<const In> from{src + (first + (kGather ? j : j * groups)) * pass.src_pitch, src_step};
       Out* const to = dst + (first + (kGather ? j * groups : j)) * pass.dst_pitch;
       if (!kGather && ahead != nullptr)
         for (int k = 0; k < groups; ++k) __builtin_prefetch(ahead + (first + j * groups + k) * pass.src_pitch);
       if (kGather && pass.stream && width == kGroup) {
         if constexpr (std::is_same_v<Out, T>) {
           alignas(64) T lines[kGroup * kGroup];
+          const ConsecutiveRows<T> gathered{lines, kGroup};
           if (groups == kGroup)
-            mix_across<kWholeBlock, T>(from, src_step, lines, kGroup, groups, width);
+            mix_across<kWholeBlock, T>(from, gathered, groups, width);
           else
-            mix_across<kAnyBlock, T>(from, src_step, lines, kGroup, groups, width);
+            mix_across<kAnyBlock, T>(from, gathered, groups, width);
           stream_rows(lines, groups, to, pass.dst_pitch);
         }
         continue;
       }
       if (groups == kGroup)
-        mix_across<kWholeBlock, T>(from, src_step, to, dst_step, groups, width);
+        mix_across<kWholeBlock, T>(from, ConsecutiveRows<Out>{to, dst_step}, groups, width);
       else
-        mix_across<kAnyBlock, T>(from, src_step, to, dst_step, groups, width);
+        mix_across<kAnyBlock, T>(from, ConsecutiveRows<Out>{to, dst_step}, groups, width);
     }
     first += rows;
   }
