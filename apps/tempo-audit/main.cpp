@@ -113,7 +113,7 @@ void make_quick(const CLI::App& command, audit::AuditOptions& options) {
   const auto set = [&](const char* flag, auto& option, const auto& value) {
     if (command.count(flag) == 0) option = value;
   };
-  set("--train-steps", options.victim.steps, 350);
+  set("--train-steps", options.victim.steps, 420);
   set("--batch-size", options.victim.batch_size, 32);
   set("--steps", options.recording.steps, 4);
   set("--patience", options.patience, 0.2);
