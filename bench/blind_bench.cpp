@@ -24,6 +24,11 @@ struct Case {
   TileGeometry geometry;
   KeyShape rows, channels;
   ElementType wire = ElementType::kFloat32;
+  contract::PanelLayout panels = {};
+
+  [[nodiscard]] Blinding blinding(KeyUse row_key, KeyUse channel_key) const {
+    return {.geometry = geometry, .rows = row_key, .channels = channel_key, .wire = wire, .panels = panels};
+  }
 };
 
 Case rotated_case(int64_t rows, int64_t channels, KeyShape row_key, int channel_rounds) {
@@ -60,12 +65,12 @@ class Fixture {
   }
 
   void blind() {
-    obfuscation::blind({case_.geometry, {&rows_, Form::kDirect}, {&channels_, Form::kDirect}, case_.wire},
+    obfuscation::blind(case_.blinding({&rows_, Form::kDirect}, {&channels_, Form::kDirect}),
                        {{ElementType::kFloat32, image()}}, wire_.data(), one_thread());
   }
   void unblind() {
-    obfuscation::unblind({case_.geometry, {&rows_, Form::kInverse}, {&channels_, Form::kInverse}, case_.wire},
-                         wire_.data(), {ElementType::kFloat32, image()}, one_thread());
+    obfuscation::unblind(case_.blinding({&rows_, Form::kInverse}, {&channels_, Form::kInverse}), wire_.data(),
+                         {ElementType::kFloat32, image()}, one_thread());
   }
   [[nodiscard]] std::vector<std::byte> blinded() const { return {wire_.data(), wire_.data() + wire_.bytes()}; }
   [[nodiscard]] std::vector<std::byte> unblinded() const { return {x_.data(), x_.data() + x_.bytes()}; }
@@ -129,6 +134,17 @@ int tempo::bench::run_kernels(int argc, char** argv) {
     add("rows_fully_channels_2_bf16" + suffix, narrow(rotated_case(rows, channels, kMixedFully, 2)));
     add("rows_4_of_16_channels_2" + suffix, rotated_case(rows, channels, rotation(4), 2));
   }
+  for (const auto& [rows, channels] : {std::pair{65536, 64}, {16384, 256}, {8192, 768}, {8192, 3072}, {4096, 4096}}) {
+    const std::string suffix = "/" + std::to_string(rows) + "x" + std::to_string(channels);
+    for (const bool in_panels : {false, true}) {
+      const contract::PanelLayout panels = in_panels ? contract::PanelLayout{16, 256} : contract::PanelLayout{};
+      const std::string where = in_panels ? "_in_panels" : "";
+      const TileGeometry matrix = matrix_geometry(rows, channels);
+      add("groups_of_4096" + where + suffix, {matrix, in_groups(4096), kLeftAlone, ElementType::kFloat32, panels});
+      add("groups_of_4096_channels_2" + where + suffix,
+          {matrix, in_groups(4096), rotation(2), ElementType::kFloat32, panels});
+    }
+  }
   add("permute_scale/2080x3072", permuted_case(2080, 3072));  // of a ViT-Base: rows too long for the first cache
   for (const int64_t channels : {64, 256}) {
     const std::string suffix = "/" + std::to_string(channels) + "ch";
@@ -137,6 +153,7 @@ int tempo::bench::run_kernels(int argc, char** argv) {
       add(name + "_permute_scale" + suffix,
           {tile_case(channels, tile, kPermuteAndScale, 1).geometry, kPermuteAndScale, kPermuteAndScale});
       add(name + "_rows_fully_channels_2" + suffix, tile_case(channels, tile, kMixedFully, 2));
+      add(name + "_groups_of_4096_channels_2" + suffix, tile_case(channels, tile, in_groups(4096), 2));
     }
   }
 #ifdef TEMPO_BENCH_TRAIN

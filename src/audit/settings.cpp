@@ -98,6 +98,7 @@ std::string flags_of(const Setting& setting) {
   flags += fmt::format(" --reuse {} --weights {} --conv-tile {}", train::to_string(b.reuse),
                        train::to_string(b.weights), tile_name(b.conv_tile));
   if (reads("row-rounds") && b.row_rounds > 0) flags += fmt::format(" --row-rounds {}", b.row_rounds);
+  if (reads("row-group") && b.row_group > 0) flags += fmt::format(" --row-group {}", b.row_group);
   if (reads("decoys") && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
   if (b.wire == WirePrecision::kBFloat16) flags += " --wire bf16";
   if (b.weights == WeightPlacement::kResident) flags += fmt::format(" --rekey-interval {}", b.rekey_interval);

@@ -55,11 +55,19 @@ class Carver {
   size_t bytes_ = 0;
 };
 
-/// Half-mixed values of at most this many bytes should still be in the last-level cache when the next round reads them.
-constexpr int64_t kMixedBytes = 8 << 20;
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// A thread's half-mixed values should still be in its second-level cache when the next round reads them, and those
+/// that threads share in the last-level cache.
+constexpr int64_t kOwnMixedBytes = 1 << 20, kSharedMixedBytes = 8 << 20;
+/// The scratch memory for half-mixed values of all threads, if each has its own.
+constexpr int64_t kMostMixedBytes = 256 << 20;
+/// Rows that are staged together if nothing moves between them: at least so many, and fewer than twice as many.
+constexpr int64_t kUnboundRows = 4096;
 
 /// Blinds or un-blinds one tensor: the walk over the image, the further row rounds, and the scratch memory that both
-/// need. If there are further rounds, positions take turns, so that the values between two rounds stay few.
+/// need. If there are further rounds, values are staged in scratch memory, a turn at a time. Each thread has turns of
+/// its own if there are enough of them, and otherwise all share one.
 template <typename T>
 class TypedPass final : public BlindingPass {
  public:
@@ -67,10 +75,9 @@ class TypedPass final : public BlindingPass {
       : channels_(how.channels), threads_(threads), owners_(simplified(how.geometry)), taps_(taps) {
     const auto& kernels = kernels::select<T>(kernels::current_kernels());
     const TileGeometry geometry = simplified(how.geometry);
-    further_rounds_ = how.rows.key->rounds.size() > 1;
+    is_staged_ = RowRounds<T>::needed(*how.rows.key);
     walk_.geometry = geometry;
     walk_.real_images = real_images(how.geometry, geometry, how.decoy_images);
-    walk_.positions = geometry.positions();
     walk_.rows = how.rows;
     walk_.channels = &channels_;
     walk_.kernels = &kernels;
@@ -81,12 +88,10 @@ class TypedPass final : public BlindingPass {
              .element_bytes = static_cast<int64_t>(contract::element_bytes(how.wire)),
              .panels = how.panels};
     walk_.stream = should_stream<T>(geometry.elements(), geometry.channels);
-    if (further_rounds_) {
+    if (is_staged_) {
       walk_.accumulate = !is_gathering(how.rows.form) && !geometry.is_disjoint();
-      const int64_t position_bytes = geometry.rows() * geometry.channels * static_cast<int64_t>(sizeof(T));
-      walk_.positions =
-          walk_.accumulate ? 1 : std::clamp<int64_t>(kMixedBytes / position_bytes, 1, geometry.positions());
-      walk_.panels = Panels::of(wire_, walk_.positions, sizeof(T));
+      plan_turns();
+      walk_.panels = Panels::of(wire_, most_rows_, positions_per_turn_, sizeof(T));
       rounds_ = {.key = how.rows,
                  .panels = walk_.panels,
                  .wire = wire_,
@@ -112,17 +117,7 @@ class TypedPass final : public BlindingPass {
     }
     carve(0);
   }
-  void blind_rows(const RowRange& rows) override {
-    if (!further_rounds_) {
-      walk_.wire = wire_;
-      return walk_.run(work_, rows, threads_);
-    }
-    rounds_.wire = wire_;
-    in_turns([&] {
-      walk_.run(work_, rows, threads_);
-      rounds_.run(walk_.mixed, spare_, threads_);
-    });
-  }
+  void blind_rows(const RowRange& rows) override { run(rows); }
   void finish_blinding() override {
     for (size_t c = 0; c < totals_.sums.size(); ++c)
       taps_.products.column_sums[channels_.data()->source[c]] = totals_.sums[c];
@@ -132,7 +127,7 @@ class TypedPass final : public BlindingPass {
     x_ = static_cast<T*>(x.data);
     walk_.addend = static_cast<const T*>(taps_.addend);
     image_ = walk_.geometry;
-    through_tiles_ = !further_rounds_ && !image_.is_disjoint();
+    through_tiles_ = !is_staged_ && !image_.is_disjoint();
     const int64_t tile_elements = through_tiles_ ? image_.elements() : 0;
     if (through_tiles_) {
       walk_.geometry = weight_geometry(image_.rows(), image_.tile_h, image_.tile_w, image_.channels);
@@ -150,15 +145,7 @@ class TypedPass final : public BlindingPass {
     // Scattering kernels only read the wire. The field is not const because gathering kernels write it.
     wire_.data = const_cast<std::byte*>(in);
     wire_.first_row = rows.begin;
-    if (!further_rounds_) {
-      walk_.wire = wire_;
-      return walk_.run(work_, rows, threads_);
-    }
-    rounds_.wire = wire_;
-    in_turns([&] {
-      rounds_.run(walk_.mixed, spare_, threads_);
-      walk_.run(work_, rows, threads_);
-    });
+    run(rows);
   }
   void finish_unblinding() override {
     if (through_tiles_)
@@ -202,29 +189,97 @@ class TypedPass final : public BlindingPass {
     walk_.column_totals = &totals_;
   }
 
-  /// Calls `body` once for each turn, with walk_ and rounds_ set to the positions of the turn.
-  template <typename Body>
-  void in_turns(const Body& body) {
-    const int64_t all = walk_.geometry.positions(), at_once = walk_.positions;
-    for (int64_t first = 0; first < all; first += at_once) {
-      walk_.first_position = rounds_.first_position = first;
-      walk_.positions = rounds_.positions = std::min(at_once, all - first);
-      body();
+  /// Positions take turns so that the values between two rounds stay few. Where tiles overlap, one position adds to the
+  /// image at a time.
+  void plan_turns() {
+    const TileGeometry& g = walk_.geometry;
+    const Key& key = *walk_.rows.key;
+    rows_per_turn_ = key.rounds.size() < 2 ? kUnboundRows : key.group == 0 ? g.rows() : int64_t{key.group};
+    const int64_t chunks = row_chunks(g.rows());
+    most_rows_ = g.rows() - (chunks - 1) * rows_per_turn_;
+    const int64_t position_bytes = most_rows_ * g.channels * static_cast<int64_t>(sizeof(T));
+    const auto positions_within = [&](int64_t bytes) {
+      return walk_.accumulate ? 1 : std::clamp<int64_t>(bytes / position_bytes, 1, g.positions());
+    };
+    const int64_t own_positions = positions_within(kOwnMixedBytes), threads = threads_.threads();
+    const int64_t turns = chunks * (walk_.accumulate ? 1 : divide_up(g.positions(), own_positions));
+    // With few turns a thread that has one more than the others makes them wait.
+    const bool fills_threads = turns % threads == 0 || turns >= 4 * threads;
+    each_alone_ = fills_threads && threads * own_positions * position_bytes <= kMostMixedBytes;
+    positions_per_turn_ = each_alone_ ? own_positions : positions_within(kSharedMixedBytes);
+  }
+
+  /// The number of chunks that `rows` rows are staged in. The last one has what is left over as well.
+  [[nodiscard]] int64_t row_chunks(int64_t rows) const { return std::max<int64_t>(rows / rows_per_turn_, 1); }
+  /// Turn `number` of those of `rows`, positions fastest.
+  [[nodiscard]] Turn turn(const RowRange& rows, int64_t number) const {
+    const int64_t per_chunk = divide_up(walk_.geometry.positions(), positions_per_turn_), chunk = number / per_chunk;
+    const int64_t first = rows.begin + chunk * rows_per_turn_;
+    const int64_t position = number % per_chunk * positions_per_turn_;
+    return {{first, chunk + 1 == row_chunks(rows.count()) ? rows.end : first + rows_per_turn_},
+            position,
+            std::min(positions_per_turn_, walk_.geometry.positions() - position)};
+  }
+
+  /// Blinds or un-blinds some rows: all of them, or those of a slice (blind.h).
+  void run(const RowRange& rows) {
+    if (!is_staged_) {
+      walk_.wire = wire_;
+      return walk_.run({rows, 0, walk_.geometry.positions()}, work_, threads_);
+    }
+    rounds_.wire = wire_;
+    const int64_t chunks = row_chunks(rows.count());
+    const int64_t per_chunk = divide_up(walk_.geometry.positions(), positions_per_turn_);
+    if (!each_alone_) {
+      for (int64_t i = 0; i < chunks * per_chunk; ++i) run_turn(turn(rows, i));
+    } else if (walk_.accumulate) {
+      for (int64_t p = 0; p < per_chunk; ++p)
+        run_alone(chunks, [&](int64_t i) { return turn(rows, i * per_chunk + p); });
+    } else {
+      run_alone(chunks * per_chunk, [&](int64_t i) { return turn(rows, i); });
     }
   }
+  void run_turn(const Turn& turn) {
+    if (!gathering()) rounds_.run(turn, walk_.mixed, spare_, threads_);
+    walk_.run(turn, work_, threads_);
+    if (gathering()) rounds_.run(turn, walk_.mixed, spare_, threads_);
+  }
+  /// Runs turns `get(0)` to `get(count - 1)`, each on one thread.
+  template <typename GetTurn>
+  void run_alone(int64_t count, const GetTurn& get) {
+    Tickets tickets(threads_.threads());
+    threads_.parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+      const Tickets::Held ticket(tickets);
+      const auto thread = static_cast<int64_t>(ticket.number());
+      TileWalk<T> walk = walk_;
+      walk.mixed += thread * walk_.panels.elements();
+      T* const work = work_ + thread * walk_.work_elements(1);
+      T* const spare = spare_ + thread * rounds_.spare_elements(1);
+      for (int64_t i = begin; i < end; ++i) {
+        const Turn turn = get(i);
+        if (!gathering()) rounds_.run_alone(turn, walk.mixed, spare);
+        walk.run_alone(turn, work);
+        if (gathering()) rounds_.run_alone(turn, walk.mixed, spare);
+      }
+    });
+  }
+  [[nodiscard]] bool gathering() const { return is_gathering(walk_.rows.form); }
 
   void zero(T* x, int64_t elements) {
     threads_.parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) { std::fill(x + begin, x + end, T(0)); });
   }
 
   void carve(int64_t tile_elements) {
-    rounds_.positions = walk_.positions;
-    const bool has_turns = further_rounds_ && walk_.positions < walk_.geometry.positions();
+    const bool has_turns = is_staged_ && positions_per_turn_ < walk_.geometry.positions();
+    const int threads = threads_.threads();
+    const int64_t sets = each_alone_ ? threads : 1;  // of scratch memory
     TileOrigin* origins = nullptr;
     const auto take_all = [&](Carver carver) {
-      work_ = carver.take<T>(walk_.work_elements(threads_.threads()));
-      walk_.mixed = carver.take<T>(further_rounds_ ? walk_.panels.elements() : 0);
-      spare_ = carver.take<T>(further_rounds_ ? rounds_.spare_elements(threads_.threads()) : 0);
+      work_ = carver.take<T>(walk_.work_elements(threads));
+      walk_.mixed = carver.take<T>(is_staged_ ? sets * walk_.panels.elements() : 0);
+      spare_ = carver.take<T>(!is_staged_   ? 0
+                              : each_alone_ ? sets * rounds_.spare_elements(1)
+                                            : rounds_.spare_elements(threads));
       tiles_ = carver.take<T>(tile_elements);
       origins = carver.take<TileOrigin>(has_turns ? walk_.geometry.rows() : 0);
       return carver.bytes();
@@ -238,7 +293,10 @@ class TypedPass final : public BlindingPass {
   ChannelRounds<T> channels_;
   ThreadPool& threads_;
   Owners owners_;
-  bool further_rounds_ = false;
+  bool is_staged_ = false;   // values go through scratch memory
+  bool each_alone_ = false;  // every thread takes turns of its own
+  int64_t rows_per_turn_ = 0, positions_per_turn_ = 0;
+  int64_t most_rows_ = 0;  // of one turn
   TileWalk<T> walk_;
   RowRounds<T> rounds_;
   T *work_ = nullptr, *spare_ = nullptr, *tiles_ = nullptr;

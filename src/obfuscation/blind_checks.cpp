@@ -54,6 +54,22 @@ void check_key(const char* where, const char* what, KeyUse use, bool gathering, 
   }
 }
 
+/// Scratch memory holds one group at a time, so no row may move between groups after the first round.
+void check_groups(const char* where, const Key& rows) {
+  if (rows.group == 0) return;
+  if (rows.group % kernels::kSection != 0)
+    throw InputError(fmt::format("{}: groups of {} rows, expected a multiple of {}", where, rows.group,
+                                 static_cast<int>(kernels::kSection)));
+  for (size_t r = 1; r < rows.rounds.size(); ++r)
+    for (uint32_t g = 0; g < rows.groups(); ++g)
+      for (uint32_t i = rows.group_begin(g); i < rows.group_end(g); ++i)
+        if (rows.rounds[r].source[i] < rows.group_begin(g) || rows.rounds[r].source[i] >= rows.group_end(g))
+          throw InputError(
+              fmt::format("{}: round {} of the row key moves rows between groups of {}, expected none after "
+                          "the first round",
+                          where, r, rows.group));
+}
+
 void check_types(const char* where, ElementType plain, ElementType wire) {
   const bool is_double = plain == ElementType::kFloat64, may_narrow = plain == ElementType::kFloat32;
   if (wire == plain && (is_double || may_narrow)) return;
@@ -67,6 +83,7 @@ void check(const char* where, const Blinding& how, ElementType plain, bool gathe
   check_geometry(where, geometry);
   check_types(where, plain, how.wire);
   check_key(where, "row", how.rows, gathering, geometry.rows(), kernels::kSection);
+  check_groups(where, *how.rows.key);
   check_key(where, "channel", how.channels, gathering, geometry.channels, kernels::kGroup);
   try {
     contract::check_panels({.type = how.wire, .shape = {geometry.rows(), geometry.channels}, .panels = how.panels});

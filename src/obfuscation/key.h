@@ -23,7 +23,18 @@ struct KeyRound {
 struct Key {
   uint32_t size = 0;
   std::vector<KeyRound> rounds;
+  /// Rounds after the first keep entries within groups of so many, a multiple of 256, so that a group is mixed in
+  /// cache; the last group takes what is left over as well. 0: all entries are one group. The first round draws the
+  /// entries of a group from all of them. Only for rows.
+  uint32_t group = 0;
   bool orthogonal = true;  ///< K^-1 == K^T: every scale is +1 or -1
+
+  [[nodiscard]] uint32_t groups() const { return group == 0 || size < group ? 1 : size / group; }
+  /// The first entry of a group, and the first after it.
+  [[nodiscard]] uint32_t group_begin(uint32_t number) const { return number * group; }
+  [[nodiscard]] uint32_t group_end(uint32_t number) const {
+    return number + 1 == groups() ? size : (number + 1) * group;
+  }
 };
 
 /// The four ways in which a key acts on the vectors of its dimension. Blinding uses the first two, un-blinding the

@@ -45,9 +45,6 @@ class KeyRing {
   [[nodiscard]] const Protection& protection() const { return *protection_; }
 
  private:
-  /// A key that is one key for each group of rows.
-  [[nodiscard]] Key derive_groups(const SecretKey& seed, uint32_t size) const;
-
   SecretKey master_;
   std::unique_ptr<const Protection> protection_;
 };

@@ -39,6 +39,9 @@ void check_ranges(const BlindingOptions& options) {
   };
   check_range("conv-tile", options.conv_tile, 0, 1024);
   check_range("row-rounds", options.row_rounds, 0, 8);
+  if (options.row_group != 0) check_range("row-group", options.row_group, 1024, 32'768);
+  if (options.row_group % 256 != 0)
+    throw InputError(fmt::format("row-group: got {}, expected a multiple of 256, or all", options.row_group));
   check_range("slices", options.slices, 0, 64);
   check_range("rekey-interval", options.rekey_interval, 1, int64_t{1} << 31);
   if (!(options.decoys >= 0 && options.decoys <= 100))
@@ -98,6 +101,15 @@ std::unique_ptr<const Protection> make_protection(const BlindingOptions& options
 }
 
 bool protects(const BlindingOptions& options) { return find(options)->protects(); }
+
+std::vector<uint32_t> permutation_within_groups(Csprng& random, const Key& key) {
+  std::vector<uint32_t> all;
+  all.reserve(key.size);
+  for (uint32_t g = 0; g < key.groups(); ++g)
+    for (const uint32_t source : random.permutation(key.group_end(g) - key.group_begin(g)))
+      all.push_back(key.group_begin(g) + source);
+  return all;
+}
 
 double permutation_bits(int64_t size) { return std::lgamma(static_cast<double>(size) + 1) / std::log(2.0); }
 

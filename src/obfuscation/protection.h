@@ -38,9 +38,6 @@ class Protection {
   /// The number of rounds of a key over `rows` rows, and of one over channels.
   [[nodiscard]] virtual int row_rounds(uint64_t rows) const = 0;
   [[nodiscard]] virtual int channel_rounds() const = 0;
-  /// The number of rows in a group that has a key of its own, a multiple of 256 from 1,024 to 65,536; 0: one key acts
-  /// on all rows. Keys of groups must have the same number of rounds, also for a last group that is shorter.
-  [[nodiscard]] virtual int64_t row_group() const { return 0; }
   /// The layout of blinded activations on the wire, where both sides of a product have whole panels of channels; by
   /// default they are row-major. Workers get whole blocks of rows.
   [[nodiscard]] virtual contract::PanelLayout wire_panels() const { return {}; }
@@ -66,7 +63,7 @@ class Protection {
   [[nodiscard]] virtual bool protects() const = 0;
   /// What a worker learns all the same, in one sentence.
   [[nodiscard]] virtual std::string_view leak() const = 0;
-  /// The entropy of a key of `rounds` rounds over `size` entries, in bits.
+  /// The entropy of a key of `rounds` rounds over `size` entries, in bits, or a lower bound of it.
   [[nodiscard]] virtual double key_bits(int64_t size, int rounds) const = 0;
   /// The settings that only it reads, as they are named on the command line.
   [[nodiscard]] virtual std::vector<std::string_view> settings() const { return {}; }
@@ -79,6 +76,9 @@ class Protection {
   /// @throws InputError
   virtual void check(const BlindingOptions& options) const;
 };
+
+/// Draws a permutation of a key's entries that keeps each within its group.
+std::vector<uint32_t> permutation_within_groups(Csprng& random, const Key& key);
 
 using MakeProtection = std::function<std::unique_ptr<const Protection>(const BlindingOptions&)>;
 /// Makes a protection known under a name for as long as the object lives. For programs that bring their own; not

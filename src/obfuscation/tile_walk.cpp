@@ -72,13 +72,14 @@ struct TileWalk<T>::OtherSide {
 };
 
 template <typename T>
-typename TileWalk<T>::OtherSide TileWalk<T>::other_side(int64_t row, int64_t position) const {
+typename TileWalk<T>::OtherSide TileWalk<T>::other_side(const Turn& turn, int64_t row, int64_t position) const {
   if (wire.data != nullptr) {
     const WireBlock block = wire.block_of(row, position);
     return {block.row_zero, block.pitch, block.columns, wire_bf16};
   }
-  T* const panel = mixed + (position - first_position) * panels.per_position * panels.stride;
-  return {reinterpret_cast<std::byte*>(panel), panels.width, {panels.width, panels.stride}, false};
+  T* const panel = mixed + (position - turn.first_position) * panels.per_position * panels.stride;
+  T* const row_zero = panel - turn.rows.begin * panels.width;
+  return {reinterpret_cast<std::byte*>(row_zero), panels.width, {panels.width, panels.stride}, false};
 }
 
 template <typename T>
@@ -90,16 +91,17 @@ template <typename T>
 bool TileWalk<T>::streams() const {
   if (!stream || accumulate) return false;
   if (!gathering()) return starts_cache_line(target);
-  return wire.data == nullptr ? panels.whole_lines() : !wire_bf16 && starts_cache_line(wire.data);
+  return wire.data != nullptr && !wire_bf16 && starts_cache_line(wire.data);
 }
 
-namespace {
-/// Elements between two panels of a section's buffer. The odd number of lines keeps them apart in caches.
-constexpr int64_t kBufferStride = kernels::kSection * kGroup + 5 * kGroup;
-}  // namespace
+/// What is scattered comes in order, which the hardware predicts, unless it is the wire's rows.
+template <typename T>
+bool TileWalk<T>::fetches_target() const {
+  return !gathering() && (accumulate || (wire.data == nullptr && !streams()));
+}
 
-/// The work memory of a thread holds, in this order: one pixel that stands for the padding, the kernels' work memory, a
-/// section's buffer, rows that a map computes, and column sums.
+/// The work memory of a thread holds, in this order: one pixel that stands for the padding, the kernels' work memory,
+/// rows that a map computes, and column sums.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
   return before_made_rows() + (map != nullptr ? kGroup * run_elements() : 0) +
@@ -108,8 +110,7 @@ int64_t TileWalk<T>::work_per_thread() const {
 
 template <typename T>
 int64_t TileWalk<T>::before_made_rows() const {
-  return run_elements() + kernels::block_work_elements(geometry.channels) +
-         (is_wide() ? run_elements() / kGroup * kBufferStride : 0);
+  return run_elements() + kernels::block_work_elements(geometry.channels);
 }
 
 template <typename T>
@@ -137,11 +138,6 @@ void TileWalk<T>::flush_column_sums(T* work) const {
             static_cast<double>(column_sums(work, which)[c]);
   }
   clear_column_sums(work);
-}
-
-template <typename T>
-T* TileWalk<T>::section_buffer(T* work) const {
-  return work + run_elements() + kernels::block_work_elements(geometry.channels);
 }
 
 template <typename T>
@@ -182,26 +178,20 @@ void TileWalk<T>::start_group(int64_t group, TileOrigin* of_rows, kernels::Block
 }
 
 template <typename T>
-void TileWalk<T>::set_addresses(const At& at, const TileOrigin* of_rows, T* work, Prepared& into) const {
+void TileWalk<T>::set_addresses(const Turn& turn, const At& at, const TileOrigin* of_rows, Prepared& into) const {
   kernels::BlockPass<T>& pass = into.pass;
-  const int64_t group = at.group, position = first_position + at.item % positions;
+  T* const work = into.work;
+  const int64_t group = at.group, position = at.position;
   const TileGeometry& g = geometry;
   const auto py = static_cast<int64_t>(narrow(position) / narrow(g.tile_w));
   const int64_t px = position - py * g.tile_w;
   const int64_t dy = py * g.pitch_y, dx = px * g.pitch_x;
   T* image = const_cast<T*>(gathering() ? source : target) + (dy * g.width + dx) * g.channels;
   const auto height = static_cast<uint64_t>(g.height), width = static_cast<uint64_t>(g.width);
-  std::byte* other;
-  int64_t pitch;
-  if (is_wide()) {
-    other = reinterpret_cast<std::byte*>(section_buffer(work) + group % (kernels::kSection / kGroup) * kGroup * kGroup);
-    pitch = kGroup * static_cast<int64_t>(sizeof(T));
-  } else {
-    const OtherSide side = other_side(group * kGroup, position);
-    pitch = side.pitch * side.element_bytes();
-    other = side.base + group * kGroup * pitch;
-    (gathering() ? pass.dst_columns : pass.src_columns) = side.columns;
-  }
+  const OtherSide side = other_side(turn, group * kGroup, position);
+  const int64_t pitch = side.pitch * side.element_bytes();
+  std::byte* other = side.base + group * kGroup * pitch;
+  (gathering() ? pass.dst_columns : pass.src_columns) = side.columns;
   for (int i = 0; i < pass.rows; ++i, other += pitch) {
     const bool inside = static_cast<uint64_t>(of_rows[i].y + dy) < height &&  // negative values become huge
                         static_cast<uint64_t>(of_rows[i].x + dx) < width;
@@ -219,13 +209,13 @@ void TileWalk<T>::set_addresses(const At& at, const TileOrigin* of_rows, T* work
 
 /// The part of a pass that all passes of one walk share.
 template <typename T>
-kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
+kernels::BlockPass<T> TileWalk<T>::common_pass(const Turn& turn, T* work) const {
   kernels::BlockPass<T> pass = {};
   std::fill(pass.src, pass.src + kGroup, work);  // valid addresses for `ahead` if a group has fewer rows
   std::fill(pass.dst, pass.dst + kGroup, work);
   pass.work = work + run_elements();
   pass.channels = geometry.channels;
-  pass.stream = streams() && !(gathering() && is_wide());
+  pass.stream = streams();
   pass.accumulate = accumulate;
   pass.products = products;
   pass.products.column_sums = column_totals != nullptr ? column_sums(work) : nullptr;
@@ -234,47 +224,13 @@ kernels::BlockPass<T> TileWalk<T>::common_pass(T* work) const {
   std::fill(pass.addend, pass.addend + kGroup, work);
   pass.rounds = channels->data();
   pass.round_count = channels->size();
-  const OtherSide side = other_side(0, first_position);
+  const OtherSide side = other_side(turn, turn.rows.begin, turn.first_position);
   const kernels::Columns image = {geometry.channels, 0};
-  const kernels::Columns other = is_wide() ? kernels::Columns{kGroup, kBufferStride} : side.columns;
-  pass.src_columns = gathering() ? image : other;
-  pass.dst_columns = gathering() ? other : image;
-  pass.ahead_columns = gathering() || accumulate || addend != nullptr ? image : other;
-  (gathering() ? pass.dst_bf16 : pass.src_bf16) = !is_wide() && side.bf16;
+  pass.src_columns = gathering() ? image : side.columns;
+  pass.dst_columns = gathering() ? side.columns : image;
+  pass.ahead_columns = gathering() || fetches_target() || addend != nullptr ? image : side.columns;
+  (gathering() ? pass.dst_bf16 : pass.src_bf16) = side.bf16;
   return pass;
-}
-
-/// Mixes groups with one another, between the buffer and the other side.
-template <typename T>
-void TileWalk<T>::mix_section(int64_t section, int64_t position, T* work) const {
-  const OtherSide side = other_side(section * kernels::kSection, position);
-  T* const buffer = section_buffer(work);
-  std::byte* const other = side.base + section * kernels::kSection * side.pitch * side.element_bytes();
-  const kernels::Columns within = {kGroup, kBufferStride};
-  kernels::WidePass pass;
-  pass.gathering = gathering();
-  pass.rows = std::min<int64_t>(kernels::kSection, geometry.rows() - section * kernels::kSection);
-  pass.channels = geometry.channels;
-  pass.block = rows.key->rounds[0].block;
-  if (gathering()) {
-    pass.src = buffer;
-    pass.dst = other;
-    pass.dst_bf16 = side.bf16;
-    pass.src_pitch = kGroup;
-    pass.dst_pitch = side.pitch;
-    pass.src_columns = within;
-    pass.dst_columns = side.columns;
-    pass.stream = streams();
-  } else {
-    pass.src = other;
-    pass.dst = buffer;
-    pass.src_bf16 = side.bf16;
-    pass.src_pitch = side.pitch;
-    pass.dst_pitch = kGroup;
-    pass.src_columns = side.columns;
-    pass.dst_columns = within;
-  }
-  kernels->mix_wide(pass);
 }
 
 template <typename T>
@@ -289,73 +245,62 @@ void TileWalk<T>::make_rows(Prepared& prepared, T* work) const {
   pass.fetches_all_ahead = true;
 }
 
-/// Items are pairs of a group or section of rows and a position, positions fastest. An item has one pass for each of
-/// its groups. Each pass is prepared during the one before it, so that the kernel can fetch its rows ahead.
+/// Each pass is prepared during the one before it, so that the kernel can fetch its rows ahead.
 template <typename T>
-void TileWalk<T>::walk(int64_t begin, int64_t end, T* work) const {
-  Prepared passes[2] = {{common_pass(work)}, {common_pass(work)}};
+void TileWalk<T>::walk(const Turn& turn, const RowRange& items, T* work) const {
+  Prepared passes[2] = {{common_pass(turn, work), work}, {common_pass(turn, work), work}};
   if (gathering()) std::fill(work, work + geometry.channels, T(0));
   const auto kernel = gathering() ? kernels->gather_block : kernels->scatter_block;
-  const int64_t groups = (geometry.rows() + kGroup - 1) / kGroup, per_item = rows_per_item() / kGroup;
-  const auto start = [&](int64_t item) {
-    const int64_t first = item / positions * per_item;
-    return At{item, first, std::min(first + per_item, groups) - 1};
+  const auto at = [&](int64_t item) {
+    return At{turn.rows.begin / kGroup + item / turn.positions, turn.first_position + item % turn.positions};
   };
-  const auto next_of = [&](const At& at) {
-    return at.group < at.last ? At{at.item, at.group + 1, at.last} : start(at.item + 1);
-  };
-  const auto position_of = [&](const At& at) { return first_position + at.item % positions; };
   TileOrigin of_rows[kGroup];
-  const auto prepare = [&](const At& at, int into, const kernels::BlockPass<T>* same_group) {
-    kernels::BlockPass<T>& pass = passes[into].pass;
-    if (same_group == nullptr) {
-      start_group(at.group, of_rows, pass);
+  const auto prepare = [&](int64_t item, const kernels::BlockPass<T>* before) {
+    const At where = at(item);
+    kernels::BlockPass<T>& pass = passes[item % 2].pass;
+    if (before == nullptr || at(item - 1).group != where.group) {
+      start_group(where.group, of_rows, pass);
     } else {
-      pass.rows = same_group->rows;
-      pass.row_block = same_group->row_block;
-      std::copy(same_group->coefficient, same_group->coefficient + kGroup, pass.coefficient);
+      pass.rows = before->rows;
+      pass.row_block = before->row_block;
+      std::copy(before->coefficient, before->coefficient + kGroup, pass.coefficient);
     }
-    set_addresses(at, of_rows, work, passes[into]);
+    set_addresses(turn, where, of_rows, passes[item % 2]);
   };
   constexpr int kSummedGroups = 16;  // column sums of this many groups are added in the type of the operand
   int summed = 0;
   if (column_totals != nullptr) clear_column_sums(work);
-  At at = start(begin);
-  int turn = 0;
-  prepare(at, turn, nullptr);
-  bool is_first = true;  // whether the pass is the first of its item
-  while (at.item < end) {
-    kernels::BlockPass<T>&pass = passes[turn].pass, &next = passes[1 - turn].pass;
-    const At following = next_of(at);
-    if (following.item < end) prepare(following, 1 - turn, following.group == at.group ? &pass : nullptr);
-    pass.ahead = addend != nullptr ? reinterpret_cast<const void* const*>(next.addend)
-                 : pass.accumulate ? const_cast<const void* const*>(next.dst)
-                                   : next.src;
-    if (is_wide() && !gathering() && is_first)
-      mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
-    if (map != nullptr) make_rows(passes[turn], work);
+  prepare(items.begin, nullptr);
+  for (int64_t item = items.begin; item < items.end; ++item) {
+    kernels::BlockPass<T>&pass = passes[item % 2].pass, &next = passes[(item + 1) % 2].pass;
+    if (item + 1 < items.end) prepare(item + 1, &pass);
+    pass.ahead = addend != nullptr  ? reinterpret_cast<const void* const*>(next.addend)
+                 : fetches_target() ? const_cast<const void* const*>(next.dst)
+                                    : next.src;
+    if (map != nullptr) make_rows(passes[item % 2], work);
     kernel(pass);
     if (column_totals != nullptr && ++summed % kSummedGroups == 0) flush_column_sums(work);
-    if (is_wide() && gathering() && at.group == at.last)
-      mix_section(at.group * kGroup / kernels::kSection, position_of(at), work);
-    is_first = following.item != at.item;
-    at = following;
-    turn = 1 - turn;
   }
   if (column_totals != nullptr) flush_column_sums(work);
   if (streams()) hwy::FlushStream();
 }
 
+namespace {
+int64_t groups_of(const RowRange& rows) { return (rows.end + kGroup - 1) / kGroup - rows.begin / kGroup; }
+}  // namespace
+
 template <typename T>
-void TileWalk<T>::run(T* work, const RowRange& some, ThreadPool& threads) const {
+void TileWalk<T>::run(const Turn& turn, T* work, ThreadPool& threads) const {
   Tickets tickets(threads.threads());
-  const int64_t first = some.begin / rows_per_item();
-  const int64_t items = (some.end + rows_per_item() - 1) / rows_per_item() - first;
-  threads.parallel_for(items * positions, 1, [&](int64_t begin, int64_t end) {
+  threads.parallel_for(groups_of(turn.rows) * turn.positions, 1, [&](int64_t begin, int64_t end) {
     const Tickets::Held ticket(tickets);
-    walk(first * positions + begin, first * positions + end,
-         work + static_cast<int64_t>(ticket.number()) * work_per_thread());
+    walk(turn, {begin, end}, work + static_cast<int64_t>(ticket.number()) * work_per_thread());
   });
+}
+
+template <typename T>
+void TileWalk<T>::run_alone(const Turn& turn, T* work) const {
+  walk(turn, {0, groups_of(turn.rows) * turn.positions}, work);
 }
 
 template struct TileWalk<float>;

@@ -1,5 +1,5 @@
-/// Walks over groups of rows and tile positions, and reads or writes the image: the first row round and all channel
-/// rounds.
+/// Walks over groups of rows and tile positions, and reads or writes the image: what the first row round mixes within
+/// groups of sixteen rows, and all channel rounds.
 #pragma once
 
 #include <array>
@@ -70,7 +70,6 @@ class Owners {
 template <typename T>
 struct TileWalk {
   TileGeometry geometry;
-  int64_t first_position = 0, positions = 0;  ///< positions that this walk visits and `mixed` holds
   KeyUse rows;
   const ChannelRounds<T>* channels = nullptr;
   const kernels::Kernels<T>* kernels = nullptr;
@@ -80,7 +79,7 @@ struct TileWalk {
   T* target = nullptr;        ///< real images, when scattering
   WireLayout wire;            ///< the other side, unless its data is nullptr: then it is `mixed`
   bool wire_bf16 = false;
-  T* mixed = nullptr;
+  T* mixed = nullptr;   ///< the rows and positions of the turn
   Panels panels;        ///< layout of `mixed`
   bool stream = false;  ///< as in RowRounds
   /// When scattering, adds to the image. Only for one position at a time, at which no two tiles share a pixel.
@@ -100,45 +99,43 @@ struct TileWalk {
   void find_origins(TileOrigin* table, ThreadPool& threads) const;
   /// The number of elements that `work` must have for this many threads.
   [[nodiscard]] int64_t work_elements(int threads) const { return threads * work_per_thread(); }
-  /// @param some all rows, or those of a slice (blind.h): whole sections, except at the end
-  void run(T* work, const RowRange& some, ThreadPool& threads) const;
+  /// @param turn whole groups of kGroup rows, except at the end
+  void run(const Turn& turn, T* work, ThreadPool& threads) const;
+  /// Does the same on the calling thread alone, with work memory of one thread.
+  void run_alone(const Turn& turn, T* work) const;
 
  private:
   [[nodiscard]] bool gathering() const { return is_gathering(rows.form); }
   [[nodiscard]] bool streams() const;
+  /// Whether the image's rows are prefetched when scattering.
+  [[nodiscard]] bool fetches_target() const;
   [[nodiscard]] int64_t run_elements() const;
   [[nodiscard]] int64_t work_per_thread() const;
-  /// Whether groups are mixed with one another. It then happens a section at a time, through a buffer.
-  [[nodiscard]] bool is_wide() const {
-    return !rows.key->rounds.empty() && rows.key->rounds[0].block > kernels::kGroup;
-  }
-  [[nodiscard]] int64_t rows_per_item() const { return is_wide() ? kernels::kSection : kernels::kGroup; }
-  /// Where a walk is. Items are pairs of a group or section of rows and a position.
+  /// Where a walk is. Items are pairs of a group of rows and a position, positions fastest.
   struct At {
-    int64_t item, group, last;  ///< `last` is the item's last group
+    int64_t group, position;
   };
   struct Prepared {
     kernels::BlockPass<T> pass;
+    T* work = nullptr;
     /// For each row of the pass, its pixel in the image; negative outside real images.
     std::array<int64_t, kernels::kGroup> pixels = {};
   };
   [[nodiscard]] bool needs_pixels() const { return products.count > 0 || moments_above != nullptr || map != nullptr; }
   struct OtherSide;
-  [[nodiscard]] OtherSide other_side(int64_t row, int64_t position) const;
+  [[nodiscard]] OtherSide other_side(const Turn& turn, int64_t row, int64_t position) const;
   [[nodiscard]] TileOrigin origin(int64_t near) const;
   void start_group(int64_t group, TileOrigin* of_rows, kernels::BlockPass<T>& pass) const;
-  void set_addresses(const At& at, const TileOrigin* of_rows, T* work, Prepared& into) const;
+  void set_addresses(const Turn& turn, const At& at, const TileOrigin* of_rows, Prepared& into) const;
   /// Lets `map` compute the rows of a pass.
   void make_rows(Prepared& prepared, T* work) const;
-  [[nodiscard]] kernels::BlockPass<T> common_pass(T* work) const;
-  [[nodiscard]] T* section_buffer(T* work) const;
+  [[nodiscard]] kernels::BlockPass<T> common_pass(const Turn& turn, T* work) const;
   [[nodiscard]] T* column_sums(T* work, int64_t which = 0) const;
   [[nodiscard]] int64_t before_made_rows() const;
   [[nodiscard]] T* made_rows(T* work) const;
   void clear_column_sums(T* work) const;
   void flush_column_sums(T* work) const;
-  void mix_section(int64_t section, int64_t position, T* work) const;
-  void walk(int64_t begin, int64_t end, T* work) const;
+  void walk(const Turn& turn, const RowRange& items, T* work) const;
 };
 
 }  // namespace tempo::obfuscation

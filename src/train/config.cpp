@@ -192,6 +192,8 @@ std::vector<Field> make_fields() {
   t.choice("weights", kWeights, TEMPO_MEMBER(weights), "whether weights stay on the worker");
   t.integer_or("full", "conv-tile", TEMPO_MEMBER(blinding.conv_tile), 1024, "side of a convolution tile, or full");
   t.integer_or("auto", "row-rounds", TEMPO_MEMBER(blinding.row_rounds), 8, "rounds of row mixing of rotated, or auto");
+  t.integer_or("all", "row-group", TEMPO_MEMBER(blinding.row_group), 32'768,
+               "rows that rotated mixes with one another, a multiple of 256, or all");
   t.number("decoys", TEMPO_MEMBER(blinding.decoys), 0, 100,
            "energy of noise images that rotated mixes in, relative to the real ones; 0: none");
   t.integer("rekey-interval", TEMPO_MEMBER(blinding.rekey_interval), 1, int64_t{1} << 31,
@@ -358,9 +360,10 @@ std::string to_string(WirePrecision value) { return name_of(kWires, value); }
 std::string to_string(Optimizer value) { return name_of(kOptimizers, value); }
 
 std::string describe(const BlindingOptions& o) {
-  return fmt::format("{} {} reuse={} weights={} conv-tile={} row-rounds={} rekey-interval={} wire={} decoys={}",
-                     o.protection, to_string(o.coefficients), to_string(o.reuse), to_string(o.weights), o.conv_tile,
-                     o.row_rounds, o.rekey_interval, to_string(o.wire), o.decoys);
+  return fmt::format(
+      "{} {} reuse={} weights={} conv-tile={} row-rounds={} row-group={} rekey-interval={} wire={} decoys={}",
+      o.protection, to_string(o.coefficients), to_string(o.reuse), to_string(o.weights), o.conv_tile, o.row_rounds,
+      o.row_group, o.rekey_interval, to_string(o.wire), o.decoys);
 }
 
 }  // namespace tempo::train

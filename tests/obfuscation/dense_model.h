@@ -33,17 +33,21 @@ constexpr KeyKind kWideRotated = {"rotated in blocks of 256", 256, true};
 /// The same for channels, whose blocks are smaller.
 constexpr KeyKind of_channels(KeyKind kind) { return {kind.name, kind.block > 16 ? 16 : kind.block, kind.signs}; }
 
-inline Key random_key(int64_t size, int rounds, KeyKind kind, Random& random) {
+/// @param group Key::group, if there are more entries
+inline Key random_key(int64_t size, int rounds, KeyKind kind, Random& random, uint32_t group = 0) {
   Key key;
   key.size = static_cast<uint32_t>(size);
   key.orthogonal = kind.signs;
+  key.group = size > group ? group : 0;
   std::uniform_real_distribution<float> exponent(-2, 2);
   for (int r = 0; r < rounds; ++r) {
     KeyRound round;
     round.block = kind.block;
     round.source.resize(key.size);
     std::iota(round.source.begin(), round.source.end(), 0u);
-    std::shuffle(round.source.begin(), round.source.end(), random);
+    for (uint32_t g = 0; g < (r == 0 ? 1 : key.groups()); ++g)
+      std::shuffle(round.source.begin() + (r == 0 ? 0 : key.group_begin(g)),
+                   round.source.begin() + (r == 0 ? key.size : key.group_end(g)), random);
     for (uint32_t i = 0; i < key.size; ++i)
       round.scale.push_back((random() % 2 ? 1.0f : -1.0f) * (kind.signs ? 1.0f : std::exp2(exponent(random))));
     key.rounds.push_back(std::move(round));

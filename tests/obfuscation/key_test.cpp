@@ -93,73 +93,47 @@ TEST(Protection, RotatedKeysAreOrthogonalAndMixDeeply) {
   EXPECT_EQ(rounds(65536, 1), 1);
 }
 
-/// Rotated keys for groups of rows.
-class Grouped final : public Protection {
- public:
-  explicit Grouped(int64_t group) : group_(group) {}
-  [[nodiscard]] Key row_key(Csprng& random, uint32_t size) const override { return rotated_->row_key(random, size); }
-  [[nodiscard]] Key channel_key(Csprng& random, uint32_t size) const override {
-    return rotated_->channel_key(random, size);
-  }
-  [[nodiscard]] bool is_orthogonal() const override { return true; }
-  [[nodiscard]] int row_rounds(uint64_t rows) const override { return rotated_->row_rounds(rows); }
-  [[nodiscard]] int channel_rounds() const override { return rotated_->channel_rounds(); }
-  [[nodiscard]] int64_t row_group() const override { return group_; }
-  [[nodiscard]] bool protects() const override { return false; }
-  [[nodiscard]] std::string_view leak() const override { return ""; }
-  [[nodiscard]] double key_bits(int64_t, int) const override { return 0; }
-
- private:
-  int64_t group_;
-  std::unique_ptr<const Protection> rotated_ = make_protection({});
-};
-
-TEST(KeyRing, GroupsOfRowsHaveKeysOfTheirOwnAndMixWithinThemselvesOnly) {
-  constexpr int64_t kGroup = 1024, kRows = 2 * kGroup + 333, kChannels = 3;
-  const KeyRing keys(key_from_seed_insecure(1), std::make_unique<Grouped>(kGroup));
-  const KeyPath path{.layer = "a", .pass = {Period::kStep, 1, 0}};
-  const Key key = keys.derive(path, KeyRole::kLeft, kRows);
+TEST(Protection, RotatedRowsAreDrawnFromAllAndThenStayInTheirGroup) {
+  constexpr uint32_t kGroup = 1024, kRows = 2 * kGroup + 333;
+  const KeyRing keys = ring({.row_group = kGroup});
+  const Key key = keys.derive({.layer = "a", .pass = {}}, KeyRole::kLeft, kRows);
+  EXPECT_EQ(key.group, kGroup);
+  ASSERT_EQ(key.groups(), 2U);
+  EXPECT_EQ(key.group_end(1), kRows) << "the last group takes what is left over";
   ASSERT_EQ(key.rounds.size(), 2U);
-  ASSERT_EQ(key.rounds[0].source.size(), static_cast<size_t>(kRows));
-  for (const KeyRound& round : key.rounds) {
-    for (int64_t i = 0; i < kRows; ++i)
-      ASSERT_EQ(round.source[static_cast<size_t>(i)] / kGroup, i / kGroup) << "a row of another group";
-    std::vector<uint32_t> first(round.source.begin(), round.source.begin() + kGroup),
-        second(round.source.begin() + kGroup, round.source.begin() + 2 * kGroup);
-    for (uint32_t& source : second) source -= kGroup;
-    EXPECT_NE(first, second);
-  }
-  // What is blinded of one group depends on that group alone, and comes back.
-  const Key one{.size = kChannels, .rounds = {}};
-  ThreadPool threads(1);
-  std::vector<float> x(static_cast<size_t>(kRows * kChannels)), back(x.size());
-  std::vector<std::byte> wire(x.size() * sizeof(float));
-  for (int64_t i = kGroup * kChannels; i < 2 * kGroup * kChannels; ++i)
-    x[static_cast<size_t>(i)] = 1 + static_cast<float>(i % 7);
-  const TileGeometry rows = matrix_geometry(kRows, kChannels);
-  blind({rows, {&key, Form::kDirect}, {&one, Form::kDirect}}, {{ElementType::kFloat32, x.data()}}, wire.data(),
-        threads);
-  const auto* mixed = reinterpret_cast<const float*>(wire.data());
-  for (int64_t i = 0; i < kRows * kChannels; ++i) {
-    const bool is_second = i / kChannels / kGroup == 1;
-    if (!is_second) {
-      ASSERT_EQ(mixed[i], 0) << i;
-    }
-  }
-  unblind({rows, {&key, Form::kInverse}, {&one, Form::kInverse}}, wire.data(), {ElementType::kFloat32, back.data()},
-          threads);
-  for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(back[i], x[i], 1e-5);
-  EXPECT_EQ(keys.derive(path, KeyRole::kLeft, kGroup).rounds[0].source,
-            ring({}).derive(path, KeyRole::kLeft, kGroup).rounds[0].source)
-      << "a single group has the key that all rows have without groups";
+  for (const KeyRound& round : key.rounds)
+    EXPECT_EQ(std::set<uint32_t>(round.source.begin(), round.source.end()).size(), kRows);
+  int moved = 0;
+  for (uint32_t i = 0; i < kGroup; ++i) moved += key.rounds[0].source[i] >= kGroup;
+  EXPECT_NEAR(moved, kGroup * (kRows - kGroup) / kRows, 100) << "the first group has rows of everywhere";
+  for (uint32_t i = 0; i < kRows; ++i)
+    ASSERT_EQ(key.rounds[1].source[i] < kGroup, i < kGroup) << "the second round moved a row to another group";
+  EXPECT_EQ(keys.derive({.layer = "a"}, KeyRole::kLeft, kGroup).group, 0U) << "a single group needs no mark";
+  EXPECT_EQ(keys.derive({.layer = "a"}, KeyRole::kInner, kRows).group, 0U) << "channels have no groups";
+  EXPECT_EQ(make_protection({.row_group = kGroup})->row_rounds(1 << 20), 2);
 }
 
-TEST(KeyRing, GroupsThatBlocksDoNotFitAreRefused) {
-  for (const int64_t group : {512, 1000, 1 << 17}) {
-    const KeyRing keys(key_from_seed_insecure(1), std::make_unique<Grouped>(group));
-    EXPECT_THAT(message_of<InputError>([&] { keys.derive({.layer = "a"}, KeyRole::kLeft, 1 << 18); }),
-                HasSubstr("expected a multiple of 256"));
+TEST(Protection, AnOutputOfAGroupDependsOnNearlyAllRowsOfItAndOnNoOther) {
+  constexpr uint32_t kGroup = 1024, kRows = 3 * kGroup;
+  const Key key = ring({.row_group = kGroup}).derive({.layer = "a", .pass = {}}, KeyRole::kLeft, kRows);
+  const Key one{.size = 1, .rounds = {}};
+  ThreadPool threads(1);
+  std::vector<float> x(kRows), back(kRows);
+  std::vector<std::byte> wire(kRows * sizeof(float));
+  x[key.rounds[0].source[kGroup + 5]] = 1;
+  blind({matrix_geometry(kRows, 1), {&key, Form::kDirect}, {&one, Form::kDirect}}, {{ElementType::kFloat32, x.data()}},
+        wire.data(), threads);
+  const auto* mixed = reinterpret_cast<const float*>(wire.data());
+  int touched = 0;
+  for (uint32_t i = 0; i < kRows; ++i) {
+    const bool is_of_group = i / kGroup == 1;
+    if (!is_of_group) ASSERT_EQ(mixed[i], 0) << i;
+    touched += mixed[i] != 0;
   }
+  EXPECT_GT(touched, kGroup * 8 / 10);
+  unblind({matrix_geometry(kRows, 1), {&key, Form::kInverse}, {&one, Form::kInverse}}, wire.data(),
+          {ElementType::kFloat32, back.data()}, threads);
+  for (uint32_t i = 0; i < kRows; ++i) ASSERT_NEAR(back[i], x[i], 1e-5);
 }
 
 TEST(BlindingOptions, CombinationsThatCannotWorkAreRefused) {
@@ -170,6 +144,8 @@ TEST(BlindingOptions, CombinationsThatCannotWorkAreRefused) {
   EXPECT_THAT(refusal({.reuse = Reuse::kFresh, .weights = WeightPlacement::kResident}), HasSubstr("reuse=full"));
   EXPECT_THAT(refusal({.conv_tile = -1}), HasSubstr("conv-tile: got -1, expected 0 to 1024"));
   EXPECT_THAT(refusal({.row_rounds = 9}), HasSubstr("row-rounds"));
+  EXPECT_THAT(refusal({.row_group = 512}), HasSubstr("row-group: got 512, expected 1024 to 32768"));
+  EXPECT_THAT(refusal({.row_group = 1100}), HasSubstr("row-group: got 1100, expected a multiple of 256, or all"));
   EXPECT_THAT(refusal({.rekey_interval = 0}), HasSubstr("rekey-interval"));
 }
 

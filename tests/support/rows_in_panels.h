@@ -12,18 +12,17 @@ namespace tempo::testing {
 class RowsInPanels final : public obfuscation::Protection {
  public:
   static constexpr contract::PanelLayout kPanels = {.width = 16, .rows = 256};
-  static constexpr int64_t kGroup = 1024;
+  static constexpr uint32_t kGroup = 1024;
 
   [[nodiscard]] obfuscation::Key row_key(Csprng& random, uint32_t size) const override {
-    return draw(random, size, 2, 256);
+    return draw(random, {.size = size, .rounds = {}, .group = size > kGroup ? kGroup : 0}, 2, 256);
   }
   [[nodiscard]] obfuscation::Key channel_key(Csprng& random, uint32_t size) const override {
-    return draw(random, size, 1, 16);
+    return draw(random, {.size = size, .rounds = {}}, 1, 16);
   }
   [[nodiscard]] bool is_orthogonal() const override { return true; }
   [[nodiscard]] int row_rounds(uint64_t) const override { return 2; }
   [[nodiscard]] int channel_rounds() const override { return 1; }
-  [[nodiscard]] int64_t row_group() const override { return kGroup; }
   [[nodiscard]] contract::PanelLayout wire_panels() const override { return kPanels; }
   [[nodiscard]] bool mixes_rows() const override { return true; }
   [[nodiscard]] bool protects() const override { return false; }
@@ -31,11 +30,12 @@ class RowsInPanels final : public obfuscation::Protection {
   [[nodiscard]] double key_bits(int64_t size, int rounds) const override { return static_cast<double>(size * rounds); }
 
  private:
-  static obfuscation::Key draw(Csprng& random, uint32_t size, int rounds, uint32_t block) {
-    obfuscation::Key key{.size = size, .rounds = {}};
+  static obfuscation::Key draw(Csprng& random, obfuscation::Key key, int rounds, uint32_t block) {
     for (int i = 0; i < rounds; ++i) {
       obfuscation::KeyRound round{
-          .source = random.permutation(size), .scale = std::vector<float>(size), .block = block};
+          .source = i == 0 ? random.permutation(key.size) : obfuscation::permutation_within_groups(random, key),
+          .scale = std::vector<float>(key.size),
+          .block = block};
       for (float& scale : round.scale) scale = random.coin() ? 1.0F : -1.0F;
       key.rounds.push_back(std::move(round));
     }

@@ -282,6 +282,7 @@ void mix_block(const BlockPass<T>& pass) {
   const Columns &a = pass.src_columns, &b = pass.dst_columns;
   const int64_t width = std::min(a.width, b.width);  // the wider of the two is a multiple of the other, or one run
   int64_t in = 0, out = 0;
+  ColumnWalk ahead(pass.ahead_columns);
   for (int64_t c = 0; c < pass.channels; c += width) {
     const In* src[kGroup];
     Out* dst[kGroup];
@@ -289,6 +290,8 @@ void mix_block(const BlockPass<T>& pass) {
       src[i] = static_cast<const In*>(pass.src[i]) + in;
       dst[i] = static_cast<Out*>(pass.dst[i]) + out;
     }
+    for (int64_t line = 0; line < std::min(width, pass.channels - c); line += kGroup, ahead.next())
+      prefetch_ahead<In>(pass, ahead.offset());
     mix_group<kGather>(ListedRows<const In>{src}, ListedRows<Out>{dst},
                        GroupRound<T>{pass.coefficient, pass.rows, pass.row_block}, std::min(width, pass.channels - c),
                        {pass.stream, pass.accumulate});
