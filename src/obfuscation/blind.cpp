@@ -55,8 +55,6 @@ class Carver {
   size_t bytes_ = 0;
 };
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// A thread's half-mixed values should still be in its second-level cache when the next round reads them, and those
 /// that threads share in the last-level cache.
 constexpr int64_t kOwnMixedBytes = 1 << 20, kSharedMixedBytes = 8 << 20;
@@ -89,7 +87,9 @@ class TypedPass final : public BlindingPass {
              .panels = how.panels};
     walk_.stream = should_stream<T>(geometry.elements(), geometry.channels);
     if (is_staged_) {
-      walk_.accumulate = !is_gathering(how.rows.form) && !geometry.is_disjoint();
+      // Slices arrive row by row, and sums must not depend on them: then overlapping tiles are summed at the end.
+      const bool has_slices = how.rows.key->rounds.size() < 2;
+      walk_.accumulate = !is_gathering(how.rows.form) && !geometry.is_disjoint() && !has_slices;
       plan_turns();
       walk_.panels = Panels::of(wire_, most_rows_, positions_per_turn_, sizeof(T));
       rounds_ = {.key = how.rows,
@@ -127,7 +127,7 @@ class TypedPass final : public BlindingPass {
     x_ = static_cast<T*>(x.data);
     walk_.addend = static_cast<const T*>(taps_.addend);
     image_ = walk_.geometry;
-    through_tiles_ = !is_staged_ && !image_.is_disjoint();
+    through_tiles_ = !walk_.accumulate && !image_.is_disjoint();
     const int64_t tile_elements = through_tiles_ ? image_.elements() : 0;
     if (through_tiles_) {
       walk_.geometry = weight_geometry(image_.rows(), image_.tile_h, image_.tile_w, image_.channels);
@@ -230,21 +230,22 @@ class TypedPass final : public BlindingPass {
     rounds_.wire = wire_;
     const int64_t chunks = row_chunks(rows.count());
     const int64_t per_chunk = divide_up(walk_.geometry.positions(), positions_per_turn_);
-    if (!each_alone_) {
-      for (int64_t i = 0; i < chunks * per_chunk; ++i) run_turn(turn(rows, i));
-    } else if (walk_.accumulate) {
-      for (int64_t p = 0; p < per_chunk; ++p)
-        run_alone(chunks, [&](int64_t i) { return turn(rows, i * per_chunk + p); });
-    } else {
-      run_alone(chunks * per_chunk, [&](int64_t i) { return turn(rows, i); });
+    if (!walk_.accumulate) return run_turns(chunks * per_chunk, [&](int64_t i) { return turn(rows, i); });
+    // Every pixel is summed in the order of the positions.
+    for (int64_t p = 0; p < per_chunk; ++p) run_turns(chunks, [&](int64_t i) { return turn(rows, i * per_chunk + p); });
+  }
+  /// Runs turns `get(0)` to `get(count - 1)`, in any order.
+  template <typename GetTurn>
+  void run_turns(int64_t count, const GetTurn& get) {
+    if (each_alone_) return run_alone(count, get);
+    for (int64_t i = 0; i < count; ++i) {
+      const Turn turn = get(i);
+      if (!gathering()) rounds_.run(turn, walk_.mixed, spare_, threads_);
+      walk_.run(turn, work_, threads_);
+      if (gathering()) rounds_.run(turn, walk_.mixed, spare_, threads_);
     }
   }
-  void run_turn(const Turn& turn) {
-    if (!gathering()) rounds_.run(turn, walk_.mixed, spare_, threads_);
-    walk_.run(turn, work_, threads_);
-    if (gathering()) rounds_.run(turn, walk_.mixed, spare_, threads_);
-  }
-  /// Runs turns `get(0)` to `get(count - 1)`, each on one thread.
+  /// Each turn on one thread.
   template <typename GetTurn>
   void run_alone(int64_t count, const GetTurn& get) {
     Tickets tickets(threads_.threads());

@@ -15,8 +15,6 @@ constexpr int64_t kPanelBytes = 256 << 10;
 /// A row's piece of the wire should be a few whole cache lines: adjacent panels are written and read together.
 constexpr int64_t kWirePieceBytes = 256;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 }  // namespace
 
 template <typename T>

@@ -6,6 +6,8 @@
 
 namespace tempo::obfuscation {
 
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 /// Rows [begin, end).
 struct RowRange {
   int64_t begin = 0, end = 0;

@@ -286,7 +286,7 @@ void TileWalk<T>::walk(const Turn& turn, const RowRange& items, T* work) const {
 }
 
 namespace {
-int64_t groups_of(const RowRange& rows) { return (rows.end + kGroup - 1) / kGroup - rows.begin / kGroup; }
+int64_t groups_of(const RowRange& rows) { return divide_up(rows.end, kGroup) - rows.begin / kGroup; }
 }  // namespace
 
 template <typename T>

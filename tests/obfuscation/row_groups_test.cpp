@@ -12,6 +12,7 @@ namespace {
 
 using namespace dense;
 using ::testing::HasSubstr;
+using tempo::testing::message_of;
 
 constexpr uint64_t kSeed = 20261130;
 
@@ -23,12 +24,12 @@ struct Shape {
 
 std::vector<Shape> shapes() {
   const ConvAxis axis = {.size = 12, .kernel = 3, .padding = 1};
-  const auto cut = [&](int64_t tile) { return tile_convolution(9, axis, axis, {24, 24}, tile); };
-  return {{matrix_geometry(1300, 40), 256},
-          {matrix_geometry(1024, 16), 512, kRotated},
-          {matrix_geometry(2047, 3), 1024},
+  const auto cut = [&](int64_t tile) { return tile_convolution(5, axis, axis, {24, 24}, tile); };
+  return {{matrix_geometry(800, 40), 256},
+          {matrix_geometry(768, 16), 256, kRotated},
+          {matrix_geometry(1100, 3), 512},
           {cut(1).input, 256},  // tiles that overlap: un-blinding adds
-          {cut(1).output, 512},
+          {cut(1).output, 256},
           {cut(2).input, 256}};
 }
 
@@ -54,7 +55,7 @@ TEST(RowGroups, ResultsEqualTheDefinitionForEveryInstructionSetAndNumberOfThread
   ThreadPool one(1), three(3), sixteen(16);
   for (const Shape& shape : shapes())
     for (const int rounds : {2, 3})
-      for (const int channel_rounds : {0, 1, 2}) {
+      for (const int channel_rounds : {0, 2}) {
         const TileGeometry& g = shape.geometry;
         SCOPED_TRACE(fmt::format("{} rows, {} positions, {} channels, groups of {}, {} and {} rounds", g.rows(),
                                  g.positions(), g.channels, shape.group, rounds, channel_rounds));
