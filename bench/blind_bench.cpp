@@ -31,6 +31,8 @@ struct Case {
   }
 };
 
+constexpr contract::PanelLayout kPanels = {.width = 16, .rows = 256};
+
 Case rotated_case(int64_t rows, int64_t channels, KeyShape row_key, int channel_rounds) {
   return {matrix_geometry(rows, channels), row_key, rotation(channel_rounds)};
 }
@@ -137,7 +139,7 @@ int tempo::bench::run_kernels(int argc, char** argv) {
   for (const auto& [rows, channels] : {std::pair{65536, 64}, {16384, 256}, {8192, 768}, {8192, 3072}, {4096, 4096}}) {
     const std::string suffix = "/" + std::to_string(rows) + "x" + std::to_string(channels);
     for (const bool in_panels : {false, true}) {
-      const contract::PanelLayout panels = in_panels ? contract::PanelLayout{16, 256} : contract::PanelLayout{};
+      const contract::PanelLayout panels = in_panels ? kPanels : contract::PanelLayout{};
       const std::string where = in_panels ? "_in_panels" : "";
       const TileGeometry matrix = matrix_geometry(rows, channels);
       add("groups_of_4096" + where + suffix, {matrix, in_groups(4096), kLeftAlone, ElementType::kFloat32, panels});
@@ -153,7 +155,10 @@ int tempo::bench::run_kernels(int argc, char** argv) {
       add(name + "_permute_scale" + suffix,
           {tile_case(channels, tile, kPermuteAndScale, 1).geometry, kPermuteAndScale, kPermuteAndScale});
       add(name + "_rows_fully_channels_2" + suffix, tile_case(channels, tile, kMixedFully, 2));
-      add(name + "_groups_of_4096_channels_2" + suffix, tile_case(channels, tile, in_groups(4096), 2));
+      Case grouped = tile_case(channels, tile, in_groups(4096), 2);
+      add(name + "_groups_of_4096_channels_2" + suffix, grouped);
+      grouped.panels = kPanels;
+      add(name + "_groups_of_4096_channels_2_in_panels" + suffix, grouped);
     }
   }
 #ifdef TEMPO_BENCH_TRAIN

@@ -209,7 +209,10 @@ void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece, i
   const int64_t first = piece.first_row(), rows = std::min<int64_t>(kSection, pass.rows - first);
   const int64_t first_group = first / kGroup, last_group = divide_up(first + rows, kGroup);
   const Piece next = next_piece(pass, piece);
-  const bool has_next = next.first_row() < end, only_across = pass.source == nullptr;
+  const bool has_next = next.first_row() < end, next_is_whole = next.first_row() + rows <= end;
+  const bool only_across = pass.source == nullptr;
+  const void* const next_in_order =
+      next_is_whole ? offset(next.in_src(pass), pass.src_bf16, next.first_row() * pass.src_pitch) : nullptr;
 
   kernels::RowPass within = pass;  // mixes within groups, between the buffer and the permuted side
   within.panels = 1;
@@ -226,6 +229,7 @@ void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece, i
     if (only_across) {
       wide.src = offset(piece.in_src(pass), pass.src_bf16, first * pass.src_pitch);
       wide.src_pitch = pass.src_pitch;
+      wide.ahead = next_in_order;
     } else {
       within.src = piece.in_src(pass);
       within.ahead = has_next ? next.in_src(pass) : nullptr;
@@ -243,9 +247,8 @@ void RowRounds<T>::run_piece(const kernels::RowPass& pass, const Piece& piece, i
     kernels->mix_wide(wide);
     return;
   }
-  const bool next_is_whole = next.first_row() + rows <= end;
   wide.src = offset(piece.in_src(pass), pass.src_bf16, first * pass.src_pitch);
-  wide.ahead = next_is_whole ? offset(next.in_src(pass), pass.src_bf16, next.first_row() * pass.src_pitch) : nullptr;
+  wide.ahead = next_in_order;
   wide.src_pitch = pass.src_pitch;
   wide.src_bf16 = pass.src_bf16;
   if (only_across) {

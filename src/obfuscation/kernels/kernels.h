@@ -173,7 +173,7 @@ struct WidePass {
   int64_t channels = 0;
   uint32_t block = 1;           ///< KeyRound::block
   bool stream = false;          ///< as in BlockPass
-  const void* ahead = nullptr;  ///< when scattering, src of the next pass; prefetched, only a hint
+  const void* ahead = nullptr;  ///< src of the next pass; prefetched, only a hint
 };
 
 /// The scales of a round.

@@ -183,7 +183,7 @@ void scatter_rows(const RowPass& pass, int64_t first, int64_t last) noexcept {
 }
 
 /// Runs one butterfly between groups, each of which has a row of src and one of dst, for columns [c, c + lanes).
-template <int kBlock, class D, typename In, typename Out>
+template <int kBlock, bool kStream = false, class D, typename In, typename Out>
 HWY_INLINE void mix_across_vectors(D d, ConsecutiveRows<const In> src, ConsecutiveRows<Out> dst, int groups,
                                    int64_t c) {
   using V = VecOf<D>;
@@ -191,7 +191,7 @@ HWY_INLINE void mix_across_vectors(D d, ConsecutiveRows<const In> src, Consecuti
       groups, static_cast<uint32_t>(groups),
       [&](int k) HWY_ATTR { return kBlock == kWholeBlock || k < groups ? load(d, src.at(k) + c) : hn::Zero(d); },
       [&](int k, V v) HWY_ATTR {
-        if (kBlock == kWholeBlock || k < groups) store(d, v, dst.at(k) + c, false);
+        if (kBlock == kWholeBlock || k < groups) store(d, v, dst.at(k) + c, kStream);
       });
 }
 
@@ -234,10 +234,17 @@ HWY_INLINE void mix_section(const WidePass& pass, const In* src, Out* dst, const
     for (int64_t j = 0; j < rows / groups; ++j) {
       const ConsecutiveRows<const In> from{src + (first + (kGather ? j : j * groups)) * pass.src_pitch, src_step};
       Out* const to = dst + (first + (kGather ? j * groups : j)) * pass.dst_pitch;
-      if (!kGather && ahead != nullptr)
+      if (ahead != nullptr)
         for (int k = 0; k < groups; ++k) __builtin_prefetch(ahead + (first + j * groups + k) * pass.src_pitch);
       if (kGather && pass.stream && width == kGroup) {
-        if constexpr (std::is_same_v<Out, T>) {
+        constexpr bool kWholeLine = hn::MaxLanes(TagOf<T>()) * sizeof(T) >= 64;
+        if constexpr (std::is_same_v<Out, T> && kWholeLine) {
+          const ConsecutiveRows<T> lines{to, dst_step};
+          if (groups == kGroup)
+            mix_across_vectors<kWholeBlock, true>(TagOf<T>(), from, lines, groups, 0);
+          else
+            mix_across_vectors<kAnyBlock, true>(TagOf<T>(), from, lines, groups, 0);
+        } else if constexpr (std::is_same_v<Out, T>) {
           alignas(64) T lines[kGroup * kGroup];
           const ConsecutiveRows<T> gathered{lines, kGroup};
           if (groups == kGroup)

@@ -38,6 +38,8 @@ class Rotated final : public Protection {
     return std::max(rounds, kLeastRowRounds);
   }
   [[nodiscard]] int channel_rounds() const override { return kChannelRounds; }
+  /// A section of a group leaves as one piece, instead of a cache line for every row.
+  [[nodiscard]] contract::PanelLayout wire_panels() const override { return {.width = 16, .rows = kRowBlock}; }
   [[nodiscard]] bool mixes_rows() const override { return true; }
   [[nodiscard]] double decoy_energy() const override { return decoys_; }
   [[nodiscard]] bool protects() const override { return true; }
