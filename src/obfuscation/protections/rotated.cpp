@@ -44,7 +44,7 @@ class Rotated final : public Protection {
   [[nodiscard]] double decoy_energy() const override { return decoys_; }
   [[nodiscard]] bool protects() const override { return true; }
   [[nodiscard]] std::string_view leak() const override {
-    return "Norms and all singular values of every operand, and the rank of each.";
+    return "Norms and all singular values of every operand, or of each group of its rows, and the rank of each.";
   }
   [[nodiscard]] double key_bits(int64_t size, int rounds) const override {
     const int64_t group = row_group_ > 0 ? std::min<int64_t>(size, row_group_) : std::max<int64_t>(size, 1);
