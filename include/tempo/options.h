@@ -33,8 +33,8 @@ struct BlindingOptions {
   /// Rounds of row mixing under `rotated`; 0 means ceil(log256 rows), at least 2. Range 0..8.
   int row_rounds = 0;
   /// The rows that `rotated` mixes with one another, drawn anew from the whole batch for every key; 0 means all rows of
-  /// the batch. A multiple of 256 in the range 1024..32768. Groups are mixed in cache: docs/privacy.md has what they
-  /// show.
+  /// the batch. A multiple of 256 in the range 1024..32768. Groups are mixed in cache: docs/threat-model.md has what
+  /// they show.
   int64_t row_group = 0;
   /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31. Orthogonal keys keep singular
   /// vectors' relations, so a worker that held one weight under two keys can relate them: see docs/threat-model.md.
