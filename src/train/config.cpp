@@ -6,6 +6,7 @@
 #define TOML_HEADER_ONLY 0  // it is linked
 #include <toml++/toml.h>
 #include <algorithm>
+#include <cctype>
 #include <thread>
 
 #include "base/file.h"
@@ -291,8 +292,8 @@ void apply_settings(RunConfig& config, const Settings& settings, const std::stri
 std::string toml_line(const Field& field, const RunConfig& config) {
   const std::string value = field.get(config);
   if (value.empty()) return {};
-  const bool is_named_zero = value == "full" || value == "auto";
-  if (!field.is_text && !is_named_zero) return fmt::format("{} = {}\n", field.name, value);
+  const bool is_name = std::isalpha(static_cast<unsigned char>(value.front())) != 0;  // of a zero: see integer_or
+  if (!field.is_text && (field.is_switch || !is_name)) return fmt::format("{} = {}\n", field.name, value);
   std::ostringstream quoted;
   const toml::value<std::string> text(value);
   // The library would put control characters into a literal string as they are, where TOML does not have them.

@@ -34,6 +34,24 @@ TEST(Config, SettingsRoundTripThroughToml) {
   EXPECT_EQ(again.seed, config.seed);
 }
 
+TEST(Config, DefaultsAndEverySettingWhoseZeroHasANameRoundTripThroughToml) {
+  const TempFolder folder;
+  RunConfig zeros;
+  zeros.blinding.conv_tile = 0;
+  zeros.blinding.row_rounds = 0;
+  zeros.blinding.row_group = 0;
+  zeros.blinding.slices = 0;
+  RunConfig numbers;
+  numbers.blinding.row_group = 4096;
+  for (const RunConfig& config : {RunConfig(), zeros, numbers}) {
+    write_text(folder / "a.toml", to_toml(config));
+    RunConfig again;
+    apply_settings(again, read_settings(folder / "a.toml"), "");
+    EXPECT_EQ(to_toml(again), to_toml(config));
+    EXPECT_EQ(again.blinding.row_group, config.blinding.row_group);
+  }
+}
+
 TEST(Config, BadTomlIsRefusedWithOneClearLine) {
   const TempFolder folder;
   const auto refusal = [&](const char* text) {
