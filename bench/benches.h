@@ -17,6 +17,10 @@ int run_attest(int argc, char** argv);
 int run_transport(int argc, char** argv);
 /// Training in the TEE, in Tempo, and unprotected: runs the programs beside this one.
 int run_train(int argc, char** argv);
+/// One encoder block of growing width: CPU time in the TEE, local over Tempo.
+int run_width(int argc, char** argv);
+/// Serves masters with zeros, without computing: the worker of `train --worker instant`.
+int run_instant_worker(int argc, char** argv);
 /// One plain training on one device, with nothing hidden; what `train` compares with.
 int run_plain(int argc, char** argv);
 /// Prints two results that `--benchmark_out` wrote beside each other.

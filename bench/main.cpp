@@ -22,11 +22,15 @@ int run(int argc, char** argv) {
 #endif
 #ifdef TEMPO_BENCH_TRAIN
   if (command == "train") return tempo::bench::run_train(argc - 1, argv + 1);
+  if (command == "width") return tempo::bench::run_width(argc - 1, argv + 1);
+  if (command == "instant-worker") return tempo::bench::run_instant_worker(argc - 1, argv + 1);
   if (command == "plain") return tempo::bench::run_plain(argc - 1, argv + 1);
 #endif
   if (command == "compare") return tempo::bench::run_compare(argc - 1, argv + 1);
-  throw tempo::InputError(fmt::format(
-      "got the command \"{}\", expected one of kernels, seal, attest, train, plain, transport, compare", command));
+  throw tempo::InputError(
+      fmt::format("got the command \"{}\", expected one of kernels, seal, attest, train, width, plain, instant-worker, "
+                  "transport, compare",
+                  command));
 }
 
 }  // namespace

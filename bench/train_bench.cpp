@@ -4,7 +4,10 @@
 //   of_local      that of `local` in the same round, over it: how many times less the TEE has to do
 //   samples/s     by wall time; workers share this machine's cores
 //   *_ms          where the master's wall time went, a sample, first steps included
-// Rounds over all settings are interleaved. The first losses must agree with local's, or a time does not count.
+//   wall_of_local (--worker instant) samples a second over those of `local` with as many threads
+// Rounds over all settings are interleaved. The first losses must agree with local's, or a time does not count. With
+// --worker instant the worker answers at once with zeros: times are those that the TEE alone allows, results are not
+// those of training, so they are neither verified nor compared.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -18,6 +21,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/median.h"
@@ -25,6 +29,7 @@
 #include "benches.h"
 #include "child.h"
 #include "common/program.h"
+#include "observe/standard_streams.h"
 #include "tempo/error.h"
 
 namespace tempo::bench {
@@ -64,20 +69,21 @@ const std::vector<Setting>& all_settings() {
 
 struct Options {
   std::vector<std::string> models = {"resnet50"}, settings;
-  std::vector<int> batches = {32}, workers = {1};
-  int steps = 6, warm_up = 2, rounds = 3, threads = 1, local_threads = 0, time_limit = 0;
+  std::vector<int> batches = {32}, workers = {1}, threads;
+  int steps = 6, warm_up = 2, rounds = 3, local_threads = 0, time_limit = 0;
+  std::string apps, data = "synthetic", device = "cpu", worker = "computing";
 
-  [[nodiscard]] int threads_of(const Setting& setting) const {
-    return setting.name == "local" && local_threads > 0 ? local_threads : threads;
-  }
-  std::string apps, data = "synthetic", device = "cpu";
+  [[nodiscard]] bool is_instant() const { return worker == "instant"; }
 };
 
 struct Case {
   std::string model;
   Setting setting;
-  int batch = 0, workers = 0;
+  int batch = 0, workers = 0, threads = 1;
 };
+
+/// What the cases that are compared with one another have in common.
+using LocalKey = std::tuple<std::string, int, int>;
 
 struct Measured {
   double tee_seconds = 0, wall_seconds = 0;
@@ -127,7 +133,7 @@ Measured train_plainly(const Case& what, const Options& options, const fs::path&
   Measured measured;
   Child child(fs::path(options.apps) / "tempo-bench",
               words_of(fmt::format("plain --model {} --batch-size {} --steps {} --device {} --threads {}", what.model,
-                                   what.batch, options.steps, options.device, options.threads)),
+                                   what.batch, options.steps, options.device, what.threads)),
               messages);
   std::vector<double> wall;
   for (int step = 1; step <= options.steps; ++step) {
@@ -140,6 +146,26 @@ Measured train_plainly(const Case& what, const Options& options, const fs::path&
   return measured;
 }
 
+/// A worker process, which listens once this returns.
+std::unique_ptr<Child> start_worker(const std::string& uri, const Options& options, const fs::path& messages) {
+  const fs::path apps = options.apps;
+  std::unique_ptr<Child> worker =
+      options.is_instant()
+          ? std::make_unique<Child>(apps / "tempo-bench", words_of(fmt::format("instant-worker --listen {}", uri)),
+                                    messages)
+          : std::make_unique<Child>(apps / "tempo-worker",
+                                    words_of(fmt::format("--listen {} --device {}", uri, options.device)), messages);
+  worker->next_line();
+  return worker;
+}
+
+/// The flags of a setting. An instant worker's results would not pass verification.
+std::string flags_of(const Setting& setting, const Options& options) {
+  const bool is_to_add =
+      options.is_instant() && setting.name != "local" && setting.flags.find("--integrity") == std::string::npos;
+  return setting.flags + (is_to_add ? " --integrity off" : "");
+}
+
 Measured train(const Case& what, const Options& options) {
   static const TemporaryFolder folder;
   static int serial = 0;
@@ -149,18 +175,15 @@ Measured train(const Case& what, const Options& options) {
   std::string uris;
   for (int i = 0; what.setting.name != "local" && i < what.workers; ++i) {
     const std::string uri = fmt::format("shm://tempo-bench-{}-{}", getpid(), i);
-    workers.push_back(std::make_unique<Child>(fs::path(options.apps) / "tempo-worker",
-                                              std::vector<std::string>{"--listen", uri, "--device", options.device},
-                                              folder.path() / "worker"));
-    workers.back()->next_line();
+    workers.push_back(start_worker(uri, options, folder.path() / "worker"));
     uris += uris.empty() ? uri : fmt::format(",{}", uri);
   }
   std::vector<std::string> arguments = words_of(fmt::format(
       "train --model {} --data {} --batch-size {} --steps {} --offload auto --tee-threads {} --seed 3 --lr 0.001 "
       "--optimizer {} --workers {} --out {} {}",
-      what.model, options.data, what.batch, options.steps, options.threads_of(what.setting),
+      what.model, options.data, what.batch, options.steps, what.threads,
       what.model.rfind("vit", 0) == 0 ? "adamw" : "sgd", uris.empty() ? "local" : uris, run.string(),
-      what.setting.flags));
+      flags_of(what.setting, options)));
   if (options.data == "synthetic")
     for (const std::string& word :
          words_of(fmt::format("--train-size {} --test-size {}", what.batch * options.steps, what.batch)))
@@ -206,11 +229,11 @@ double seconds_since_start() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void run_case(benchmark::State& state, const Case& what, const Options& options,
-              std::map<std::pair<std::string, int>, Measured>& locals) {
+void run_case(benchmark::State& state, const Case& what, const Options& options, std::map<LocalKey, Measured>& locals) {
   if (options.time_limit > 0 && seconds_since_start() > options.time_limit)
     return state.SkipWithError("not begun: the time limit is over");
-  Measured& local = locals[{what.model, what.batch}];
+  const int local_threads = options.local_threads > 0 ? options.local_threads : what.threads;
+  Measured& local = locals[{what.model, what.batch, local_threads}];
   try {
     for (auto _ : state) {
       const double begin = epoch_seconds();
@@ -224,8 +247,12 @@ void run_case(benchmark::State& state, const Case& what, const Options& options,
         state.counters["samples/s"] = 1 / measured.wall_seconds;
         continue;
       }
-      if (local.tee_seconds == 0) local = train({what.model, all_settings()[0], what.batch, 0}, options);
+      if (local.tee_seconds == 0) local = train({what.model, all_settings()[0], what.batch, 0, local_threads}, options);
       count(state, what, measured, local);
+      if (options.is_instant()) {
+        state.counters["wall_of_local"] = local.wall_seconds / measured.wall_seconds;
+        continue;  // its losses are those of zeros
+      }
       if (const std::string problem = disagreement(measured.losses, local.losses, what.setting.is_narrow());
           !problem.empty())
         state.SkipWithError(problem.c_str());
@@ -255,7 +282,14 @@ Options parse(int argc, char** argv) {
   app.add_option("--warm-up", options.warm_up, "steps of a run that are not counted")
       ->check(apps::Number::whole(0, 1 << 30));
   app.add_option("--rounds", options.rounds, "runs of each setting")->check(apps::Number::whole(1, 1 << 30));
-  app.add_option("--tee-threads", options.threads, "threads of the master")->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--threads,--tee-threads", options.threads,
+                 "threads of the master, of which there may be several, separated by commas; default: 1, or 1,2 with "
+                 "--worker instant")
+      ->delimiter(',')
+      ->check(apps::Number::whole(1, 1 << 30));
+  app.add_option("--worker", options.worker,
+                 "computing, or instant: one that answers at once with zeros, for what the TEE alone allows; results "
+                 "are then not those of training, nothing is verified, and losses are not compared");
   app.add_option("--local-threads", options.local_threads, "of the setting `local`, which shares its CPUs with nobody")
       ->check(apps::Number::whole(1, 1 << 30));
   app.add_option("--time-limit", options.time_limit, "seconds, after which no other run is begun; 0: none")
@@ -270,6 +304,9 @@ Options parse(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     throw InputError(fmt::format("train: {}", error.what()));
   }
+  if (options.worker != "computing" && options.worker != "instant")
+    throw InputError(fmt::format("train: --worker: got \"{}\", expected computing or instant", options.worker));
+  if (options.threads.empty()) options.threads = options.is_instant() ? std::vector{1, 2} : std::vector{1};
   if (options.warm_up >= options.steps)
     throw InputError(
         fmt::format("train: {} steps of which {} are warm-up, expected more", options.steps, options.warm_up));
@@ -280,10 +317,39 @@ Options parse(int argc, char** argv) {
   return options;
 }
 
-bool is_possible(const std::string& model, const Setting& setting, const std::string& device) {
-  if (setting.name == "permuted_whole" && device == "cpu") return false;  // as `permuted` is there
+bool is_wanted(const Setting& setting, const std::string& model, const Options& options) {
+  if (!options.settings.empty() && std::count(options.settings.begin(), options.settings.end(), setting.name) == 0)
+    return false;
+  if (setting.name == "permuted_whole" && options.device == "cpu") return false;  // as `permuted` is there
+  if (setting.name == "unprotected" && options.is_instant()) return false;        // it has no worker
   const bool is_resident = setting.flags.find("resident") != std::string::npos;
   return !is_resident || model.rfind("vit", 0) != 0;  // AdamW runs in the TEE
+}
+
+/// The cases of one model, in one round. `local` has no workers: there is one for each number of threads.
+std::vector<Case> cases_of(const std::string& model, const Options& options) {
+  std::vector<Case> cases;
+  for (const int batch : options.batches)
+    for (const int threads : options.threads)
+      for (const int workers : options.workers)
+        for (const Setting& setting : all_settings()) {
+          if (!is_wanted(setting, model, options)) continue;
+          Case what{model, setting, batch, workers, threads};
+          if (setting.name == "local") {
+            if (workers != options.workers.front()) continue;
+            if (options.local_threads > 0 && threads != options.threads.front()) continue;
+            what.workers = 0;
+            if (options.local_threads > 0) what.threads = options.local_threads;
+          }
+          cases.push_back(what);
+        }
+  return cases;
+}
+
+std::string name_of(const Case& what, const Options& options) {
+  const std::string name =
+      fmt::format("{}/{}/batch:{}/workers:{}", what.model, what.setting.name, what.batch, what.workers);
+  return options.threads.size() > 1 ? fmt::format("{}/threads:{}", name, what.threads) : name;
 }
 
 }  // namespace
@@ -294,27 +360,19 @@ int run_train(int argc, char** argv) {
       parse(argc, argv);  // which ends: Google Benchmark's own knows no flag of ours
   benchmark::Initialize(&argc, argv);
   const Options options = parse(argc, argv);
+  if (options.is_instant())
+    observe::note("the worker answers at once with zeros: times are those of the TEE alone, results not of training\n");
   seconds_since_start();
-  std::map<std::pair<std::string, int>, Measured> locals;
+  std::map<LocalKey, Measured> locals;
   for (int round = 1; round <= options.rounds; ++round)
     for (const std::string& model : options.models)
-      for (const int batch : options.batches)
-        for (const int workers : options.workers)
-          for (const Setting& setting : all_settings()) {
-            const bool is_wanted = options.settings.empty() ||
-                                   std::count(options.settings.begin(), options.settings.end(), setting.name) > 0;
-            if (!is_wanted || !is_possible(model, setting, options.device)) continue;
-            if (setting.name == "local" && workers != options.workers.front()) continue;
-            const Case what{model, setting, batch, workers};
-            const std::string name = fmt::format("{}/{}/batch:{}/workers:{}", model, setting.name, batch,
-                                                 setting.name == "local" ? 0 : workers);
-            benchmark::RegisterBenchmark(
-                name.c_str(),
-                [what, &options, &locals](benchmark::State& state) { run_case(state, what, options, locals); })
-                ->Iterations(1)
-                ->UseManualTime()
-                ->Unit(benchmark::kMillisecond);
-          }
+      for (const Case& what : cases_of(model, options))
+        benchmark::RegisterBenchmark(
+            name_of(what, options).c_str(),
+            [what, &options, &locals](benchmark::State& state) { run_case(state, what, options, locals); })
+            ->Iterations(1)
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

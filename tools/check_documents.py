@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 PROGRAMS = ("tempo", "tempo-worker", "tempo-audit", "tempo-bench")
+#: Commands of programs whose help lists none.
+COMMANDS = {"tempo-bench": [("train",), ("width",), ("plain",)]}
 #: Flags of other programs that documents tell a reader to use.
 FOREIGN = {"--preset", "--build", "--target", "--test-dir", "--output-on-failure", "--build-arg",
            "--date", "--manifest", "--output", "--from-file"}
@@ -27,7 +29,7 @@ def flags_of(build):
     """Every flag of every program and its subcommands."""
     flags = set()
     for name in PROGRAMS:
-        waiting = [()]
+        waiting = [(), *COMMANDS.get(name, [])]
         while waiting:
             command = waiting.pop()
             text = help_of(f"{build}/apps/{name}", *command)

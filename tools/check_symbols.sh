@@ -19,6 +19,9 @@ refuse "$build/src/worker/libtempo_worker.a" "$trusted" "the worker refers to tr
 refuse "$build/src/observe/libtempo_observe.a" "$trusted" "what watches both sides refers to trusted code" --undefined-only
 refuse "$build/apps/tempo-worker" "$trusted" "tempo-worker holds trusted code"
 refuse "$build/apps/tempo" 'tempo::audit' "the master holds code of the audit"
+for program in tempo tempo-worker; do
+  refuse "$build/apps/$program" 'tempo::bench' "$program holds code of measurements, where workers answer without computing"
+done
 
 # LibTorch's wheel carries parts of the C++ standard library, older than the system's. Who is needed first is used.
 for program in "$build"/apps/tempo "$build"/apps/tempo-worker "$build"/apps/tempo-audit "$build"/apps/tempo-bench; do

@@ -72,7 +72,7 @@ void add_plan(CLI::App& app) {
   flags->add_to(*command);
   command->add_option("--worker-gflops", rates->worker_gflops, "speed of the workers together; 0: the built-in figure")
       ->check(rate);
-  command->add_option("--tee-gflops", rates->tee_gflops, "speed of one core of the TEE; 0: the built-in figure")
+  command->add_option("--tee-gflops", rates->tee_gflops, "speed of one core of the TEE; 0: as --rates has it")
       ->check(rate);
   command
       ->add_option("--link-gbytes", rates->link_gbytes_per_second,

@@ -46,6 +46,10 @@ struct RunConfig {
   int64_t worker_timeout = 120;  ///< seconds; a worker whose reply takes longer is lost
   int64_t worker_wait = 60;      ///< seconds to wait for a worker where none is left; then the run stops
   OffloadChoice offload = OffloadChoice::kAuto;
+  /// Rates of one core of the TEE, by which `OffloadChoice::kAuto` decides: "measured" (in less than a second at first
+  /// use, and then kept in the user's cache), "built-in", or figures, NAME=VALUE separated by commas, which a run that
+  /// was placed by measured ones has in their place.
+  std::string rates = "measured";
   BlindingOptions blinding;  ///< its `weights` is overwritten by the one below
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
   std::optional<WeightPlacement> weights;
@@ -171,7 +175,7 @@ struct WorkerView {
 WorkerView run_worker_view(const std::filesystem::path& run, int64_t image, const std::string& key,
                            const std::string& data_key = "");
 
-/// Rates for `plan`; 0 keeps the built-in figure.
+/// Rates for `plan`; 0 keeps that of `RunConfig::rates`, or the built-in one of workers and link.
 struct PlanRates {
   double worker_gflops = 0, link_gbytes_per_second = 0, tee_gflops = 0;
 };

@@ -27,6 +27,7 @@ struct OperandSizes {
   double decoys = 0;      // rows of noise, as a share of the real rows
   double key_sets = 1;    // number of key sets; a batched product has one for every item
   bool is_weight = true;  // w is a weight, not an activation
+  bool is_convolution = false;
 };
 
 /// How operands are blinded.
@@ -42,10 +43,10 @@ double seconds_to_verify(const OperandSizes& sizes, const Blinding& blinding, bo
   if (!machine.verifies) return 0;
   const bool on_the_way =
       blinding.protection.fits_taps() && sizes.decoys == 0 && sizes.x <= sizes.plain_x && sizes.is_weight;
-  if (on_the_way) return 2 * (sizes.x + sizes.y) * machine.verify_on_the_way_seconds;
+  if (on_the_way) return 2 * (sizes.x + sizes.y) * machine.tee.verify_on_the_way_seconds;
   // Verification reads all four operands once, dy once more for the gradient of a weight, and x once more if a resident
   // weight is followed.
-  return ((resident ? 3 : 2) * sizes.plain_x + 3 * sizes.plain_y) * machine.verify_seconds;
+  return ((resident ? 3 : 2) * sizes.plain_x + 3 * sizes.plain_y) * machine.tee.verify_seconds;
 }
 
 void add_costs(LayerPlan& layer, OperandSizes sizes, const Blinding& blinding, const MachineModel& machine) {
@@ -65,16 +66,17 @@ void add_costs(LayerPlan& layer, OperandSizes sizes, const Blinding& blinding, c
   const double weights = (w_sent + w_received) * sizes.w;
   const int rounds = std::max(1, blinding.protection.row_rounds(static_cast<uint64_t>(sizes.rows)));
   const double left_keys = sizes.key_sets * (blinding.options.reuse == Reuse::kFull ? 1 : 2);
-  layer.seconds_in_tee = layer.flops / machine.tee_flops_per_second;
+  layer.seconds_in_tee =
+      layer.flops / (sizes.is_convolution ? machine.tee.conv_flops_per_second : machine.tee.flops_per_second);
   const auto seconds_per_element = [&](double rows) {
-    return blinding.protection.seconds_per_element(machine.blinding, static_cast<uint64_t>(rows));
+    return blinding.protection.seconds_per_element(machine.tee.blinding, static_cast<uint64_t>(rows));
   };
   layer.seconds_to_blind = activations * seconds_per_element(sizes.rows) +
                            weights * seconds_per_element(sizes.weight_rows) +
                            seconds_to_verify(sizes, blinding, resident, machine) +
-                           left_keys * sizes.rows * rounds * machine.key_seconds_per_entry +
-                           (left_keys + (resident ? 0 : 2 * sizes.key_sets)) * machine.key_seconds;
-  if (resident) layer.seconds_saved = sizes.w * machine.optimiser_bytes_per_parameter / machine.tee_bytes_per_second;
+                           left_keys * sizes.rows * rounds * machine.tee.key_seconds_per_entry +
+                           (left_keys + (resident ? 0 : 2 * sizes.key_sets)) * machine.tee.key_seconds;
+  if (resident) layer.seconds_saved = sizes.w * machine.optimiser_bytes_per_parameter / machine.tee.bytes_per_second;
 }
 
 double share_of_decoys(const obfuscation::Protection& protection, int64_t images, const obfuscation::ConvTiling& cut) {
@@ -103,6 +105,7 @@ LayerPlan describe(const std::string& name, const LayerCall& call, int64_t batch
     const obfuscation::ConvAxis x{call.input.size(3), o.kernel, o.stride, o.padding, o.dilation};
     const auto cut = obfuscation::tile_convolution(batch_size, y, x, {o.in, o.out}, blinding.options.conv_tile);
     layer.kind = kind_of(o);
+    sizes.is_convolution = true;
     layer.shape = fmt::format("{}x{}x{} -> {}x{}x{}", o.in, y.size, x.size, o.out, y.outputs(), x.outputs());
     layer.flops = kForwardAndBackward * 2 * sizes.y * sizes.w / static_cast<double>(o.out);
     sizes.x = static_cast<double>(cut.input.elements());
@@ -206,7 +209,7 @@ Plan make_plan(Model& model, const ModelOptions& options, const PlanInputs& inpu
       std::string name = names.at(&call.module);
       if (!call.part.empty()) name += fmt::format(".{}", call.part);
       plan.layers.push_back(describe(name, call, batch_size, {blinding, *protection}, machine));
-      plan.elementwise_seconds += outputs * kElementwiseBytesPerOutput / machine.tee_bytes_per_second;
+      plan.elementwise_seconds += outputs * kElementwiseBytesPerOutput / machine.tee.bytes_per_second;
       const auto* conv = dynamic_cast<const Conv2dImpl*>(&call.module);
       may_leave.push_back(conv == nullptr || conv->options().groups == 1);
     });
@@ -216,7 +219,7 @@ Plan make_plan(Model& model, const ModelOptions& options, const PlanInputs& inpu
   model.train(was_training);
   for (const auto& parameter : model.parameters()) plan.parameters += parameter.numel();
   plan.optimiser_seconds =
-      static_cast<double>(plan.parameters) * machine.optimiser_bytes_per_parameter / machine.tee_bytes_per_second;
+      static_cast<double>(plan.parameters) * machine.optimiser_bytes_per_parameter / machine.tee.bytes_per_second;
 
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     LayerPlan& layer = plan.layers[i];
@@ -262,6 +265,7 @@ std::vector<std::shared_ptr<BilinearProduct>> apply_plan(Model& model, const Pla
 }
 
 std::string to_table(const Plan& plan, const MachineModel& machine) {
+  const TeeRates& tee = machine.tee;
   std::string out = fmt::format("{:<28} {:<12} {:<28} {:>9} {:>9} {:>9}  {:<6}  {}\n", "layer", "kind", "shape",
                                 "GFLOP", "MB to", "MB from", "where", "why");
   for (const LayerPlan& layer : plan.layers)
@@ -272,11 +276,17 @@ std::string to_table(const Plan& plan, const MachineModel& machine) {
       "\n{} parameters; {} of {} products offloaded, {:.1f}% of {:.1f} GFLOP a step\n"
       "to workers {:.1f} MB a step, from workers {:.1f} MB\n"
       "predicted TEE CPU time a step: {:.3f} s, wholly in the TEE {:.3f} s ({:.1f}x)\n"
-      "predicted wall time a step: {:.3f} s with {} TEE threads, {:.0f} GFLOP/s of workers, {:.1f} GB/s of link\n",
+      "predicted wall time a step: {:.3f} s with {} TEE threads, {:.0f} GFLOP/s of workers, {:.1f} GB/s of link\n"
+      "rates of one core of the TEE: products {:.0f} and convolutions {:.0f} GFLOP/s, passes {:.1f} GB/s; ns an "
+      "element: "
+      "permute {:.2f}, rotate {:.2f}, each further row round {:.2f}, verify {:.2f}, key entry {:.2f}\n",
       plan.parameters, plan.offloaded_layers(), plan.layers.size(), 100 * plan.offloaded_flop_fraction(),
       plan.total_flops() * 1e-9, plan.bytes_to_worker() * 1e-6, plan.bytes_from_worker() * 1e-6, plan.tee_seconds(),
       plan.local_seconds(), plan.local_seconds() / plan.tee_seconds(), plan.step_seconds(machine), machine.tee_threads,
-      machine.worker_flops_per_second * 1e-9, machine.link_bytes_per_second * 1e-9);
+      machine.worker_flops_per_second * 1e-9, machine.link_bytes_per_second * 1e-9, tee.flops_per_second * 1e-9,
+      tee.conv_flops_per_second * 1e-9, tee.bytes_per_second * 1e-9, tee.blinding.permute_seconds * 1e9,
+      tee.blinding.rotate_seconds * 1e9, tee.blinding.row_round_seconds * 1e9, tee.verify_seconds * 1e9,
+      tee.key_seconds_per_entry * 1e9);
   return out;
 }
 

@@ -13,16 +13,23 @@
 
 namespace tempo::nn {
 
-/// Rates of one core of the TEE, and of the worker. They are fixed numbers, not measured at run time, because placement
-/// must not depend on how busy a machine was. Their origin: docs/running.md.
-struct MachineModel {
-  double tee_flops_per_second = 7.0e10;  ///< dense products inside the TEE, one core
-  double tee_bytes_per_second = 1.2e10;  ///< element-wise passes, bytes read plus written, one core
-  obfuscation::BlindingRates blinding;
+/// Rates of one core of the TEE. The built-in ones are of one CPU (docs/running.md); train/machine_rates.h measures
+/// those of another. A run keeps the rates that it was placed with, so that placement does not depend on how busy a
+/// machine is.
+struct TeeRates {
+  double flops_per_second = 7.0e10;       ///< products of matrices
+  double conv_flops_per_second = 7.0e10;  ///< convolutions
+  double bytes_per_second = 1.2e10;       ///< element-wise passes, bytes read plus written
+  obfuscation::BlindingRates blinding = {};
   double verify_seconds = 0.4e-9;  ///< seconds to project one element in a separate pass, if results are verified
   double verify_on_the_way_seconds = 0.05e-9;  ///< seconds to project one element while it is blinded or un-blinded
   double key_seconds = 1.0e-5;                 ///< seconds to derive one key
   double key_seconds_per_entry = 6.0e-9;       ///< seconds to draw one entry of one round of a key
+};
+
+/// The TEE, the workers, and what lies between.
+struct MachineModel {
+  TeeRates tee = {};
   double worker_flops_per_second = 2.0e11;
   double link_bytes_per_second = 8.0e9;  ///< between master and worker, in each direction
   int tee_threads = 1;

@@ -14,6 +14,7 @@
 #include "integrity/policy.h"
 #include "obfuscation/protection.h"
 #include "tempo/error.h"
+#include "train/machine_rates.h"
 
 namespace tempo::train {
 namespace {
@@ -186,6 +187,10 @@ std::vector<Field> make_fields() {
             "seconds; a worker whose reply takes longer is lost");
   t.integer("worker-wait", TEMPO_MEMBER(worker_wait), 0, 1 << 20, "seconds to wait for a worker where none is left");
   t.choice("offload", kOffloads, TEMPO_MEMBER(offload), "products that leave the TEE");
+  t.text(
+      "rates", TEMPO_MEMBER(rates),
+      "speed of the TEE that offload=auto goes by: measured (once, then kept in ~/.cache/tempo), built-in, or figures "
+      "as tempo plan prints them");
   t.one_of("protection", obfuscation::protection_names, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients),
            "diagonal of permuted, which protects nobody");
@@ -320,6 +325,7 @@ void resolve(RunConfig& config) {
         "for measuring",
         config.blinding.protection));
   integrity::parse_policy(config.integrity);  // or it is refused
+  tee_rates(config);
 
   BlindingOptions& blinding = config.blinding;
   BlindingOptions returned = blinding;

@@ -8,6 +8,7 @@
 #include "nn/layers.h"
 #include "observe/standard_streams.h"
 #include "train/config.h"
+#include "train/machine_rates.h"
 
 namespace tempo::train {
 
@@ -38,7 +39,7 @@ std::string Deployment::admit_workers() {
 }
 
 nn::MachineModel machine_model(const RunConfig& config) {
-  nn::MachineModel machine;
+  nn::MachineModel machine{.tee = tee_rates(config)};
   machine.tee_threads = tee_threads(config);
   machine.verifies = integrity::parse_policy(config.integrity).policy != integrity::Policy::kOff;
   if (config.optimizer == Optimizer::kAdamW) machine.optimiser_bytes_per_parameter = 28;

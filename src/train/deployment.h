@@ -42,7 +42,7 @@ struct Deployment {
   std::string admit_workers();
 };
 
-/// The built-in rates for the plan of a configuration.
+/// The rates for the plan of a configuration, as `tee_rates` has them.
 nn::MachineModel machine_model(const RunConfig& config);
 
 /// What `workers` and `offload` ask for.

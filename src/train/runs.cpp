@@ -27,6 +27,7 @@
 #include "train/data/source.h"
 #include "train/data/synthetic.h"
 #include "train/deployment.h"
+#include "train/machine_rates.h"
 #include "train/trainer.h"
 #include "train/worker_view.h"
 
@@ -195,6 +196,7 @@ void append_images(const fs::path& images, const std::string& data_key, Dataset&
 /// The configuration under which a checkpoint was made: sealed with it, so nobody can weaken it from outside.
 RunConfig sealed_config(const Checkpoint& checkpoint, const std::string& source) {
   RunConfig config;
+  config.rates = kBuiltInRates;  // of runs that are older than other rates
   apply_settings(config, parse_settings(checkpoint.config, source), source + ": ");
   return config;
 }
@@ -246,6 +248,10 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
   if (resuming && !is_kept) refuse_without_checkpoint(config.resume);
   if (resuming) checkpoint = load_checkpoint(resumed_file, *sealing_key);
 
+  // A run keeps the rates that it was placed by.
+  if (checkpoint && config.rates == kMeasuredRates)
+    config.rates = sealed_config(*checkpoint, resumed_file.string()).rates;
+
   const DataSplits data = load_data(config, hooks.data_key, hooks.archive_id);
   const nn::ModelOptions options = model_options(config, data.train);
   SecretKey root = checkpoint    ? checkpoint->root.duplicate()
@@ -258,6 +264,9 @@ RunSummary run_training(const RunConfig& given, const RunHooks& hooks) {
       operand_settings(sealed_config(*checkpoint, resumed_file.string())) == operand_settings(config);
   SecretKey master = same_keys ? checkpoint->master.duplicate() : SecretKey::random();
   if (checkpoint) check_matches(*checkpoint, options, resumed_file.string());
+  // Whoever has a keeper may trust no file outside it.
+  if (offload_policy(config) == nn::OffloadPolicy::kAuto)
+    settle_rates(config, is_kept ? fs::path() : default_rates_path());
 
   Deployment deployment = deploy(config, options, master.duplicate());
   refuse_single_images(*deployment.model, config.batch_size);
@@ -347,16 +356,17 @@ WorkerView run_worker_view(const fs::path& run, int64_t image, const std::string
 std::string plan_run(const RunConfig& given, const PlanRates& rates) {
   RunConfig config = given;
   resolve(config);
+  settle_rates(config, default_rates_path());
   at::set_num_threads(tee_threads(config));
   nn::MachineModel machine = machine_model(config);
-  if (rates.tee_gflops > 0) machine.tee_flops_per_second = rates.tee_gflops * 1e9;
+  if (rates.tee_gflops > 0) machine.tee.flops_per_second = machine.tee.conv_flops_per_second = rates.tee_gflops * 1e9;
   if (rates.worker_gflops > 0) machine.worker_flops_per_second = rates.worker_gflops * 1e9;
   if (rates.link_gbytes_per_second > 0) machine.link_bytes_per_second = rates.link_gbytes_per_second * 1e9;
   const nn::ModelOptions options{.name = config.model, .classes = 10, .image_side = config.image_size};
   const auto model = nn::make_model(options);
   return to_table(nn::make_plan(*model, options, {config.batch_size, config.blinding, offload_policy(config), machine}),
                   machine) +
-         unprotected_note(config);
+         fmt::format("the same as a setting: --rates {}\n", config.rates) + unprotected_note(config);
 }
 
 void export_run(const fs::path& run, const fs::path& file, const std::string& key) {

@@ -387,7 +387,7 @@ Started Executor::start(const contract::Operation& operation, const Place& place
 }
 
 Buffer Executor::run(const contract::Operation& operation) {
-  const Started started = start(operation);
+  const Started started = start(operation, {});
   if (started.completion) started.completion();
   return started.result;
 }

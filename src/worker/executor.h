@@ -26,23 +26,33 @@ struct Started {
 /// Memory where a result should lie; nothing: wherever it is.
 using Place = std::function<std::optional<contract::Buffer>(const contract::TensorSpec&)>;
 
-/// An operand store and the products over it. On a GPU, copies to it, products, and copies from it run beside one
-/// another, each kind in the order in which it was asked for. Not thread-safe: one thread owns it.
-class Executor {
+/// An operand store and the operations over it: what a session is served with. Not thread-safe: one thread owns it.
+class Arithmetic {
+ public:
+  virtual ~Arithmetic() = default;
+
+  /// The operand's memory must stay as it is until it is freed, or, with a completion, until that is done.
+  virtual Completion put(contract::OperandId id, contract::Buffer operand) = 0;
+  virtual void free(const std::vector<contract::OperandId>& ids) = 0;
+  /// @throws ProtocolError for an unknown operand or shapes that do not fit, the store is unchanged then; what `place`
+  /// throws.
+  virtual Started start(const contract::Operation& operation, const Place& place) = 0;
+};
+
+/// Products on LibTorch. On a GPU, copies to it, products, and copies from it run beside one
+/// another, each kind in the order in which it was asked for.
+class Executor final : public Arithmetic {
  public:
   /// @param device "cpu" or "cuda:N". @param collective for sums with other workers; null: they are refused.
   /// @throws InputError if there is no such device.
   explicit Executor(const std::string& device, std::shared_ptr<Collective> collective = nullptr);
-  ~Executor();
+  ~Executor() override;
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// The operand's memory must stay as it is until it is freed, or, with a completion, until that is done.
-  Completion put(contract::OperandId id, contract::Buffer operand);
-  void free(const std::vector<contract::OperandId>& ids);
-  /// @throws ProtocolError for an unknown operand or shapes that do not fit, the store is unchanged then; what `place`
-  /// throws.
-  Started start(const contract::Operation& operation, const Place& place = {});
+  Completion put(contract::OperandId id, contract::Buffer operand) override;
+  void free(const std::vector<contract::OperandId>& ids) override;
+  Started start(const contract::Operation& operation, const Place& place) override;
   /// Starts it and waits.
   contract::Buffer run(const contract::Operation& operation);
 

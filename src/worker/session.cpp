@@ -67,12 +67,12 @@ struct Session::State {
     uint64_t bytes = 0;
   };
 
-  State(const std::string& device, int product_threads, const SessionLimits& session_limits, Listener& session_listener,
-        std::shared_ptr<SessionMonitor> session_monitor, std::shared_ptr<Collective> collective)
+  State(std::unique_ptr<Arithmetic> operations, int product_threads, const SessionLimits& session_limits,
+        Listener& session_listener, std::shared_ptr<SessionMonitor> session_monitor)
       : limits(session_limits),
         listener(session_listener),
         monitor(std::move(session_monitor)),
-        executor(device, std::move(collective)),
+        arithmetic(std::move(operations)),
         threads(product_threads) {}
 
   void enqueue(std::function<void()> job, uint64_t bytes, bool is_operation) {
@@ -127,7 +127,7 @@ struct Session::State {
 
   /// Notes why an operand is missing. Beyond the limit of operands it is only not stored.
   void miss(OperandId id, std::string reason) {
-    executor.free({id});
+    arithmetic->free({id});
     stored.erase(id);
     if (missing.size() < limits.operands) missing[id] = std::move(reason);
   }
@@ -137,7 +137,7 @@ struct Session::State {
     if (std::string reason = no_room(id, operand.bytes()); !reason.empty()) return miss(id, std::move(reason));
     try {
       // A device that fails here fails what comes after it, too.
-      if (Completion copied = executor.put(id, operand)) completions.add(std::move(copied), [](const auto&) {});
+      if (Completion copied = arithmetic->put(id, operand)) completions.add(std::move(copied), [](const auto&) {});
       stored.put(id, operand.spec());
     } catch (const std::exception& error) {  // out of device memory, say
       miss(id, fmt::format("worker: operand {} could not be stored: {}", id, observe::first_line(error.what())));
@@ -145,7 +145,7 @@ struct Session::State {
   }
 
   void free(const std::vector<OperandId>& ids) {
-    executor.free(ids);
+    arithmetic->free(ids);
     for (const OperandId id : ids) {
       stored.erase(id);
       missing.erase(id);
@@ -239,7 +239,7 @@ struct Session::State {
         return refuse(tag, RefusalCause::kTooLarge, reason);
       const auto begin = std::chrono::steady_clock::now();
       Started started =
-          executor.start(operation, [this](const TensorSpec& result) { return listener.memory_for(result); });
+          arithmetic->start(operation, [this](const TensorSpec& result) { return listener.memory_for(result); });
       if (const OperandId kept = kept_by(operation); kept != 0 && spec) stored.put(kept, *spec);
       reply(tag, std::move(started), begin);
     } catch (const std::exception& error) {
@@ -252,7 +252,7 @@ struct Session::State {
   Listener& listener;
   const std::shared_ptr<SessionMonitor> monitor;
   // These are of the session's thread alone.
-  Executor executor;
+  std::unique_ptr<Arithmetic> arithmetic;
   Stored stored;
   std::unordered_map<OperandId, std::string> missing;  // why
   int threads;
@@ -268,7 +268,12 @@ struct Session::State {
 
 Session::Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
                  std::shared_ptr<SessionMonitor> monitor, std::shared_ptr<Collective> collective)
-    : state_(std::make_unique<State>(device, threads, limits, listener, std::move(monitor), std::move(collective))) {
+    : Session(std::make_unique<Executor>(device, std::move(collective)), threads, limits, listener,
+              std::move(monitor)) {}
+
+Session::Session(std::unique_ptr<Arithmetic> arithmetic, int threads, const SessionLimits& limits, Listener& listener,
+                 std::shared_ptr<SessionMonitor> monitor)
+    : state_(std::make_unique<State>(std::move(arithmetic), threads, limits, listener, std::move(monitor))) {
   state_->thread = std::thread([state = state_.get()] { state->serve(); });
 }
 

@@ -15,6 +15,7 @@
 
 namespace tempo::worker {
 
+class Arithmetic;
 class Collective;
 
 struct SessionLimits {
@@ -42,6 +43,9 @@ class Session {
   Session(const std::string& device, int threads, const SessionLimits& limits, Listener& listener,
           std::shared_ptr<SessionMonitor> monitor = std::make_shared<SessionMonitor>(),
           std::shared_ptr<Collective> collective = nullptr);
+  /// With operations of the caller's own.
+  Session(std::unique_ptr<Arithmetic> arithmetic, int threads, const SessionLimits& limits, Listener& listener,
+          std::shared_ptr<SessionMonitor> monitor);
   /// Drops what waits; a running product, or sum with other workers, is finished first, within its time limit. No call
   /// of the listener comes after.
   ~Session();

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from start_once import START_ONCE
 
 COMMANDS = {"tempo": [["plan"], ["keygen"], ["seal"], ["unseal"], ["serve"]], "tempo-worker": [[]],
-            "tempo-audit": [["run"], ["detect"]], "tempo-bench": [["train"], ["plain"]]}
+            "tempo-audit": [["run"], ["detect"]], "tempo-bench": [["train"], ["plain"], ["width"]]}
 BAD = ["-5", "nan", "1e999", "0x10", " 5", "5x"]
 OPTION = re.compile(r"^\s+(?:-\w,)?(--[\w-]+) (?:INT|UINT|FLOAT)\b", re.MULTILINE)
 PROGRAMS = [program for program in sys.argv[1:] if program]

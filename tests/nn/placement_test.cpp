@@ -38,6 +38,25 @@ TEST(Placement, LayersThatCostMoreToMixThanToComputeStayInTheTee) {
   EXPECT_LT(rotated.tee_seconds(), rotated.local_seconds());
 }
 
+/// What the program of before rates were measured printed for these.
+TEST(Placement, TheBuiltInRatesGiveAPlanThatDoesNotDependOnTheMachine) {
+  const Plan rotated = plan_of("resnet50", {.weights = WeightPlacement::kResident});
+  EXPECT_EQ(rotated.offloaded_layers(), 41);
+  EXPECT_NEAR(rotated.local_seconds(), 4.112, 5e-4);
+  EXPECT_NEAR(rotated.tee_seconds(), 2.554, 5e-4);
+  const Plan permuted = plan_of("resnet50", kPermutedReturned);
+  EXPECT_EQ(permuted.offloaded_layers(), 52);
+  EXPECT_NEAR(permuted.tee_seconds(), 1.156, 5e-4);
+}
+
+TEST(Placement, ConvolutionsAndProductsOfMatricesHaveRatesOfTheirOwn) {
+  const TeeRates slow_convolutions = {.conv_flops_per_second = 1e9}, slow_products = {.flops_per_second = 1e9};
+  const double built_in = plan_of("resnet50", {}).local_seconds();
+  EXPECT_GT(plan_of("resnet50", {}, {.tee = slow_convolutions}).local_seconds(), 10 * built_in);
+  EXPECT_LT(plan_of("resnet50", {}, {.tee = slow_products}).local_seconds(), 1.1 * built_in);
+  EXPECT_EQ(plan_of("resnet50", {}, {.tee = slow_convolutions}).offloaded_layers(), 52) << "all but first and last";
+}
+
 TEST(Placement, PredictedTimeIncludesVerificationAndTheOptimiser) {
   const double verified = plan_of("resnet50", kPermutedReturned).tee_seconds();
   EXPECT_LT(plan_of("resnet50", kPermutedReturned, {.verifies = false}).tee_seconds(), verified);

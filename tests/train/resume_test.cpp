@@ -13,6 +13,7 @@
 #include "tempo/error.h"
 #include "tempo/run.h"
 #include "train/checkpoint.h"
+#include "train/machine_rates.h"
 #include "train/run_log.h"
 
 namespace tempo::train {
@@ -95,6 +96,53 @@ TEST_F(Resume, EpochsOfACheckpointWithoutAnEpochAreCountedByItsBatchSize) {
   c.epochs = 3;
   c.batch_size = 64;
   EXPECT_EQ(run(c).steps, 9);
+}
+
+/// Placement of a run must not change because the machine was measured anew, or because somebody changed the file.
+TEST_F(Resume, ARunKeepsTheRatesThatItWasPlacedBy) {
+  const auto cache = folder_ / "cache";
+  ::setenv("XDG_CACHE_HOME", cache.c_str(), 1);
+  RunConfig c = config("run");
+  c.workers = "inprocess:cpu";
+  stop_after_a_step(c);
+  const std::string placed_by = resumed_config(c.out, c.key).rates;
+  EXPECT_NO_THROW(parse_figures(placed_by));
+  const auto key = RatesKey::of_this_machine();
+  EXPECT_EQ(to_figures(read_rates(default_rates_path(), key).value()), placed_by);
+
+  ASSERT_TRUE(keep_rates(default_rates_path(), key, nn::TeeRates{}));
+  c = resumed_config(c.out, c.key);
+  stop_after_a_step(c);
+  EXPECT_EQ(resumed_config(c.out, c.key).rates, placed_by);
+  c.rates = kMeasuredRates;
+  run(c);
+  EXPECT_EQ(resumed_config(c.out, c.key).rates, placed_by);
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST_F(Resume, AnExplicitPlacementMeasuresAndReadsNothing) {
+  const auto cache = folder_ / "cache";
+  ::setenv("XDG_CACHE_HOME", cache.c_str(), 1);
+  RunConfig c = config("run");
+  run(c);
+  c = config("all");
+  c.workers = "inprocess:cpu";
+  c.offload = OffloadChoice::kAll;
+  run(c);
+  EXPECT_FALSE(std::filesystem::exists(cache));
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST_F(Resume, ARunFromBeforeRatesWereMeasuredGoesOnByThoseBuiltIn) {
+  RunConfig c = config("run");
+  run(c);
+  const SecretKey key = seal::load_key(folder_ / "key");
+  Checkpoint checkpoint = load_checkpoint(checkpoint_path(c.out), key);
+  const size_t at = checkpoint.config.find("rates = ");
+  ASSERT_NE(at, std::string::npos);
+  checkpoint.config.erase(at, checkpoint.config.find('\n', at) + 1 - at);
+  save_checkpoint(checkpoint, checkpoint_path(c.out), key);
+  EXPECT_EQ(resumed_config(c.out, c.key).rates, kBuiltInRates);
 }
 
 TEST_F(Resume, AStoppedRunReportsThatAccuracyWasNotMeasured) {

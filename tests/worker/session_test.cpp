@@ -9,6 +9,7 @@
 
 #include "support/temp_folder.h"
 #include "tempo/error.h"
+#include "worker/executor.h"
 #include "worker/recording_monitor.h"
 
 namespace tempo::worker {
@@ -179,6 +180,22 @@ TEST(WorkerSession, ASessionCanEndWhileOperationsWait) {
 TEST(WorkerSession, UnknownDevicesAreRefused) {
   Answers answers;
   EXPECT_THROW(Session("abacus", 1, {}, answers), InputError);
+}
+
+/// Refuses all: what carries out operations need not be LibTorch.
+class Refusing final : public Arithmetic {
+ public:
+  Completion put(contract::OperandId, Buffer) override { return {}; }
+  void free(const std::vector<contract::OperandId>&) override {}
+  Started start(const contract::Operation&, const Place&) override { throw ProtocolError("not today"); }
+};
+
+TEST(WorkerSession, OperationsAreCarriedOutByTheArithmeticThatTheCallerBrings) {
+  Answers answers;
+  Session session(std::make_unique<Refusing>(), 1, {}, answers, std::make_shared<SessionMonitor>());
+  session.put(1, filled({4, 8}, 1));
+  session.submit(1, contract::Forward{.product = {}, .x = 1, .w = 1});
+  EXPECT_EQ(answers.wait_for(1).at(0).second, "not today");
 }
 
 }  // namespace session_test

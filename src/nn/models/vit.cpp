@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "nn/layers.h"
+#include "nn/models/encoder_block.h"
 #include "nn/models/factories.h"
 #include "nn/models/initialise.h"
-#include "nn/token_functions.h"
 #include "tempo/error.h"
 
 namespace tempo::nn {
@@ -22,48 +22,9 @@ struct VitSpec {
 };
 
 constexpr int64_t kDepth = 12;
-constexpr int64_t kMlpRatio = 4;
 constexpr double kInitStddev = 0.02;
 
 int64_t patch_side(int64_t image_side) { return image_side <= 64 ? 4 : 16; }
-
-class MlpImpl : public torch::nn::Module, public KeepsActivations {
- public:
-  explicit MlpImpl(int64_t width) {
-    fc1_ = register_module("fc1", Linear(width, kMlpRatio * width));
-    fc2_ = register_module("fc2", Linear(kMlpRatio * width, width));
-  }
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual) {
-    return fc2_->forward(gelu_(fc1_->product(x), fc1_->bias, kept), residual);
-  }
-
- private:
-  Linear fc1_{nullptr}, fc2_{nullptr};
-};
-TORCH_MODULE(Mlp);
-
-class EncoderBlockImpl : public torch::nn::Module {
- public:
-  explicit EncoderBlockImpl(const VitSpec& spec) {
-    norm1_ = register_module("norm1", LayerNorm(spec.width));
-    attn_ = register_module("attn", Attention(spec.width, spec.heads));
-    norm2_ = register_module("norm2", LayerNorm(spec.width));
-    mlp_ = register_module("mlp", Mlp(spec.width));
-  }
-  torch::Tensor forward(const torch::Tensor& x) {
-    torch::Tensor skip;
-    torch::Tensor y = norm1_->forward(x, &skip);
-    const torch::Tensor attended = attn_->forward(y, skip);
-    y = norm2_->forward(attended, &skip);
-    return mlp_->forward(y, skip);
-  }
-
- private:
-  LayerNorm norm1_{nullptr}, norm2_{nullptr};
-  Attention attn_{nullptr};
-  Mlp mlp_{nullptr};
-};
-TORCH_MODULE(EncoderBlock);
 
 class Vit : public Model {
  public:
@@ -80,7 +41,7 @@ class Vit : public Model {
 
     const auto blocks = register_module("blocks", std::make_shared<torch::nn::Module>());
     for (int64_t index = 0; index < kDepth; ++index)
-      blocks_.push_back(blocks->register_module(std::to_string(index), EncoderBlock(spec)));
+      blocks_.push_back(blocks->register_module(std::to_string(index), EncoderBlock(spec.width, spec.heads)));
     norm_ = register_module("norm", LayerNorm(spec.width));
     head_ = register_module("head", Linear(spec.width, options.classes));
   }

@@ -43,8 +43,7 @@ void GrpcSession::run() noexcept {
   try {
     monitor_ = options_.monitor->session_began("grpc");
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *this, monitor_,
-                                         options_.collective);
+    session_ = make_session(options_, *this, monitor_);
     serve();
     if (is_stopping_) ending.how = SessionEnd::kWorkerStopped;
     session_.reset();  // finishes what runs: its result leaves before the goodbye

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,8 +23,16 @@ struct ServerOptions {
   std::shared_ptr<Monitor> monitor = std::make_shared<Monitor>();  ///< hears of all sessions
   std::shared_ptr<Collective> collective;                          ///< for sums with other workers; null: takes no part
 
+  /// Makes what carries out the operations of a session, instead of an Executor on `device`; for measurements of a
+  /// master. `tempo-worker` never sets it.
+  std::function<std::unique_ptr<Arithmetic>()> arithmetic;
+
   [[nodiscard]] std::string collective_address() const { return collective == nullptr ? "" : collective->address(); }
 };
+
+/// The session of a master, as the options have it. @throws InputError if there is no such device.
+std::unique_ptr<Session> make_session(const ServerOptions& options, Session::Listener& listener,
+                                      std::shared_ptr<SessionMonitor> monitor);
 
 /// Serves until destroyed, which ends all sessions.
 class Server {

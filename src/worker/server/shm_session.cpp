@@ -154,8 +154,7 @@ void ShmSession::run() noexcept {
     monitor_ = options_.monitor->session_began("shm");
     replies_ = std::make_unique<Replies>(*memory_, *monitor_);
     greet();
-    session_ = std::make_unique<Session>(options_.device, options_.threads, options_.limits, *replies_, monitor_,
-                                         options_.collective);
+    session_ = make_session(options_, *replies_, monitor_);
     serve();
     if (is_stopping_) ending.how = SessionEnd::kWorkerStopped;
   } catch (const std::exception& error) {
