@@ -28,29 +28,9 @@ namespace scale_invariance {
 namespace {
 
 constexpr int kNumber = 26;
-constexpr double kBudget = 1e10;  // multiply-adds, some seconds of one core
+constexpr double kBudget = 3e10;  // multiply-adds, some ten seconds of one core
 constexpr const char* kRight = "R, from kernels orthogonal to their gradients";
 constexpr const char* kInner = "M, from gradients with R undone";
-
-/// Kernel gradients of every output channel and tap, each channel's of a step at the same length: [n, in].
-Matrix unmixed_samples(const Evidence& evidence, const Matrix& right, int64_t taps) {
-  const Eigen::Index out = right.rows(), in = evidence.gradients.front().cols();
-  Matrix samples(static_cast<Eigen::Index>(evidence.gradients.size()) * out, in);
-  for (size_t first = 0; first < evidence.gradients.size(); first += static_cast<size_t>(taps)) {
-    Vector energy = Vector::Zero(out);
-    for (int64_t k = 0; k < taps; ++k) {
-      const size_t i = first + static_cast<size_t>(k);
-      const Matrix plain = right * evidence.gradients[i];
-      samples.middleRows(static_cast<Eigen::Index>(i) * out, out) = plain;
-      energy += plain.rowwise().squaredNorm();
-    }
-    const Vector scale = energy.cwiseMax(1e-300).cwiseSqrt().cwiseInverse();
-    for (int64_t k = 0; k < taps; ++k)
-      samples.middleRows(static_cast<Eigen::Index>(first + static_cast<size_t>(k)) * out, out).array().colwise() *=
-          scale.array();
-  }
-  return samples;
-}
 
 std::vector<Finding> run(const LayerCase& layer, Random& random) {
   const auto nothing = [](const char* why) {
@@ -72,7 +52,7 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
                            evidence.keys, found.residual, found.starts);
   right = key_finding(std::move(right), found.directions, truth.right, random);
 
-  const Matrix samples = unmixed_samples(evidence, found.directions, layer.taps());
+  const Matrix samples = kernel_gradients(evidence, found.directions, layer.taps());
   const Matrix directions = channel_directions(samples, random, layer.patience);
   if (directions.rows() != truth.inner.rows()) return {right, not_applicable(kNumber, kInner, "gradients do not vary")};
   Finding inner;

@@ -139,6 +139,25 @@ Evidence pool_evidence(const LayerCase& layer) {
   return evidence;
 }
 
+Matrix kernel_gradients(const Evidence& evidence, const Matrix& right, int64_t taps) {
+  const Eigen::Index out = right.rows(), in = evidence.gradients.front().cols();
+  Matrix samples(static_cast<Eigen::Index>(evidence.gradients.size()) * out, in);
+  for (size_t first = 0; first < evidence.gradients.size(); first += static_cast<size_t>(taps)) {
+    Vector energy = Vector::Zero(out);
+    for (int64_t k = 0; k < taps; ++k) {
+      const size_t i = first + static_cast<size_t>(k);
+      const Matrix plain = right * evidence.gradients[i];
+      samples.middleRows(static_cast<Eigen::Index>(i) * out, out) = plain;
+      energy += plain.rowwise().squaredNorm();
+    }
+    const Vector scale = energy.cwiseMax(1e-300).cwiseSqrt().cwiseInverse();
+    for (int64_t k = 0; k < taps; ++k)
+      samples.middleRows(static_cast<Eigen::Index>(first + static_cast<size_t>(k)) * out, out).array().colwise() *=
+          scale.array();
+  }
+  return samples;
+}
+
 Finding key_finding(Finding about, const Matrix& guess, const Matrix& key, Random& random) {
   const int trials = key.rows() > 128 ? 5 : 20;
   Chance chance = direction_chance(guess, random, trials);

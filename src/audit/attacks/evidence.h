@@ -35,6 +35,10 @@ struct Evidence {
 /// Keys are related where a weight has several taps; else steps under the first key are pooled alone.
 Evidence pool_evidence(const LayerCase& layer);
 
+/// Gradients of kernels by output channel and tap with R undone, each channel's of a step at the same length: [n, in].
+/// @param right  its rows are those of R in any order and sign
+Matrix kernel_gradients(const Evidence& evidence, const Matrix& right, int64_t taps);
+
 /// What `match_grams` compares, of mean products: the Gram matrix over all positions, then of some pairs of positions
 /// that of their difference and their product.
 GramMatrices grams_from_products(const Matrix& products, int64_t channels, int pairs);
