@@ -61,7 +61,7 @@ struct Attack {
   std::vector<Finding> (*run)(const LayerCase& layer, Random& random);
 };
 
-/// Attacks 1 to 20, by number, without 16: error under the tolerance is an experiment on a whole run (tampering.h).
+/// All attacks by number, without 16: error under the tolerance is an experiment on a whole run (tampering.h).
 /// What the network of attack 20 is worth is measured in theft/stolen_network.h.
 std::span<const Attack> attacks();
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "audit/algebra/matching.h"
 #include "audit/attack.h"
@@ -200,6 +201,7 @@ class SettingAudit {
         layer_inputs(options.victim, lab_.reference, lab_.victim_data, lab_.root, run_.layers, run_.input_geometry);
     inputs_by_start_ =
         layer_inputs(options.victim, lab_.victim, lab_.victim_data, lab_.root, run_.layers, run_.input_geometry);
+    know_first_layer();
     if (!options.save_views.empty()) write_recording(run_, options.save_views / setting_.name);
     attacked_ = attacked_layers(options, run_.layers);
     results_.victim.layers = attacked_;
@@ -207,6 +209,13 @@ class SettingAudit {
       if (std::find(run_.layers.begin(), run_.layers.end(), name) == run_.layers.end())
         throw InputError(fmt::format("layers: got \"{}\", expected offloaded layers of the model, e.g. {}", name,
                                      run_.layers.front()));
+  }
+
+  void know_first_layer() {
+    LayerCase& first = run_.cases.front();
+    if (!first.reads_first_layer || first.view.front().x_products.size() == 0) return;
+    std::tie(first.knowledge.first_layer_products, first.knowledge.first_layer_rows) =
+        input_products(lab_.options.victim, lab_.victim, lab_.others, first.layer, run_.input_geometry.front());
   }
 
   void measure_cost() {

@@ -13,7 +13,7 @@ namespace tempo::audit {
 
 /// What the worker held of one layer in one training step. Weights are [out, kernel_h, kernel_w, in] throughout, so W~
 /// of the equations reads, for kernel tap k,  w.at_position(k) = R^T W_k M^-T  with W_k [out, in].
-/// Later steps of a long recording hold `x` (its first rows only) and `w`; the rest of them is empty.
+/// Later steps of a long recording hold `x` (its first rows only), `w` and `dw`; the rest of them is empty.
 struct StepView {
   int64_t step = 0;
   Operand x, w, y;     ///< forward: X~, W~, Y~
@@ -21,6 +21,10 @@ struct StepView {
   Operand dy_for_dw;   ///< the second dY~ under reuse=fresh|none, else empty
   Operand x_again;     ///< the second X~ under reuse=none, else empty
   Operand w_again;     ///< the second W~ under reuse=none, else empty
+  /// X~^T X~, [positions * channels]^2 as rows lie in memory, summed over the whole of X~ of this step and of all later
+  /// ones under the same M. Empty but for the first step of every M, and where it would be large.
+  Matrix x_products;
+  int64_t x_product_rows = 0;  ///< rows that `x_products` sums over, decoys among them
 };
 
 /// The plain side of a StepView: same shapes, same order of rows. Only scoring may read it.
@@ -42,6 +46,10 @@ struct Knowledge {
   Operand weight;       ///< a weight thought to be near W
   Operand activations;  ///< what the attacker's own model computes for X from the inputs of the first recorded step
   Operand images;       ///< other images of the same kind, [images, height, width, colours], in grey levels of 0 to 255
+  /// X^T X as `StepView::x_products`, of what the victim's own first layer makes of such other images: available where
+  /// that layer is public or guessed.
+  Matrix first_layer_products;
+  int64_t first_layer_rows = 0;
 };
 
 struct LayerCase {
@@ -50,6 +58,7 @@ struct LayerCase {
   int64_t tiles_y = 1, tiles_x = 1;  ///< tiles of one image; row r is tile r % (tiles_y * tiles_x) of its image
   std::vector<StepView> view;        ///< by step
   std::vector<StepTruth> truth;      ///< same length; the plain operands of later steps are empty
+  double decoy_energy = 0;           ///< of the noise among the rows of X~, relative to the real ones: a public setting
   Knowledge knowledge;
   /// The layer that reads this one's output, if recorded: through a norm, the addition of a shortcut if
   /// `adds_shortcut`, and ReLU. The attacker knows it: it is the architecture.

@@ -1,5 +1,7 @@
 #include "audit/recorder.h"
 
+#include <torch/types.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -206,11 +208,34 @@ void Recorder::on_forward(uint64_t number, const contract::Forward& op) {
   plain.rows_mixed = x->second.rows_mixed;
   // A resident weight that was sent at an earlier step has changed since: see received().
   if (w != sent_.end() && w->second.step == *step_) plain.w = w->second.plain;
+  add_products(layer.recorded);
   if (recording_fully())
     plain.x = std::move(x->second.plain);
   else
     seen.x = first_rows(std::move(seen.x), options_.later_values);
   pending_[number] = {Role::kY, index};
+}
+
+void Recorder::add_products(LayerCase& layer) const {
+  constexpr Eigen::Index kMostFeatures = 600, kBlock = 4096;
+  const Operand& x = layer.view.back().x;
+  const Eigen::Index features = x.positions() * x.channels;
+  if (features == 0 || features > kMostFeatures) return;
+  size_t first = layer.view.size() - 1;
+  while (first > 0 && layer.truth[first - 1].inner == layer.truth.back().inner) --first;
+  StepView& pooled = layer.view[first];
+  if (pooled.x_products.size() == 0) pooled.x_products = Matrix::Zero(features, features);
+  using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  FloatMatrix product(features, features);
+  for (Eigen::Index start = 0; start < x.rows; start += kBlock) {
+    const int64_t count = std::min(kBlock, x.rows - start);
+    auto* values = const_cast<float*>(x.values.data()) + start * features;  // LibTorch only reads it
+    const torch::Tensor block = torch::from_blob(values, {count, features});
+    torch::Tensor out = torch::from_blob(product.data(), {features, features});
+    torch::mm_out(out, block.t(), block);
+    pooled.x_products += product.cast<double>();
+  }
+  pooled.x_product_rows += x.rows;
 }
 
 size_t Recorder::layer_of(OperandId operand, size_t& backward_calls) {
@@ -240,12 +265,13 @@ void Recorder::on_weight_gradient(uint64_t number, const contract::WeightGradien
   if (op.product.kind == contract::ProductKind::kMatmul || layers_.empty()) return;
   const bool is_known = layer_of_operand_.contains(op.x);
   const size_t index = layer_of(op.x, weight_gradients_);
-  if (!recording_fully()) return;
+  if (!recording()) return;
   StepView& seen = view(index);
+  pending_[number] = {Role::kDw, index};
+  if (!recording_fully()) return;
   const auto dy = sent_.find(op.dy);
   if (op.dy != layers_[index].dy && dy != sent_.end()) seen.dy_for_dw = shaped(copy_of(op.dy), dy->second.geometry);
   if (!is_known) seen.x_again = shaped(copy_of(op.x), layers_[index].input_geometry);
-  pending_[number] = {Role::kDw, index};
 }
 
 void Recorder::on_reply(uint64_t number, const contract::Operation& operation, const Buffer& reply) {
@@ -262,7 +288,7 @@ void Recorder::on_reply(uint64_t number, const contract::Operation& operation, c
     StepView& seen = view(pending.layer);
     const StepTruth& plain = truth(pending.layer);
     seen.dw = fetch(dw->keep_as);
-    truth(pending.layer).dw = transform(plain.right, seen.dw, plain.inner.transpose());
+    if (recording_fully()) truth(pending.layer).dw = transform(plain.right, seen.dw, plain.inner.transpose());
     return;
   }
   replies_[reply.data()] = pending;
@@ -303,7 +329,10 @@ void Recorder::received(const Buffer& reply, const offload::BlindedResult& resul
     plain.right = dense_key(*how.channels.key, Form::kDirect);
     if (plain.w.empty()) plain.w = transform(plain.right, seen.w, plain.inner.transpose());
   }
-  if (!recording_fully()) return;
+  if (!recording_fully()) {
+    if (role == Role::kDw) seen.dw = shaped(to_operand(reply), geometry);
+    return;
+  }
   Operand blinded = shaped(to_operand(reply), geometry);
   Operand unblinded = tiles_unblinded(reply, how);
   if (role != Role::kDw) clear_decoys(unblinded, geometry, layers_[index].decoys);

@@ -17,7 +17,7 @@ namespace tempo::audit {
 
 struct RecordOptions {
   int64_t full_steps = 2;  ///< first steps, of which every operand is kept
-  int64_t steps = 20;      ///< of the later ones only W~ and the first rows of X~ are kept
+  int64_t steps = 20;      ///< of the later ones only W~, dW~ and the first rows of X~ are kept
   /// Values of X~ kept of a later step, at most.
   int64_t later_values = 600'000;
 };
@@ -85,6 +85,8 @@ class Recorder final : public WorkerListener, public offload::InsecurePlainObser
   void on_forward(uint64_t number, const contract::Forward& op);
   void on_input_gradient(uint64_t number, const contract::InputGradient& op);
   void on_weight_gradient(uint64_t number, const contract::WeightGradient& op);
+  /// Adds the products of the latest X~ to those of the first step under its key.
+  void add_products(LayerCase& layer) const;
   size_t layer_of(contract::OperandId operand, size_t& backward_calls);
   Operand copy_of(contract::OperandId id) const;
   Operand fetch(contract::OperandId id);

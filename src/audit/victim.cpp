@@ -4,8 +4,10 @@
 
 #include "audit/plain_tiles.h"
 #include "audit/step_blinder.h"
+#include "base/csprng.h"
 #include "base/temporary_folder.h"
 #include "nn/probe.h"
+#include "obfuscation/protection.h"
 #include "tempo/error.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
@@ -185,6 +187,7 @@ RecordedRun record_run(const VictimOptions& options, const State& start, const t
   }
   const auto no_class = static_cast<int>(data.train.class_names.size());
   for (size_t i = 0; i < run.cases.size(); ++i) {
+    run.cases[i].decoy_energy = obfuscation::make_protection(setting.blinding)->decoy_energy();
     if (run.cases[i].truth.empty()) continue;
     std::vector<int>& own = run.cases[i].truth.front().labels = labels;
     const int64_t images = run.input_geometry[i].images;  // decoys are a class of their own
@@ -237,6 +240,24 @@ std::vector<Operand> layer_inputs(const VictimOptions& options, const State& sta
   });
   model->forward(first_batch(options, data, root).images);
   return inputs;
+}
+
+std::pair<Matrix, int64_t> input_products(const VictimOptions& options, const State& state,
+                                          const train::Dataset& images, const std::string& layer,
+                                          const obfuscation::TileGeometry& geometry) {
+  constexpr int kBatches = 8;
+  using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  std::pair<Matrix, int64_t> products;
+  obfuscation::TileGeometry real = geometry;
+  real.images = std::min(options.batch_size, images.size());
+  for (uint64_t i = 0; i < kBatches; ++i) {
+    const Operand x = layer_inputs(options, state, {images, images}, key_from_seed_insecure(i), {layer}, {real})[0];
+    const Eigen::Map<const FloatMatrix> rows(x.values.data(), x.rows, x.positions() * x.channels);
+    const Matrix product = FloatMatrix(rows.transpose() * rows).cast<double>();
+    products.first = i == 0 ? product : Matrix(products.first + product);
+    products.second += x.rows;
+  }
+  return products;
 }
 
 LayerCase last_layer_case(const VictimOptions& options, const State& state, const train::DataSplits& data,

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "audit/case.h"
@@ -76,6 +77,12 @@ RunSummary train_offloaded(const VictimOptions& options, const State& start, con
 std::vector<Operand> layer_inputs(const VictimOptions& options, const State& state, const train::DataSplits& data,
                                   const SecretKey& root, const std::vector<std::string>& layers,
                                   const std::vector<obfuscation::TileGeometry>& geometry);
+
+/// X^T X of what the layers before `layer` make of batches of `images`: Knowledge::first_layer_products and its rows.
+/// @param geometry  how the layer's input is cut into tiles
+std::pair<Matrix, int64_t> input_products(const VictimOptions& options, const State& state,
+                                          const train::Dataset& images, const std::string& layer,
+                                          const obfuscation::TileGeometry& geometry);
 
 /// The last layer, which Tempo keeps in the TEE, as a worker would see it were it offloaded under `setting`.
 LayerCase last_layer_case(const VictimOptions& options, const State& state, const train::DataSplits& data,

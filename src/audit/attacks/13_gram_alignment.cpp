@@ -17,9 +17,8 @@
 #include <utility>
 #include <vector>
 
-#include "audit/algebra/decompositions.h"
+#include "audit/algebra/gram_key.h"
 #include "audit/algebra/matching.h"
-#include "audit/algebra/separation.h"
 #include "audit/attacks/attacks.h"
 
 namespace tempo::audit {
@@ -30,35 +29,16 @@ constexpr int kNumber = 13;
 const char* const kKnownTarget = "M, from activations of a similar model";
 const char* const kLeakTarget = "M, if X of one step were known";
 
-using Matrices = std::vector<Matrix>;
+using Matrices = GramMatrices;
 
 struct Effort {
-  int pairs, starts, rounds;
+  int pairs;
+  GramEffort search;
 };
 Effort effort_for(int64_t channels) {
-  if (channels > 192) return {4, 2, 6};
-  if (channels > 96) return {6, 2, 12};
-  return {6, 3, 20};
-}
-
-/// All Gram matrices whitened by the first one, which the logarithm of its spectrum replaces; without their traces and
-/// of norm one. All of it turns with the keys as the matrices did. Without it the mean of the activations outweighs
-/// everything else: with activations known to 20%, 64 channels came out at |cos| 0.13 instead of 0.99.
-void make_even(Matrices& grams) {
-  const Eigen::MatrixXd first = grams.front();
-  const EigenPairs eigen = symmetric_eigen(grams.front());
-  const Eigen::MatrixXd vectors = eigen.vectors;
-  const double ridge = std::max(1e-4 * eigen.values.mean(), 1e-300);
-  const Vector spectrum = eigen.values.cwiseMax(0).array() + ridge;
-  const Matrix whitener = vectors * spectrum.cwiseSqrt().cwiseInverse().asDiagonal() * vectors.transpose();
-  for (Matrix& g : grams) g = whitener * g * whitener;
-  grams.front() = vectors * spectrum.array().log().matrix().asDiagonal() * vectors.transpose();
-  const Eigen::Index d = first.rows();
-  for (Matrix& g : grams) {
-    if (d > 1) g -= g.trace() / static_cast<double>(d) * Matrix::Identity(d, d);
-    const double norm = g.norm();
-    if (norm > 0) g /= norm;
-  }
+  if (channels > 192) return {4, {2, 6}};
+  if (channels > 96) return {6, {2, 12}};
+  return {6, {3, 20}};
 }
 
 /// The Gram matrix over four positions (more if rows are few), then for pairs of positions that of their difference and
@@ -87,90 +67,6 @@ Matrices grams_of(const Operand& x, int pairs) {
   return grams;
 }
 
-/// Signs s from the symmetric Z_ij = s_i s_j |Z_ij|, as in algebra/alignment.cpp.
-Vector synchronise_signs(const Matrix& z) {
-  Vector s = Vector::Ones(z.cols());
-  for (int i = 0; i < 60; ++i) {
-    s = z * (z * s);
-    const double norm = s.norm();
-    if (!(norm > 0)) {
-      s = Vector::Ones(z.cols());
-      break;
-    }
-    s /= norm;
-  }
-  s = s.unaryExpr([](double v) { return v < 0 ? -1.0 : 1.0; });
-  for (int sweep = 0; sweep < 50; ++sweep) {
-    bool is_changed = false;
-    for (Eigen::Index i = 0; i < s.size(); ++i) {
-      const double pull = z.row(i).dot(s) - z(i, i) * s[i];
-      if (pull * s[i] >= 0) continue;
-      s[i] = -s[i];
-      is_changed = true;
-    }
-    if (!is_changed) break;
-  }
-  return s;
-}
-
-Matrix start_from(const Matrices& known, const Matrices& seen, int start, Random& random) {
-  std::normal_distribution<double> normal;
-  Eigen::MatrixXd a = Eigen::MatrixXd::Zero(known[0].rows(), known[0].cols()), b = a;
-  for (size_t k = 0; k < known.size(); ++k) {
-    const double weight = start == 0 ? 1 : normal(random);
-    a += weight * (known[k] + known[k].transpose());
-    b += weight * (seen[k] + seen[k].transpose());
-  }
-  const Matrix u = symmetric_eigen(a).vectors;
-  const Matrix v = symmetric_eigen(b).vectors;
-  Matrix z = Matrix::Zero(u.rows(), u.cols());
-  for (size_t k = 0; k < known.size(); ++k)
-    z += (u.transpose() * known[k] * u).cwiseProduct(v.transpose() * seen[k] * v);
-  return u * synchronise_signs(z + z.transpose()).asDiagonal() * v.transpose();
-}
-
-/// sum_k <seen_k, M^T known_k M>: what a good M makes large. `pull` receives half its derivative.
-double agreement(const Matrices& known, const Matrices& seen, const Matrix& key, Matrix& pull) {
-  pull = Matrix::Zero(key.rows(), key.cols());
-  for (size_t k = 0; k < known.size(); ++k) {
-    // Products of two positions have two terms; the others are symmetric, and their two terms equal.
-    const bool is_product = k > 0 && k % 2 == 0;
-    const double weight = is_product ? 0.5 : 1;
-    pull.noalias() += weight * ((known[k] * key) * seen[k].transpose());
-    if (is_product) pull.noalias() += weight * (known[k].transpose() * (key * seen[k]));
-  }
-  return pull.cwiseProduct(key).sum();
-}
-
-/// Orthogonal M with  seen_k ~ M^T known_k M.
-Matrix guess_key(const Matrices& known, const Matrices& seen, const Effort& effort, Random& random) {
-  Matrix best = Matrix::Identity(known[0].rows(), known[0].cols()), best_pull, pull;
-  double best_value = -1e300;
-  const int starts = known.size() > 1 ? effort.starts : 1;
-  for (int start = 0; start < starts; ++start) {
-    Matrix key = start_from(known, seen, start, random);
-    agreement(known, seen, key, pull);
-    key = nearest_orthogonal(pull);
-    const double value = agreement(known, seen, key, pull);
-    if (!(value > best_value)) continue;
-    best_value = value;
-    best = key;
-    best_pull = pull;
-    if (value > (1 - 1e-6) * static_cast<double>(known.size())) break;
-  }
-  for (int i = 0; i < effort.rounds && best_pull.size() != 0; ++i) {
-    const Matrix next = nearest_orthogonal(best_pull);
-    const double value = agreement(known, seen, next, pull);
-    if (!(value > best_value)) break;
-    const double gain = value - best_value;
-    best = next;
-    best_pull = pull;
-    best_value = value;
-    if (gain < 1e-8 * value) break;
-  }
-  return best;
-}
-
 Operand decoy_activations(const Operand& shape, Random& random) {
   Operand decoy(std::min<int64_t>(shape.rows, 512), shape.height, shape.width, shape.channels);
   std::exponential_distribution<float> exponential;
@@ -194,10 +90,10 @@ std::string reason_against(const LayerCase& layer, const Operand& known) {
 /// What random activations score. It does not depend on what the attacker knows.
 Chance chance_of(const LayerCase& layer, const Matrices& seen, Random& random) {
   const Operand& x = layer.view.front().x;
-  const Effort effort{effort_for(x.channels).pairs, 1, 2};
+  const Effort effort{effort_for(x.channels).pairs, {1, 2}};
   Chance chance = measure_chance(x.channels > 96 ? 3 : 8, [&] {
     const Matrices decoy = grams_of(decoy_activations(x, random), effort.pairs);
-    return median_row_cosine(guess_key(decoy, seen, effort, random), layer.truth.front().inner);
+    return median_row_cosine(match_grams(decoy, seen, effort.search, random), layer.truth.front().inner);
   });
   // The median of d half-normal variables of scale 1/sqrt(d) has deviation 0.79/d.
   chance.stddev = std::max(chance.stddev, 0.79 / static_cast<double>(x.channels));
@@ -224,7 +120,7 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
       seen = grams_of(x, effort.pairs);
       chance = chance_of(layer, seen, random);
     }
-    const Matrix found = guess_key(grams_of(known, effort.pairs), seen, effort, random);
+    const Matrix found = match_grams(grams_of(known, effort.pairs), seen, effort.search, random);
     Finding finding = scored(kNumber, target, "median |cos| of rows of M",
                              median_row_cosine(found, layer.truth.front().inner), chance);
     finding.given_truth = target == kLeakTarget;

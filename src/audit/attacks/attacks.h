@@ -26,5 +26,10 @@ extern const Attack kImageLayout;            // 17
 extern const Attack kNetworkLinking;         // 18
 extern const Attack kFirstLayer;             // 19
 extern const Attack kStolenNetwork;          // 20
+extern const Attack kKeySearch;              // 21
+extern const Attack kJointDiagonalisation;   // 22
+extern const Attack kTwoSidedSeparation;     // 24
+extern const Attack kKnownFirstLayer;        // 25
+extern const Attack kScaleInvariance;        // 26
 
 }  // namespace tempo::audit

@@ -6,10 +6,11 @@ namespace tempo::audit {
 
 std::span<const Attack> attacks() {
   static const std::array kAll = {
-      kEquilibrateAndMatch, kDirectionMatch,        kKernelCosine,  kScalarRatio,         kProcrustes,
-      kScaleCancellation,   kZeroPattern,           kIntegerScales, kLabelClusters,       kStructureAnchors,
-      kKeyLinking,          kBlindSourceSeparation, kGramAlignment, kCandidateDictionary, kLayerLinking,
-      kImageLayout,         kNetworkLinking,        kFirstLayer,    kStolenNetwork,
+      kEquilibrateAndMatch,  kDirectionMatch,        kKernelCosine,    kScalarRatio,         kProcrustes,
+      kScaleCancellation,    kZeroPattern,           kIntegerScales,   kLabelClusters,       kStructureAnchors,
+      kKeyLinking,           kBlindSourceSeparation, kGramAlignment,   kCandidateDictionary, kLayerLinking,
+      kImageLayout,          kNetworkLinking,        kFirstLayer,      kStolenNetwork,       kKeySearch,
+      kJointDiagonalisation, kTwoSidedSeparation,    kKnownFirstLayer, kScaleInvariance,
   };
   return kAll;
 }
