@@ -33,10 +33,9 @@ void add_rotated(const RunConfig& config, Statements& out) {
   out.push_back({Kind::kShown, "How the keys of successive steps differ: new keys do not separate steps."});
   out.push_back(
       {Kind::kWarning,
-       "Whoever pools some hundreds to thousands of steps can be expected to find a layer's key. A long training is "
-       "not "
-       "protected against a patient worker, and a worker that knows the plain activations of a step finds part of the "
-       "keys."});
+       "A worker that records some twenty to a hundred steps finds the key of a layer's output channels where a batch "
+       "norm follows, and the key of its input channels in some narrow layers. A training is not protected against such "
+       "a worker. One that knows the plain activations of a step finds part of the keys."});
   if (blinding.weights == WeightPlacement::kResident)
     out.push_back(
         {Kind::kShown, fmt::format("Learning rate, momentum, weight decay, the scale of clipping, and the true norm of "
