@@ -84,6 +84,14 @@ TEST_F(Recording, EveryStandardSettingRecordsWholeStepsThatMatchTheTruth) {
       EXPECT_FALSE(layer.view[3].x.empty());
       EXPECT_LE(layer.view[3].x.values.size(), 6000U);
       EXPECT_TRUE(layer.view[3].y.empty());
+      EXPECT_TRUE(layer.view[3].dw.same_shape(layer.view[3].w));
+      const StepView& first = layer.view[0];
+      if (first.x_products.size() == 0) {
+        EXPECT_GT(first.x.positions() * first.x.channels, 600);
+      } else if (layer.view[1].x_products.size() != 0) {  // the next step has another key
+        const Matrix rows = first.x.by_row();
+        EXPECT_LT((first.x_products - rows.transpose() * rows).norm(), 1e-4 * first.x_products.norm());
+      }
       EXPECT_GE(layer.truth[0].labels.size(), 8U);  // and the decoys
     }
   }

@@ -24,39 +24,7 @@ namespace known_first_layer {
 namespace {
 
 constexpr int kNumber = 25;
-constexpr int kPairs = 36;
 constexpr const char* kTarget = "M, if the first layer were known";
-
-/// sum over pairs of positions of |M^T known M - seen|^2; the mean of the diagonal does not count.
-double misfit(const Matrix& known, const Matrix& seen, const Matrix& key) {
-  const Eigen::Index d = key.rows(), positions = known.rows() / d;
-  double sum = 0;
-  for (Eigen::Index p = 0; p < positions; ++p)
-    for (Eigen::Index q = 0; q < positions; ++q) {
-      Matrix difference = key.transpose() * known.block(p * d, q * d, d, d) * key - seen.block(p * d, q * d, d, d);
-      if (p == q) difference.diagonal().array() -= difference.diagonal().mean();
-      sum += difference.squaredNorm();
-    }
-  return sum;
-}
-
-Matrix guess_key(const Matrix& known, const Evidence& seen, Random& random) {
-  constexpr double kRidges[] = {1e-4, 1e-2, 0.1, 1, 10, 100};
-  Matrix best;
-  double least = 0;
-  for (const double ridge : kRidges) {
-    GramMatrices plain = grams_from_products(known, seen.channels, kPairs);
-    GramMatrices blinded = grams_from_products(seen.products, seen.channels, kPairs);
-    make_even(plain, ridge);
-    make_even(blinded, ridge);
-    const Matrix key = match_grams(plain, blinded, {.starts = 12, .rounds = 200}, random);
-    const double error = misfit(known, seen.products, key);
-    if (best.size() != 0 && !(error < least)) continue;
-    best = key;
-    least = error;
-  }
-  return best;
-}
 
 std::vector<Finding> run(const LayerCase& layer, Random& random) {
   const auto nothing = [](const char* why) { return std::vector{not_applicable(kNumber, kTarget, why)}; };
@@ -74,7 +42,7 @@ std::vector<Finding> run(const LayerCase& layer, Random& random) {
   about.target = kTarget;
   about.given_truth = true;
   about.note = fmt::format("{} steps under {} keys", evidence.steps, evidence.keys);
-  return {key_finding(std::move(about), guess_key(known, evidence, random), layer.truth.front().inner, random)};
+  return {key_finding(std::move(about), key_between(known, evidence, random), layer.truth.front().inner, random)};
 }
 
 }  // namespace

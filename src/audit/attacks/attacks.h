@@ -28,6 +28,7 @@ extern const Attack kFirstLayer;             // 19
 extern const Attack kStolenNetwork;          // 20
 extern const Attack kKeySearch;              // 21
 extern const Attack kJointDiagonalisation;   // 22
+extern const Attack kResidualStream;         // 23
 extern const Attack kTwoSidedSeparation;     // 24
 extern const Attack kKnownFirstLayer;        // 25
 extern const Attack kScaleInvariance;        // 26

@@ -43,6 +43,10 @@ Matrix kernel_gradients(const Evidence& evidence, const Matrix& right, int64_t t
 /// that of their difference and their product.
 GramMatrices grams_from_products(const Matrix& products, int64_t channels, int pairs);
 
+/// Orthogonal K with  seen.products ~ K^T known K  at all pairs of positions (algebra/gram_key.h), whitened more or
+/// less strongly; the K that explains `seen` best wins.
+Matrix key_between(const Matrix& known, const Evidence& seen, Random& random);
+
 /// Takes the decoys' share off the mean products of rows of which `energy` parts are white noise to one part of signal.
 void take_off_decoys(Matrix& products, int64_t channels, double energy);
 
