@@ -25,7 +25,6 @@ class RowsOnly final : public obfuscation::Protection {
   [[nodiscard]] bool is_orthogonal() const override { return true; }
   [[nodiscard]] int row_rounds(uint64_t rows) const override { return rotated_->row_rounds(rows); }
   [[nodiscard]] int channel_rounds() const override { return 0; }
-  [[nodiscard]] int64_t row_group() const override { return rotated_->row_group(); }
   [[nodiscard]] contract::PanelLayout wire_panels() const override { return rotated_->wire_panels(); }
   [[nodiscard]] bool mixes_rows() const override { return true; }
   [[nodiscard]] double decoy_energy() const override { return rotated_->decoy_energy(); }
