@@ -34,7 +34,8 @@ void add_rotated(const RunConfig& config, Statements& out) {
   out.push_back(
       {Kind::kWarning,
        "A worker that records some twenty to a hundred steps finds the key of a layer's output channels where a batch "
-       "norm follows, and the key of its input channels in some narrow layers. A training is not protected against such "
+       "norm follows, and the key of its input channels in some narrow layers. A training is not protected against "
+       "such "
        "a worker. One that knows the plain activations of a step finds part of the keys."});
   if (blinding.weights == WeightPlacement::kResident)
     out.push_back(
