@@ -196,7 +196,9 @@ class TypedPass final : public BlindingPass {
     const Key& key = *walk_.rows.key;
     rows_per_turn_ = key.rounds.size() < 2 ? kUnboundRows : key.group == 0 ? g.rows() : int64_t{key.group};
     const int64_t chunks = row_chunks(g.rows());
-    most_rows_ = g.rows() - (chunks - 1) * rows_per_turn_;
+    // A slice may have any number of rows, so its last turn may be nearly twice as long as the others.
+    most_rows_ =
+        key.rounds.size() < 2 ? std::min(g.rows(), 2 * rows_per_turn_ - 1) : g.rows() - (chunks - 1) * rows_per_turn_;
     const int64_t position_bytes = most_rows_ * g.channels * static_cast<int64_t>(sizeof(T));
     const auto positions_within = [&](int64_t bytes) {
       return walk_.accumulate ? 1 : std::clamp<int64_t>(bytes / position_bytes, 1, g.positions());
