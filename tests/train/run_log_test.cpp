@@ -131,7 +131,7 @@ TEST(RunView, SaysWhatSettingsHideAndNoSeed) {
     for (const auto& statement : what_workers_learn(of)) all += statement.text + "\n";
     return all;
   };
-  EXPECT_THAT(text_of(config), HasSubstr("not protected against a patient worker"));
+  EXPECT_THAT(text_of(config), HasSubstr("A training is not protected against such a worker"));
   EXPECT_THAT(text_of(config), HasSubstr("follow from the seed"));
   config.blinding.protection = "permuted";
   EXPECT_THAT(text_of(config), HasSubstr("protection=permuted protects nobody"));
