@@ -240,10 +240,12 @@ HWY_INLINE void mix_section(const WidePass& pass, const In* src, Out* dst, const
         constexpr bool kWholeLine = hn::MaxLanes(TagOf<T>()) * sizeof(T) >= 64;
         if constexpr (std::is_same_v<Out, T> && kWholeLine) {
           const ConsecutiveRows<T> lines{to, dst_step};
-          if (groups == kGroup)
-            mix_across_vectors<kWholeBlock, true>(TagOf<T>(), from, lines, groups, 0);
-          else
-            mix_across_vectors<kAnyBlock, true>(TagOf<T>(), from, lines, groups, 0);
+          const TagOf<T> d;
+          for (int64_t c = 0; c < kGroup; c += static_cast<int64_t>(hn::Lanes(d)))
+            if (groups == kGroup)
+              mix_across_vectors<kWholeBlock, true>(d, from, lines, groups, c);
+            else
+              mix_across_vectors<kAnyBlock, true>(d, from, lines, groups, c);
         } else if constexpr (std::is_same_v<Out, T>) {
           alignas(64) T lines[kGroup * kGroup];
           const ConsecutiveRows<T> gathered{lines, kGroup};
