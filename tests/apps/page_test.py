@@ -184,7 +184,9 @@ class Pages(unittest.TestCase):
         self.assertGreaterEqual(shown.count("2"), 6, f"the cursor is not the same in all charts: {shown}")
         ActionChains(self.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
         self.assertTrue(self.script("return document.activeElement.parentElement.open"), "the table did not open")
-        self.assertEqual(len(self.browser.find_elements(By.CSS_SELECTOR, ".chart:first-child tbody tr")), 6)
+        # a browser says later, in an event of its own, that a table opened; the page fills the table then
+        rows = wait_for("rows of the table", lambda: self.browser.find_elements(By.CSS_SELECTOR, ".chart:first-child tbody tr"))
+        self.assertEqual(len(rows), 6)
         legend = self.browser.find_element(By.CSS_SELECTOR, ".legend button")
         legend.send_keys(Keys.SPACE)
         self.assertEqual(legend.get_attribute("aria-pressed"), "false")
