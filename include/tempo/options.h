@@ -11,8 +11,10 @@ namespace tempo {
 
 /// The diagonal of `permuted`: the paper's positive integers, or random signs with log-uniform magnitudes in [1/4, 4].
 enum class Coefficients { kPositiveInteger, kSignedReal };
-/// How many encryptions backpropagation needs per offloaded layer: full 1, fresh 2, none 4 (forward: 2 each).
-enum class Reuse { kFull, kFresh, kNone };
+/// How far blinded operands are used again. Encryptions that backpropagation needs for each offloaded layer: full 1,
+/// split 2, fresh 2, none 4 (forward: 2 each). Under split the backward pass has channel keys of its own, so the weight
+/// is sent once more.
+enum class Reuse { kFull, kSplit, kFresh, kNone };
 /// Whether weights stay blinded on the worker between steps, or travel every step.
 enum class WeightPlacement { kResident, kReturned };
 /// Element type of blinded activations and gradients on the wire. Weights always travel in the layer's own type.
@@ -21,7 +23,7 @@ enum class WirePrecision { kFloat32, kBFloat16 };
 enum class ActivationStorage { kFloat32, kBFloat16 };
 
 struct BlindingOptions {
-  /// Which secret keys protect operands: none, permuted, rotated, or one that the program registers
+  /// Which secret keys protect operands: none, permuted, rotated, oblique, or one that the program registers
   /// (obfuscation/protection.h). Equations in docs/blinding.md, guarantees in docs/threat-model.md.
   std::string protection = "rotated";
   Coefficients coefficients = Coefficients::kSignedReal;

@@ -52,6 +52,7 @@ struct RunConfig {
   std::string rates = "measured";
   BlindingOptions blinding;  ///< its `weights` is overwritten by the one below
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
+  std::optional<Reuse> reuse;
   std::optional<WeightPlacement> weights;
   bool allow_unprotected = false;
   std::string integrity = "always";

@@ -10,7 +10,7 @@ using obfuscation::Key;
 
 Operand plain_tiles(const float* plain, const obfuscation::TileGeometry& geometry, const DecoyImages& decoys) {
   const Key rows{.size = static_cast<uint32_t>(geometry.rows()), .rounds = {}};
-  const Key channels{.size = static_cast<uint32_t>(geometry.channels), .rounds = {}};
+  const Key channels{.size = static_cast<uint32_t>(geometry.key_channels()), .rounds = {}};
   Operand out = shaped_like(geometry);
   ThreadPool threads(1);
   obfuscation::blind({.geometry = geometry,

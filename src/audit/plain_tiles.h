@@ -7,7 +7,10 @@
 
 namespace tempo::audit {
 
-inline Operand shaped_like(const obfuscation::TileGeometry& g) { return {g.rows(), g.tile_h, g.tile_w, g.channels}; }
+inline Operand shaped_like(const obfuscation::TileGeometry& g) {
+  if (g.mixes_positions) return {g.rows(), 1, 1, g.key_channels()};
+  return {g.rows(), g.tile_h, g.tile_w, g.channels};
+}
 
 /// Decoys, the last images of a geometry, if they are not part of the tensor.
 struct DecoyImages {

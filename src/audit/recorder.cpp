@@ -48,7 +48,9 @@ Operand to_operand(const Buffer& operand) {
 
 /// Rows that lie one after the other, as wire operands do.
 TileGeometry wire_geometry(const TileGeometry& g) {
-  return obfuscation::weight_geometry(g.rows(), g.tile_h, g.tile_w, g.channels);
+  TileGeometry rows = obfuscation::weight_geometry(g.rows(), g.tile_h, g.tile_w, g.channels);
+  rows.mixes_positions = g.mixes_positions;
+  return rows;
 }
 
 /// A result with its keys undone, tile by tile: before tiles that overlap are summed.

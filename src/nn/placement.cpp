@@ -52,9 +52,11 @@ double seconds_to_verify(const OperandSizes& sizes, const Blinding& blinding, bo
 void add_costs(LayerPlan& layer, OperandSizes sizes, const Blinding& blinding, const MachineModel& machine) {
   for (double* with_rows : {&sizes.x, &sizes.y, &sizes.rows}) *with_rows *= 1 + sizes.decoys;
   const bool resident = sizes.is_weight && blinding.options.weights == WeightPlacement::kResident;
-  const double x_sent = blinding.options.reuse == Reuse::kNone ? 2 : 1;
-  const double w_sent = resident ? 0 : x_sent;
-  const double dy_sent = blinding.options.reuse == Reuse::kFull ? 1 : 2;
+  const Reuse reuse = blinding.options.reuse;
+  const bool shares_activations = reuse == Reuse::kFull || reuse == Reuse::kSplit;
+  const double x_sent = reuse == Reuse::kNone ? 2 : 1;
+  const double w_sent = resident ? 0 : reuse == Reuse::kNone || reuse == Reuse::kSplit ? 2 : 1;
+  const double dy_sent = shares_activations ? 1 : 2;
   const double w_received = resident ? 0 : 1;
   const double wire_bytes = blinding.options.wire == WirePrecision::kBFloat16 ? 2 : 4;
   const double w_bytes = sizes.is_weight ? 4 : wire_bytes;
@@ -65,7 +67,7 @@ void add_costs(LayerPlan& layer, OperandSizes sizes, const Blinding& blinding, c
   const double activations = (x_sent + 1) * sizes.x + (dy_sent + 1) * sizes.y;
   const double weights = (w_sent + w_received) * sizes.w;
   const int rounds = std::max(1, blinding.protection.row_rounds(static_cast<uint64_t>(sizes.rows)));
-  const double left_keys = sizes.key_sets * (blinding.options.reuse == Reuse::kFull ? 1 : 2);
+  const double left_keys = sizes.key_sets * (shares_activations ? 1 : 2);
   layer.seconds_in_tee =
       layer.flops / (sizes.is_convolution ? machine.tee.conv_flops_per_second : machine.tee.flops_per_second);
   const auto seconds_per_element = [&](double rows) {

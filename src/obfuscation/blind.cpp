@@ -26,8 +26,13 @@ class BlindingPass {
 
 namespace {
 
-/// Turns a cut into adjacent single positions into a plain matrix, which is cheaper to walk.
+/// Whether rows must be put together before a channel key can act on them.
+bool joins_positions(const TileGeometry& g) { return g.mixes_positions && g.positions() > 1; }
+
+/// Turns a cut into adjacent single positions into a plain matrix, which is cheaper to walk, and so a cut whose
+/// positions are joined.
 TileGeometry simplified(const TileGeometry& g) {
+  if (joins_positions(g)) return matrix_geometry(g.rows(), g.key_channels());
   const bool matrix = g.positions() == 1 && g.step_y == 1 && g.step_x == 1 && g.offset_y == 0 && g.offset_x == 0 &&
                       g.tiles_y == g.height && g.tiles_x == g.width;
   return matrix ? matrix_geometry(g.images * g.height * g.width, g.channels) : g;
@@ -70,11 +75,12 @@ template <typename T>
 class TypedPass final : public BlindingPass {
  public:
   TypedPass(const Blinding& how, ThreadPool& threads, const Taps& taps)
-      : channels_(how.channels), threads_(threads), owners_(simplified(how.geometry)), taps_(taps) {
+      : channels_(how.channels), threads_(threads), cut_(how.geometry), owners_(simplified(how.geometry)), taps_(taps) {
     const auto& kernels = kernels::select<T>(kernels::current_kernels());
     const TileGeometry geometry = simplified(how.geometry);
     is_staged_ = RowRounds<T>::needed(*how.rows.key);
     walk_.geometry = geometry;
+    decoy_images_ = how.decoy_images;
     walk_.real_images = real_images(how.geometry, geometry, how.decoy_images);
     walk_.rows = how.rows;
     walk_.channels = &channels_;
@@ -115,6 +121,7 @@ class TypedPass final : public BlindingPass {
       map_ = {scale_.data(), offset_.data(), taps_.map->relu};
       walk_.map = &map_;
     }
+    if (joins_positions(cut_)) walk_.joined = &cut_;
     carve(0);
   }
   void blind_rows(const RowRange& rows) override { run(rows); }
@@ -127,9 +134,13 @@ class TypedPass final : public BlindingPass {
     x_ = static_cast<T*>(x.data);
     walk_.addend = static_cast<const T*>(taps_.addend);
     image_ = walk_.geometry;
-    through_tiles_ = !walk_.accumulate && !image_.is_disjoint();
+    through_tiles_ = joins_positions(cut_) || (!walk_.accumulate && !image_.is_disjoint());
     const int64_t tile_elements = through_tiles_ ? image_.elements() : 0;
-    if (through_tiles_) {
+    if (joins_positions(cut_)) {
+      image_ = cut_;
+      image_.images -= decoy_images_;
+      walk_.real_images = walk_.geometry.images;
+    } else if (through_tiles_) {
       walk_.geometry = weight_geometry(image_.rows(), image_.tile_h, image_.tile_w, image_.channels);
       image_.images = std::exchange(walk_.real_images, image_.rows());
       // Overlapping tiles are summed later, and products must be those of the sums.
@@ -295,6 +306,8 @@ class TypedPass final : public BlindingPass {
 
   ChannelRounds<T> channels_;
   ThreadPool& threads_;
+  TileGeometry cut_;  // as it came, not simplified
+  int64_t decoy_images_ = 0;
   Owners owners_;
   bool is_staged_ = false;   // values go through scratch memory
   bool each_alone_ = false;  // every thread takes turns of its own
@@ -339,7 +352,7 @@ bool supports(const Taps& taps, const Blinding& how) {
   const bool takes = taps.products.count > 0 || taps.moments.sums != nullptr || taps.addend != nullptr;
   const bool permutes =
       rows.rounds.size() <= 1 && mixes_nothing(rows) && channels.rounds.size() == 1 && mixes_nothing(channels);
-  if (takes && (!permutes || how.panels.is_set())) return false;
+  if (takes && (!permutes || how.panels.is_set() || joins_positions(how.geometry))) return false;
   if (taps.products.count > PixelProducts::kMost || (taps.products.weights != nullptr && taps.products.count != 1))
     return false;
   if (taps.moments.sums != nullptr && (taps.addend != nullptr || !how.geometry.is_disjoint())) return false;

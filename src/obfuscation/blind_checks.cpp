@@ -84,9 +84,10 @@ void check(const char* where, const Blinding& how, ElementType plain, bool gathe
   check_types(where, plain, how.wire);
   check_key(where, "row", how.rows, gathering, geometry.rows(), kernels::kSection);
   check_groups(where, *how.rows.key);
-  check_key(where, "channel", how.channels, gathering, geometry.channels, kernels::kGroup);
+  check_key(where, "channel", how.channels, gathering, geometry.key_channels(), kernels::kGroup);
   try {
-    contract::check_panels({.type = how.wire, .shape = {geometry.rows(), geometry.channels}, .panels = how.panels});
+    contract::check_panels(
+        {.type = how.wire, .shape = {geometry.rows(), geometry.key_channels()}, .panels = how.panels});
   } catch (const ProtocolError& error) {
     throw InputError(fmt::format("{}: {}", where, error.what()));
   }

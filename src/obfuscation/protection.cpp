@@ -18,7 +18,9 @@ struct Known {
   MakeProtection make;
 };
 
-std::vector<Known> built_in() { return {{"none", make_none}, {"permuted", make_permuted}, {"rotated", make_rotated}}; }
+std::vector<Known> built_in() {
+  return {{"none", make_none}, {"permuted", make_permuted}, {"rotated", make_rotated}, {"oblique", make_oblique}};
+}
 
 std::vector<Known>& known() {
   static std::vector<Known> all = built_in();

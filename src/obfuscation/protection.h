@@ -41,6 +41,8 @@ class Protection {
   /// The layout of blinded activations on the wire, where both sides of a product have whole panels of channels; by
   /// default they are row-major. Workers get whole blocks of rows.
   [[nodiscard]] virtual contract::PanelLayout wire_panels() const { return {}; }
+  /// Whether a channel key acts on whole rows, all positions at once, where a tile has one output.
+  [[nodiscard]] virtual bool mixes_positions() const { return false; }
   /// Whether a blinded row holds parts of several plain rows.
   [[nodiscard]] virtual bool mixes_rows() const { return false; }
   /// Whether its keys let figures be taken, and operands be made, in the same pass as blinding (obfuscation/taps.h). No
@@ -71,6 +73,8 @@ class Protection {
   [[nodiscard]] virtual double seconds_per_element(const BlindingRates& rates, uint64_t /*rows*/) const {
     return rates.permute_seconds;
   }
+  /// The reuse that is chosen if a user names none.
+  [[nodiscard]] virtual Reuse default_reuse() const { return Reuse::kFull; }
   /// Refuses weights and reuse that its keys do not allow. The default lets weights stay on workers if keys are
   /// orthogonal and operands are reused in full.
   /// @throws InputError

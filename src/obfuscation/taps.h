@@ -51,7 +51,7 @@ struct Taps {
 struct Blinding {
   TileGeometry geometry;
   KeyUse rows;      ///< acts on the rows of the cut (size geometry.rows())
-  KeyUse channels;  ///< acts on the channels of each position (size geometry.channels)
+  KeyUse channels;  ///< acts on the channels of each position, or of all (size geometry.key_channels())
   contract::ElementType wire = contract::ElementType::kFloat32;  ///< type of x, or bfloat16 if x is float32
   int64_t decoy_images = 0;                                      ///< the last images of the geometry: not part of x
   contract::PanelLayout panels = {};  ///< of the blinded operand; its width divides the channels

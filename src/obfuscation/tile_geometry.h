@@ -27,9 +27,13 @@ struct TileGeometry {
   int64_t step_y = 1, step_x = 1;                           ///< image pixels between the origins of two tiles
   int64_t offset_y = 0, offset_x = 0;                       ///< padding before the first pixel
   int64_t pitch_y = 1, pitch_x = 1;                         ///< image pixels between two pixels of a tile
+  /// Whether a channel key acts on all channels of all positions of a row at once, instead of position by position.
+  bool mixes_positions = false;
 
   [[nodiscard]] int64_t rows() const { return images * tiles_y * tiles_x; }
   [[nodiscard]] int64_t positions() const { return tile_h * tile_w; }
+  /// The number of entries that a channel key acts on.
+  [[nodiscard]] int64_t key_channels() const { return mixes_positions ? positions() * channels : channels; }
   /// The number of elements of the blinded operand.
   [[nodiscard]] int64_t elements() const { return rows() * positions() * channels; }
   /// The offset, in elements, of the channels of (row, position) in the image tensor, or -1 in the padding.

@@ -104,7 +104,7 @@ bool TileWalk<T>::fetches_target() const {
 /// rows that a map computes, and column sums.
 template <typename T>
 int64_t TileWalk<T>::work_per_thread() const {
-  return before_made_rows() + (map != nullptr ? kGroup * run_elements() : 0) +
+  return before_made_rows() + (makes_rows() ? kGroup * run_elements() : 0) +
          (column_totals != nullptr ? column_totals->per_channel * run_elements() : 0);
 }
 
@@ -120,7 +120,7 @@ T* TileWalk<T>::made_rows(T* work) const {
 
 template <typename T>
 T* TileWalk<T>::column_sums(T* work, int64_t which) const {
-  return made_rows(work) + (map != nullptr ? kGroup * run_elements() : 0) + which * run_elements();
+  return made_rows(work) + (makes_rows() ? kGroup * run_elements() : 0) + which * run_elements();
 }
 
 template <typename T>
@@ -144,6 +144,7 @@ template <typename T>
 TileOrigin TileWalk<T>::origin(int64_t near) const {
   const TileGeometry& g = geometry;
   const uint32_t row = rows.key->rounds.empty() ? narrow(near) : rows.key->rounds[0].source[static_cast<size_t>(near)];
+  if (joined != nullptr) return {row, 0, 0};
   const uint32_t line = row / narrow(g.tiles_x);
   const uint32_t image = line / narrow(g.tiles_y);
   const int64_t y = int64_t{line % narrow(g.tiles_y)} * g.step_y - g.offset_y;
@@ -193,6 +194,12 @@ void TileWalk<T>::set_addresses(const Turn& turn, const At& at, const TileOrigin
   std::byte* other = side.base + group * kGroup * pitch;
   (gathering() ? pass.dst_columns : pass.src_columns) = side.columns;
   for (int i = 0; i < pass.rows; ++i, other += pitch) {
+    if (joined != nullptr) {
+      into.joined_rows[static_cast<size_t>(i)] = of_rows[i].offset;
+      pass.src[i] = made_rows(work) + i * run_elements();
+      pass.dst[i] = other;
+      continue;
+    }
     const bool inside = static_cast<uint64_t>(of_rows[i].y + dy) < height &&  // negative values become huge
                         static_cast<uint64_t>(of_rows[i].x + dx) < width;
     T* run = inside ? image + of_rows[i].offset : work;
@@ -245,6 +252,33 @@ void TileWalk<T>::make_rows(Prepared& prepared, T* work) const {
   pass.fetches_all_ahead = true;
 }
 
+template <typename T>
+void TileWalk<T>::join_row(int64_t row, T* joined_row) const {
+  const TileGeometry& g = *joined;
+  const int64_t per_image = g.tiles_y * g.tiles_x, image = row / per_image;
+  const bool is_real = image * per_image < real_images;  // `geometry` counts rows as images
+  const T* const from = is_real ? source : decoys;
+  const int64_t decoy_offset = is_real ? 0 : real_images / per_image * g.height * g.width * g.channels;
+  for (int64_t p = 0; p < g.positions(); ++p) {
+    T* const to = joined_row + p * g.channels;
+    const int64_t offset = g.pixel_offset(row, p);
+    if (offset < 0)
+      std::fill_n(to, g.channels, T(0));
+    else if (is_real && map != nullptr)
+      kernels->map_row(from + offset, *map, g.channels, to);
+    else
+      std::copy_n(from + (offset - decoy_offset), g.channels, to);
+  }
+}
+
+template <typename T>
+void TileWalk<T>::join_rows(Prepared& prepared, T* work) const {
+  kernels::BlockPass<T>& pass = prepared.pass;
+  for (int i = 0; i < pass.rows; ++i)
+    join_row(prepared.joined_rows[static_cast<size_t>(i)], made_rows(work) + i * run_elements());
+  pass.fetches_all_ahead = true;
+}
+
 /// Each pass is prepared during the one before it, so that the kernel can fetch its rows ahead.
 template <typename T>
 void TileWalk<T>::walk(const Turn& turn, const RowRange& items, T* work) const {
@@ -277,7 +311,10 @@ void TileWalk<T>::walk(const Turn& turn, const RowRange& items, T* work) const {
     pass.ahead = addend != nullptr  ? reinterpret_cast<const void* const*>(next.addend)
                  : fetches_target() ? const_cast<const void* const*>(next.dst)
                                     : next.src;
-    if (map != nullptr) make_rows(passes[item % 2], work);
+    if (joined != nullptr)
+      join_rows(passes[item % 2], work);
+    else if (map != nullptr)
+      make_rows(passes[item % 2], work);
     kernel(pass);
     if (column_totals != nullptr && ++summed % kSummedGroups == 0) flush_column_sums(work);
   }

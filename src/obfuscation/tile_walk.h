@@ -33,7 +33,7 @@ class ChannelRounds {
 
 /// Where the tile of a row begins in the image. (y, x) may lie outside the image.
 struct TileOrigin {
-  int64_t offset;  ///< in elements, from pixel (0, 0) of the first real image
+  int64_t offset;  ///< in elements, from pixel (0, 0) of the first real image; the row's number if rows are joined
   int32_t y, x;
 };
 
@@ -90,6 +90,9 @@ struct TileWalk {
   ColumnTotals* column_totals = nullptr;    ///< set if `products` has weights or there are moments
   const kernels::Affine<T>* map = nullptr;  ///< when gathering, computes the pixels of real images; or nullptr
   const Owners* owners = nullptr;           ///< set if there are products or moments
+  /// When gathering: the cut of the real images, if each row is put together from its positions. `geometry` is then
+  /// that of the rows as a matrix.
+  const TileGeometry* joined = nullptr;
   const T* addend = nullptr;  ///< added to what is scattered; has the image's shape; under the conditions of BlockPass
   /// The origins of all rows in the order of the key, if several walks need them; or nullptr: they are computed in the
   /// walk.
@@ -120,8 +123,12 @@ struct TileWalk {
     T* work = nullptr;
     /// For each row of the pass, its pixel in the image; negative outside real images.
     std::array<int64_t, kernels::kGroup> pixels = {};
+    std::array<int64_t, kernels::kGroup> joined_rows = {};  ///< in the cut, if rows are joined
   };
-  [[nodiscard]] bool needs_pixels() const { return products.count > 0 || moments_above != nullptr || map != nullptr; }
+  [[nodiscard]] bool needs_pixels() const {
+    return products.count > 0 || moments_above != nullptr || (map != nullptr && joined == nullptr);
+  }
+  [[nodiscard]] bool makes_rows() const { return map != nullptr || joined != nullptr; }
   struct OtherSide;
   [[nodiscard]] OtherSide other_side(const Turn& turn, int64_t row, int64_t position) const;
   [[nodiscard]] TileOrigin origin(int64_t near) const;
@@ -129,6 +136,9 @@ struct TileWalk {
   void set_addresses(const Turn& turn, const At& at, const TileOrigin* of_rows, Prepared& into) const;
   /// Lets `map` compute the rows of a pass.
   void make_rows(Prepared& prepared, T* work) const;
+  /// Puts the rows of a pass together from their positions, each through `map` if there is one.
+  void join_rows(Prepared& prepared, T* work) const;
+  void join_row(int64_t row, T* joined_row) const;
   [[nodiscard]] kernels::BlockPass<T> common_pass(const Turn& turn, T* work) const;
   [[nodiscard]] T* column_sums(T* work, int64_t which = 0) const;
   [[nodiscard]] int64_t before_made_rows() const;

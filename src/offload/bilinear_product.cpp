@@ -89,9 +89,7 @@ BilinearProduct::BilinearProduct(Session& session, std::string layer, const Prod
 BilinearProduct::BilinearProduct(Session& session, std::string layer, const ProductGeometry& geometry,
                                  const WeightFacts& facts)
     : session_(session), layer_(std::move(layer)), geometry_(geometry) {
-  const TileGeometry cut =
-      obfuscation::weight_geometry(geometry.out, geometry.kernel_h, geometry.kernel_w, geometry.in);
-  parameter_ = make_parameter(session, layer_, cut, facts);
+  parameter_ = make_parameter(session, layer_, weight_cut(session, geometry), facts);
   resident_ = dynamic_cast<ResidentWeight*>(parameter_.get());
 }
 
@@ -107,13 +105,27 @@ int64_t BilinearProduct::out_width(int64_t width) const {
 }
 
 obfuscation::KeyPath BilinearProduct::path_of(const Call& call, const Contraction& of, size_t item) const {
-  return {.layer = layer_, .pass = call.pass, .call = call.number, .item = item, .purpose = of.purpose};
+  // Under reuse=split both products of the backward pass have the same keys.
+  const bool splits = session_.options().reuse == Reuse::kSplit;
+  const uint64_t purpose = splits && of.purpose == kWeightGradient.purpose ? kInputGradient.purpose : of.purpose;
+  return {.layer = layer_, .pass = call.pass, .call = call.number, .item = item, .purpose = purpose};
 }
 
 bool BilinearProduct::is_renewed(KeyRole role, const Contraction& of) const {
   const bool is_fixed = parameter_ && parameter_->has_fixed_keys() && role != KeyRole::kLeft;
-  const Reuse reuse = session_.options().reuse;
-  return !is_fixed && (reuse == Reuse::kNone || (reuse == Reuse::kFresh && role == of.fresh));
+  if (is_fixed) return false;
+  switch (session_.options().reuse) {
+    case Reuse::kFull:
+      return false;
+    case Reuse::kSplit:
+      // dW is a product of X, which is there under the keys of the forward pass, and of dY.
+      return role == KeyRole::kRight || (role == KeyRole::kInner && of.result == Role::kInputGradient);
+    case Reuse::kFresh:
+      return role == of.fresh;
+    case Reuse::kNone:
+      return true;
+  }
+  return true;
 }
 
 std::vector<ProductKeys> BilinearProduct::derive(const Call& call, const Contraction& of) {
@@ -149,7 +161,9 @@ bool BilinearProduct::makes_operand() const {
 
 bool BilinearProduct::keeps_operands() const {
   const bool verifies = session_.verifier().is_on() && (resident_ != nullptr || !parameter_);
-  return session_.options().reuse == Reuse::kNone || verifies || session_.exchange().workers().is_redundant();
+  const bool second_is_sent_again = session_.options().reuse == Reuse::kSplit && !parameter_;
+  return session_.options().reuse == Reuse::kNone || second_is_sent_again || verifies ||
+         session_.exchange().workers().is_redundant();
 }
 
 void BilinearProduct::expect_no_map(const Inputs& in) const {
@@ -317,7 +331,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(ProductLayout layout, const Inp
   begin_verification(*call, in);
   call->map = in.map;
   const bool reads_again = session_.options().reuse == Reuse::kNone;
-  if (reads_again) call->plain_w = in.w;
+  if (is_renewed(KeyRole::kInner, kInputGradient)) call->plain_w = in.w;
 
   const std::vector<ConstPlainTensor> plain = split(*call, kForward, in.x);
   std::vector<Outgoing> outgoing;
@@ -385,7 +399,8 @@ void BilinearProduct::start_weight_gradient(const Call& call, Backward& state) {
         .role = kWeightGradient.first, .plain = {part.plain_x, {}, call.map}, .probe = {}, .energy = part.x_energy};
     state.x_again = send(call, part, kWeightGradient, state.dw_keys, x);
   }
-  if (reuse != Reuse::kFull || !state.parts.front().dy_for_dx)
+  const bool shares_dy = reuse == Reuse::kFull || reuse == Reuse::kSplit;
+  if (!shares_dy || !state.parts.front().dy_for_dx)
     state.dy_for_dw = send(call, part, kWeightGradient, state.dw_keys, state.parts.front().dy);
   const TensorSpec norm{.type = ElementType::kFloat64, .shape = {1}};
   if (!state.sums_there)

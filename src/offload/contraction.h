@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "obfuscation/key_ring.h"
@@ -83,13 +84,12 @@ struct Side {
   Spread spread = Spread::kRows;
 };
 
-/// The side of a weight [out, kernel_h, kernel_w, in]: one row for each output, one position for each tap.
+/// The side of a weight [out, kernel_h, kernel_w, in]: one row for each output, one position for each tap, or one for
+/// all if keys mix taps.
 inline Side weight_side(const obfuscation::TileGeometry& cut, ElementType type) {
-  return {cut,
-          KeyRole::kRight,
-          KeyRole::kInner,
-          {type, {cut.images, cut.height, cut.width, cut.channels}},
-          Spread::kEverywhere};
+  std::vector<int64_t> shape = {cut.images, cut.height, cut.width, cut.channels};
+  if (cut.mixes_positions) shape = {cut.images, cut.key_channels()};
+  return {cut, KeyRole::kRight, KeyRole::kInner, {type, std::move(shape)}, Spread::kEverywhere};
 }
 
 /// A tensor of a product under its keys, one set of them for each item of a batch.

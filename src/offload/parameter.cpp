@@ -19,8 +19,8 @@ std::shared_ptr<const obfuscation::Key> identity(int64_t size) {
 /// Keys of a weight's channels: the identity if it is public.
 ProductKeys channel_keys(Session& session, const WeightFacts& facts, const obfuscation::TileGeometry& geometry,
                          const obfuscation::KeyPath& path) {
-  if (facts.is_public) return {nullptr, identity(geometry.channels), identity(geometry.images)};
-  return {nullptr, session.derive(path, KeyRole::kInner, geometry.channels),
+  if (facts.is_public) return {nullptr, identity(geometry.key_channels()), identity(geometry.images)};
+  return {nullptr, session.derive(path, KeyRole::kInner, geometry.key_channels()),
           session.derive(path, KeyRole::kRight, geometry.images)};
 }
 
@@ -93,7 +93,9 @@ Parameter::Parameter(Session& session, std::string layer, const obfuscation::Til
 void Parameter::take_fingerprint(const ConstPlainTensor& weight, const ProductKeys& keys) {
   if (!fingerprint_) return;
   const Stopwatch watch(session_.counters().verify_seconds);
-  use_keys(*fingerprint_, *keys.inner, *keys.right, session_.threads());
+  // Probes are of one tap. Where a key mixes taps, they are used as they were drawn.
+  const auto inner = geometry_.mixes_positions ? identity(geometry_.channels) : keys.inner;
+  use_keys(*fingerprint_, *inner, *keys.right, session_.threads());
   with_element_type(weight.type, [&](auto element) {
     fingerprint_->take(static_cast<decltype(element)>(weight.data), session_.threads());
   });

@@ -7,13 +7,31 @@ namespace tempo::offload {
 using obfuscation::matrix_geometry;
 using obfuscation::TileGeometry;
 
+namespace {
+
+/// Whether an inner key acts on all taps of a kernel at once. Workers can then no longer slide the kernel over tiles,
+/// so every output must be a row of its own.
+bool mixes_taps(const Session& session) {
+  return session.protection().mixes_positions() && session.options().conv_tile == 1;
+}
+
+}  // namespace
+
+obfuscation::TileGeometry weight_cut(const Session& session, const ProductGeometry& geometry) {
+  TileGeometry cut = obfuscation::weight_geometry(geometry.out, geometry.kernel_h, geometry.kernel_w, geometry.in);
+  cut.mixes_positions = mixes_taps(session);
+  return cut;
+}
+
 ProductLayout layout_of(const Session& session, const ProductGeometry& geometry, const ImageShape& shape,
                         ElementType type) {
   const ProductGeometry& g = geometry;
   const auto cut_of = [&](int64_t images) {
-    return obfuscation::tile_convolution(images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
-                                         {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, {g.in, g.out},
-                                         session.options().conv_tile);
+    obfuscation::ConvTiling cut = obfuscation::tile_convolution(
+        images, {shape.height, g.kernel_h, g.stride, g.padding, g.dilation},
+        {shape.width, g.kernel_w, g.stride, g.padding, g.dilation}, {g.in, g.out}, session.options().conv_tile);
+    cut.input.mixes_positions = mixes_taps(session);
+    return cut;
   };
   ProductLayout layout;
   layout.images = shape;
@@ -22,7 +40,7 @@ ProductLayout layout_of(const Session& session, const ProductGeometry& geometry,
   const obfuscation::ConvTiling cut = cut_of(shape.images + layout.decoys.images());
   const TileGeometry &in = cut.input, &out = cut.output;
   layout.rows = in.rows();
-  layout.inner = g.in;
+  layout.inner = in.key_channels();
   layout.outer = g.out;
   layout.product.precision = session.options().products;
   // A product of single positions is a matrix product whatever its kernel: the kernel's taps become columns.
@@ -41,10 +59,10 @@ ProductLayout layout_of(const Session& session, const ProductGeometry& geometry,
   const ElementType wire = session.wire_type(type);
   // Both sides have the same blocks of rows, since they are cut alike for the workers.
   contract::PanelLayout panels = session.protection().wire_panels();
-  if (panels.is_set() && (g.in % panels.width != 0 || g.out % panels.width != 0)) panels = {};
+  if (panels.is_set() && (layout.inner % panels.width != 0 || g.out % panels.width != 0)) panels = {};
   layout.x = {in, KeyRole::kLeft, KeyRole::kInner, {wire, shape_of(in), panels}, Spread::kRows};
   layout.y = {out, KeyRole::kLeft, KeyRole::kRight, {wire, shape_of(out), panels}, Spread::kRows};
-  layout.w = weight_side(obfuscation::weight_geometry(g.out, g.kernel_h, g.kernel_w, g.in), type);
+  layout.w = weight_side(weight_cut(session, g), type);
   layout.flops = 2.0 * static_cast<double>(shape.images * out.height * out.width) *
                  static_cast<double>(layout.w.geometry.elements());
   return layout;

@@ -47,6 +47,8 @@ struct ProductLayout {
   }
 };
 
+/// The cut of a weight [out, kernel_h, kernel_w, in] as the session's keys act on it.
+obfuscation::TileGeometry weight_cut(const Session& session, const ProductGeometry& geometry);
 /// The layout of a product of an activation and a weight.
 /// @param type in the TEE.
 ProductLayout layout_of(const Session& session, const ProductGeometry& geometry, const ImageShape& shape,

@@ -203,6 +203,7 @@ void FingerprintVerifier::check_largest_entry(const KeyedTensor& result, const i
   const obfuscation::Key identity{.size = 1, .rounds = {}};
   obfuscation::Blinding how = result.blinding(0);
   how.geometry.channels = 1;
+  how.geometry.mixes_positions = false;
   how.panels = {};  // one column is none
   how.rows.form = result.role == Role::kY ? Form::kDirect : Form::kInverseTranspose;
   how.channels = {&identity, Form::kDirect};

@@ -29,7 +29,7 @@ using Choices = std::vector<Choice<Enum>>;
 
 const Choices<Coefficients> kCoefficients{{"positive-integer", Coefficients::kPositiveInteger},
                                           {"signed-real", Coefficients::kSignedReal}};
-const Choices<Reuse> kReuses{{"full", Reuse::kFull}, {"fresh", Reuse::kFresh}, {"none", Reuse::kNone}};
+const Choices<Reuse> kReuses{{"full", Reuse::kFull}, {"split", Reuse::kSplit}, {"fresh", Reuse::kFresh}, {"none", Reuse::kNone}};
 const Choices<WeightPlacement> kWeights{{"resident", WeightPlacement::kResident},
                                         {"returned", WeightPlacement::kReturned}};
 const Choices<contract::ProductPrecision> kProducts{{"float32", contract::ProductPrecision::kFloat32},
@@ -194,7 +194,7 @@ std::vector<Field> make_fields() {
   t.one_of("protection", obfuscation::protection_names, TEMPO_MEMBER(blinding.protection), "scheme of the secret keys");
   t.choice("coefficients", kCoefficients, TEMPO_MEMBER(blinding.coefficients),
            "diagonal of permuted, which protects nobody");
-  t.choice("reuse", kReuses, TEMPO_MEMBER(blinding.reuse), "how far blinded operands are used again");
+  t.choice("reuse", kReuses, TEMPO_MEMBER(reuse), "how far blinded operands are used again");
   t.choice("weights", kWeights, TEMPO_MEMBER(weights), "whether weights stay on the worker");
   t.integer_or("full", "conv-tile", TEMPO_MEMBER(blinding.conv_tile), 1024, "side of a convolution tile, or full");
   t.integer_or("auto", "row-rounds", TEMPO_MEMBER(blinding.row_rounds), 8, "rounds of row mixing of rotated, or auto");
@@ -330,6 +330,8 @@ void resolve(RunConfig& config) {
   BlindingOptions& blinding = config.blinding;
   BlindingOptions returned = blinding;
   returned.weights = WeightPlacement::kReturned;
+  if (!config.reuse) config.reuse = obfuscation::make_protection(returned)->default_reuse();
+  blinding.reuse = returned.reuse = *config.reuse;
   const bool can_reside = obfuscation::make_protection(returned)->is_orthogonal() && blinding.reuse == Reuse::kFull &&
                           config.optimizer == Optimizer::kSgd;
   if (!config.weights) config.weights = can_reside ? WeightPlacement::kResident : WeightPlacement::kReturned;

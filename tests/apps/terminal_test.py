@@ -70,7 +70,7 @@ class Terminal(unittest.TestCase):
         self.assertIn("--evidence", self.complete("tempo policy init --e"))
         self.assertEqual(self.complete("tempo keygen --o"), ["--out"])  # it stands in a group of flags
         self.assertEqual(self.complete("tempo train --weight-d"), ["--weight-decay"])
-        self.assertEqual(self.complete("tempo train --lr 0.1 --protection "), ["none", "permuted", "rotated"])
+        self.assertEqual(self.complete("tempo train --lr 0.1 --protection "), ["none", "permuted", "rotated", "oblique"])
         self.assertEqual(self.complete("tempo train --config "), [])  # bash completes the path itself
 
     def test_the_function_for_zsh_is_well_formed_and_names_every_command(self):

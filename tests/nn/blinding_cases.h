@@ -19,10 +19,11 @@ namespace tempo::testing {
 inline std::vector<BlindingOptions> blinding_cases() {
   std::vector<BlindingOptions> cases;
   const auto add = [&](const std::string& protection, Coefficients coefficients) {
-    for (const Reuse reuse : {Reuse::kFull, Reuse::kFresh, Reuse::kNone})
+    for (const Reuse reuse : {Reuse::kFull, Reuse::kSplit, Reuse::kFresh, Reuse::kNone})
       for (const WeightPlacement weights : {WeightPlacement::kReturned, WeightPlacement::kResident}) {
-        const bool resides = weights == WeightPlacement::kResident;
-        if (resides && (protection == "permuted" || reuse != Reuse::kFull)) continue;
+        const bool resides = weights == WeightPlacement::kResident, is_oblique = protection == "oblique";
+        if (resides && (protection == "permuted" || is_oblique || reuse != Reuse::kFull)) continue;
+        if (reuse == Reuse::kSplit && !is_oblique && protection != "rotated") continue;
         cases.push_back({.protection = protection,
                          .coefficients = coefficients,
                          .reuse = reuse,
@@ -35,12 +36,19 @@ inline std::vector<BlindingOptions> blinding_cases() {
   add("permuted", Coefficients::kPositiveInteger);
   add("permuted", Coefficients::kSignedReal);
   add("rotated", Coefficients::kSignedReal);
+  add("oblique", Coefficients::kSignedReal);
   for (const char* of_tests : {"rows-permuted", "rows-in-panels"}) add(of_tests, Coefficients::kSignedReal);
   const std::vector<BlindingOptions> without_decoys = cases;
   for (BlindingOptions options : without_decoys)
     if (options.protection == "rotated") {
       options.decoys = 3;
       cases.push_back(options);
+    } else if (options.protection == "oblique" && options.reuse != Reuse::kNone) {
+      options.conv_tile = 1;  // then keys act on whole rows
+      for (const double decoys : {0, 3}) {
+        options.decoys = decoys;
+        cases.push_back(options);
+      }
     }
   return cases;
 }

@@ -365,6 +365,7 @@ TEST(BilinearProduct, EncryptionsPerStepAreAsFewAsTheSettingsAllow) {
   };
   EXPECT_EQ(count({.reuse = Reuse::kNone}), 6U);
   EXPECT_EQ(count({.reuse = Reuse::kFresh}), 4U);
+  EXPECT_EQ(count({.reuse = Reuse::kSplit}), 4U);
   EXPECT_EQ(count({.reuse = Reuse::kFull}), 3U);
   EXPECT_EQ(count({.reuse = Reuse::kFull, .weights = WeightPlacement::kResident}), 2U);
 }

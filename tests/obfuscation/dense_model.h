@@ -171,15 +171,18 @@ inline int64_t image_index(const TileGeometry& g, int64_t e) {
 
 inline int64_t image_elements(const TileGeometry& g) { return g.images * g.height * g.width * g.channels; }
 
+/// The positions that a channel key acts on one by one.
+inline int64_t key_positions(const TileGeometry& g) { return g.mixes_positions ? 1 : g.positions(); }
+
 inline Values blind(const Values& x, const TileGeometry& g, KeyUse rows, KeyUse channels) {
   Values tiles(static_cast<size_t>(g.elements()));
   for (int64_t e = 0; e < g.elements(); ++e)
     if (const int64_t i = image_index(g, e); i >= 0) tiles[static_cast<size_t>(e)] = x[static_cast<size_t>(i)];
-  return mix(tiles, g.positions(), rows, channels);
+  return mix(tiles, key_positions(g), rows, channels);
 }
 
 inline Values unblind(const Values& wire, const TileGeometry& g, KeyUse rows, KeyUse channels) {
-  const Values tiles = mix(wire, g.positions(), rows, channels);
+  const Values tiles = mix(wire, key_positions(g), rows, channels);
   Values x(static_cast<size_t>(image_elements(g)));
   for (int64_t e = 0; e < g.elements(); ++e)
     if (const int64_t i = image_index(g, e); i >= 0) x[static_cast<size_t>(i)] += tiles[static_cast<size_t>(e)];

@@ -128,7 +128,16 @@ TEST(Config, WeightsAreResidentByDefaultWhereSettingsAllowIt) {
               c.allow_unprotected = true;
             }),
             WeightPlacement::kReturned);
-  EXPECT_EQ(resolved([](RunConfig& c) { c.blinding.reuse = Reuse::kFresh; }), WeightPlacement::kReturned);
+  EXPECT_EQ(resolved([](RunConfig& c) { c.reuse = Reuse::kFresh; }), WeightPlacement::kReturned);
+}
+
+TEST(Config, ReuseIsSplitByDefaultUnderObliqueKeys) {
+  for (const auto& [protection, reuse] : {std::pair{"oblique", Reuse::kSplit}, {"rotated", Reuse::kFull}}) {
+    RunConfig config;
+    config.blinding.protection = protection;
+    resolve(config);
+    EXPECT_EQ(config.blinding.reuse, reuse);
+  }
 }
 
 TEST(Config, UnprotectedSchemesNeedTheFlagUnlessEverythingStaysLocal) {

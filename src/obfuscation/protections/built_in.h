@@ -13,6 +13,8 @@ std::unique_ptr<const Protection> make_none(const BlindingOptions& options);
 std::unique_ptr<const Protection> make_permuted(const BlindingOptions& options);
 /// `rotated`: orthogonal keys that mix rows and channels in several rounds.
 std::unique_ptr<const Protection> make_rotated(const BlindingOptions& options);
+/// `oblique`: rows as under `rotated`; channels under keys that are not orthogonal.
+std::unique_ptr<const Protection> make_oblique(const BlindingOptions& options);
 
 /// The entropy of a random permutation, in bits.
 double permutation_bits(int64_t size);
