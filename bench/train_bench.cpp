@@ -61,6 +61,10 @@ const std::vector<Setting>& all_settings() {
        "--protection permuted --allow-unprotected --weights returned --conv-tile 4 --integrity off"},
       {"rotated_returned", "--protection rotated --weights returned"},
       {"rotated_resident", "--protection rotated --weights resident"},
+      {"rotated_bf16", "--protection rotated --wire bf16 --activations bf16"},
+      {"oblique", "--protection oblique"},
+      {"oblique_groups", "--protection oblique --row-group 4096"},
+      {"oblique_bf16", "--protection oblique --wire bf16 --activations bf16"},
       {"rotated_resident_unverified", "--protection rotated --weights resident --integrity off"},
       {"rotated_resident_tile4", "--protection rotated --weights resident --conv-tile 4 --decoys 0"},
   };
