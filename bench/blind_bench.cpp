@@ -59,7 +59,7 @@ class Fixture {
   explicit Fixture(const Case& c)
       : case_(c),
         rows_(random_key(c.geometry.rows(), c.rows, random_)),
-        channels_(random_key(c.geometry.channels, c.channels, random_)),
+        channels_(random_key(c.geometry.key_channels(), c.channels, random_)),
         x_(buffer(ElementType::kFloat32, image_elements())),
         wire_(buffer(c.wire, c.geometry.elements())) {
     std::normal_distribution<float> normal;
@@ -135,6 +135,7 @@ int tempo::bench::run_kernels(int argc, char** argv) {
     add("rows_fully_channels_2" + suffix, rotated_case(rows, channels, kMixedFully, 2));
     add("rows_fully_channels_2_bf16" + suffix, narrow(rotated_case(rows, channels, kMixedFully, 2)));
     add("rows_4_of_16_channels_2" + suffix, rotated_case(rows, channels, rotation(4), 2));
+    add("oblique" + suffix, {matrix_geometry(rows, channels), kMixedFully, kObliqueChannels});
   }
   for (const auto& [rows, channels] : {std::pair{65536, 64}, {16384, 256}, {8192, 768}, {8192, 3072}, {4096, 4096}}) {
     const std::string suffix = "/" + std::to_string(rows) + "x" + std::to_string(channels);
@@ -157,6 +158,12 @@ int tempo::bench::run_kernels(int argc, char** argv) {
       add(name + "_rows_fully_channels_2" + suffix, tile_case(channels, tile, kMixedFully, 2));
       Case grouped = tile_case(channels, tile, in_groups(4096), 2);
       add(name + "_groups_of_4096_channels_2" + suffix, grouped);
+      if (tile == 1)
+        for (const KeyShape& row_key : {kMixedFully, in_groups(4096)}) {
+          Case oblique = {grouped.geometry, row_key, kObliqueChannels, ElementType::kFloat32, kPanels};
+          oblique.geometry.mixes_positions = true;
+          add(name + (row_key.group == 0 ? "_oblique" : "_oblique_groups_of_4096") + suffix, oblique);
+        }
       grouped.panels = kPanels;
       add(name + "_groups_of_4096_channels_2_in_panels" + suffix, grouped);
     }
