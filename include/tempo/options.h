@@ -25,6 +25,7 @@ enum class ActivationStorage { kFloat32, kBFloat16 };
 struct BlindingOptions {
   /// Which secret keys protect operands: none, permuted, rotated, oblique, or one that the program registers
   /// (obfuscation/protection.h). Equations in docs/blinding.md, guarantees in docs/threat-model.md.
+  /// Runs have `oblique` unless they name another one (RunConfig).
   std::string protection = "rotated";
   Coefficients coefficients = Coefficients::kSignedReal;
   Reuse reuse = Reuse::kFull;
@@ -32,11 +33,11 @@ struct BlindingOptions {
   /// Side of a convolution tile in outputs, for kernels larger than 1x1; 0 means whole images. Range 0..1024. Larger
   /// tiles move less data and mix fewer rows: docs/privacy.md has what that costs.
   int64_t conv_tile = 1;
-  /// Rounds of row mixing under `rotated`; 0 means ceil(log256 rows), at least 2. Range 0..8.
+  /// Rounds of row mixing under `rotated` and `oblique`; 0 means ceil(log256 rows), at least 2. Range 0..8.
   int row_rounds = 0;
-  /// The rows that `rotated` mixes with one another, drawn anew from the whole batch for every key; 0 means all rows of
-  /// the batch. A multiple of 256 in the range 1024..32768. Groups are mixed in cache: docs/threat-model.md has what
-  /// they show.
+  /// The rows that `rotated` and `oblique` mix with one another, drawn anew from the whole batch for every key; 0 means
+  /// all rows of the batch. A multiple of 256 in the range 1024..32768. Groups are mixed in cache: docs/threat-model.md
+  /// has what they show.
   int64_t row_group = 0;
   /// Steps for which resident weights keep one pair of channel keys. Range 1..2^31. Orthogonal keys keep singular
   /// vectors' relations, so a worker that held one weight under two keys can relate them: see docs/threat-model.md.
@@ -47,8 +48,8 @@ struct BlindingOptions {
   /// Parts of a batch of which one is blinded while others are on their way; 0: as it pays. Range 0..64. Only where one
   /// worker has all rows, and keys mix no further than that. Operands are the same for any number.
   int slices = 0;
-  /// Energy of the noise images that `rotated` mixes with the real ones, relative to theirs; 0 means none. Range
-  /// 0..100. Products of two activations (attention) have none.
+  /// Energy of the noise images that `rotated` and `oblique` mix with the real ones, relative to theirs; 0 means none.
+  /// Range 0..100. Products of two activations (attention) have none.
   double decoys = 3;
 };
 

@@ -50,7 +50,8 @@ struct RunConfig {
   /// use, and then kept in the user's cache), "built-in", or figures, NAME=VALUE separated by commas, which a run that
   /// was placed by measured ones has in their place.
   std::string rates = "measured";
-  BlindingOptions blinding;  ///< its `reuse` and `weights` are overwritten by those below
+  /// Its `reuse` and `weights` are overwritten by those below.
+  BlindingOptions blinding = {.protection = "oblique"};
   std::optional<Reuse> reuse;  ///< unset: split under oblique, else full
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
   std::optional<WeightPlacement> weights;

@@ -55,7 +55,8 @@ Setting default_setting() {
   train::resolve(config);
   Setting setting;
   setting.blinding = config.blinding;
-  setting.name = rotated(setting.blinding.weights, setting.blinding.conv_tile, setting.blinding.decoys).name;
+  setting.name = fmt::format("{}, tile {}", setting.blinding.protection, tile_name(setting.blinding.conv_tile));
+  if (setting.blinding.decoys > 0) setting.name += fmt::format(", decoys {}", setting.blinding.decoys);
   return setting;
 }
 

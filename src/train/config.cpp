@@ -29,7 +29,8 @@ using Choices = std::vector<Choice<Enum>>;
 
 const Choices<Coefficients> kCoefficients{{"positive-integer", Coefficients::kPositiveInteger},
                                           {"signed-real", Coefficients::kSignedReal}};
-const Choices<Reuse> kReuses{{"full", Reuse::kFull}, {"split", Reuse::kSplit}, {"fresh", Reuse::kFresh}, {"none", Reuse::kNone}};
+const Choices<Reuse> kReuses{
+    {"full", Reuse::kFull}, {"split", Reuse::kSplit}, {"fresh", Reuse::kFresh}, {"none", Reuse::kNone}};
 const Choices<WeightPlacement> kWeights{{"resident", WeightPlacement::kResident},
                                         {"returned", WeightPlacement::kReturned}};
 const Choices<contract::ProductPrecision> kProducts{{"float32", contract::ProductPrecision::kFloat32},
@@ -197,11 +198,12 @@ std::vector<Field> make_fields() {
   t.choice("reuse", kReuses, TEMPO_MEMBER(reuse), "how far blinded operands are used again");
   t.choice("weights", kWeights, TEMPO_MEMBER(weights), "whether weights stay on the worker");
   t.integer_or("full", "conv-tile", TEMPO_MEMBER(blinding.conv_tile), 1024, "side of a convolution tile, or full");
-  t.integer_or("auto", "row-rounds", TEMPO_MEMBER(blinding.row_rounds), 8, "rounds of row mixing of rotated, or auto");
+  t.integer_or("auto", "row-rounds", TEMPO_MEMBER(blinding.row_rounds), 8,
+               "rounds of row mixing of oblique and rotated, or auto");
   t.integer_or("all", "row-group", TEMPO_MEMBER(blinding.row_group), 32'768,
-               "rows that rotated mixes with one another, a multiple of 256, or all");
+               "rows that oblique and rotated mix with one another, a multiple of 256, or all");
   t.number("decoys", TEMPO_MEMBER(blinding.decoys), 0, 100,
-           "energy of noise images that rotated mixes in, relative to the real ones; 0: none");
+           "energy of noise images that oblique and rotated mix in, relative to the real ones; 0: none");
   t.integer("rekey-interval", TEMPO_MEMBER(blinding.rekey_interval), 1, int64_t{1} << 31,
             "steps for which resident weights keep their keys");
   t.choice("wire", kWires, TEMPO_MEMBER(blinding.wire), "type of blinded activations");
@@ -321,7 +323,7 @@ void resolve(RunConfig& config) {
   const bool is_offloaded = config.workers != "local";
   if (is_offloaded && !obfuscation::protects(config.blinding) && !config.allow_unprotected)
     throw InputError(fmt::format(
-        "protection={}: workers can recover every weight and image; expected rotated, or the flag --allow-unprotected "
+        "protection={}: workers can recover every weight and image; expected oblique, or the flag --allow-unprotected "
         "for measuring",
         config.blinding.protection));
   integrity::parse_policy(config.integrity);  // or it is refused

@@ -25,18 +25,36 @@ void add_unprotected(const BlindingOptions& blinding, Statements& out) {
                                    blinding.protection)});
 }
 
-void add_rotated(const RunConfig& config, Statements& out) {
-  const BlindingOptions& blinding = config.blinding;
-  out.push_back({Kind::kHidden,
-                 "Single values, zeros, signs and directions of activations, weights and gradients of the layers that "
-                 "workers compute: they are blinded with secret orthogonal keys."});
+void add_orthogonal(Statements& out) {
   out.push_back({Kind::kShown, "How the keys of successive steps differ: new keys do not separate steps."});
   out.push_back(
       {Kind::kWarning,
        "A worker that records some twenty to a hundred steps finds the key of a layer's output channels where a batch "
        "norm follows, and the key of its input channels in some narrow layers. A training is not protected against "
-       "such "
-       "a worker. One that knows the plain activations of a step finds part of the keys."});
+       "such a worker. One that knows the plain activations of a step finds part of the keys (protection=rotated)."});
+}
+
+void add_oblique(const BlindingOptions& blinding, Statements& out) {
+  if (blinding.reuse == Reuse::kFull || blinding.reuse == Reuse::kFresh)
+    out.push_back({Kind::kWarning,
+                   fmt::format("Keys are the same in both directions of a step, so those of successive steps can be "
+                               "linked: a worker that records many steps may find them (reuse={}).",
+                               to_string(blinding.reuse))});
+  if (blinding.conv_tile != 1)
+    out.push_back({Kind::kWarning,
+                   "All taps of a kernel have one key, so those of successive steps can be linked: a worker that "
+                   "records many steps may find them (conv-tile)."});
+}
+
+void add_protected(const RunConfig& config, const obfuscation::Protection& protection, Statements& out) {
+  const BlindingOptions& blinding = config.blinding;
+  out.push_back({Kind::kHidden,
+                 "Single values, zeros, signs and directions of activations, weights and gradients of the layers that "
+                 "workers compute: they are blinded with secret matrices."});
+  if (protection.is_orthogonal())
+    add_orthogonal(out);
+  else
+    add_oblique(blinding, out);
   if (blinding.weights == WeightPlacement::kResident)
     out.push_back(
         {Kind::kShown, fmt::format("Learning rate, momentum, weight decay, the scale of clipping, and the true norm of "
@@ -110,7 +128,7 @@ Statements what_workers_learn(const RunConfig& config) {
                    "last layer: workers are not sent them."});
     const auto protection = obfuscation::make_protection(config.blinding);
     if (protection->protects())
-      add_rotated(config, out);
+      add_protected(config, *protection, out);
     else
       add_unprotected(config.blinding, out);
     out.push_back({Kind::kShown, std::string(protection->leak())});

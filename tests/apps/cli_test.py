@@ -49,7 +49,7 @@ class CommandLine(unittest.TestCase):
         self.refused("train", "--colour", "red", says="--colour")
         self.refused("paint", says='got the command "paint", expected one of train,')
         self.refused("train", "--out", out, "--lr", "fast", says='--lr: got "fast", expected a number')
-        self.refused("train", "--out", out, "--protection", "xor", says="expected none|permuted|rotated")
+        self.refused("train", "--out", out, "--protection", "xor", says="expected none|permuted|rotated|oblique")
         self.refused("train", "--out", out, "--model", "resnet51", says='got "resnet51", expected one of')
         self.refused("train", "--out", out, "--data", self.path / "absent", says="no such folder")
         self.refused("train", "--out", out, "--batch-size", 1, says="expected at least 2")
@@ -76,7 +76,8 @@ class CommandLine(unittest.TestCase):
         resolved = (self.path / "run/config.toml").read_text()
         self.assertIn("lr = 0.25\n", resolved)
         self.assertIn("batch-size = 8\n", resolved)
-        self.assertIn("weights = 'resident'\n", resolved)
+        self.assertIn("reuse = 'split'\n", resolved)
+        self.assertIn("weights = 'returned'\n", resolved)
 
     def test_bad_data_sets_are_refused(self):
         data = self.path / "data"

@@ -67,7 +67,7 @@ TEST(Config, BadTomlIsRefusedWithOneClearLine) {
   EXPECT_THAT(refusal("lr = [1, 2]\n"), HasSubstr("not a plain value"));
   EXPECT_THAT(refusal("lr = \"fast\"\n"), HasSubstr("a.toml: lr: got \"fast\", expected a number"));
   EXPECT_THAT(refusal("batch-size = 1.5\n"), HasSubstr("expected a whole number"));
-  EXPECT_THAT(refusal("protection = \"xor\"\n"), HasSubstr("expected none|permuted|rotated"));
+  EXPECT_THAT(refusal("protection = \"xor\"\n"), HasSubstr("expected none|permuted|rotated|oblique"));
   EXPECT_THAT(refusal("conv-tile = 0\n"), HasSubstr("conv-tile"));
   EXPECT_THAT(refusal("conv-tile = \"half\"\n"), HasSubstr("full or a whole number"));
 }
@@ -117,11 +117,14 @@ TEST(Config, EveryNumberHasARangeAndOneNotation) {
 TEST(Config, WeightsAreResidentByDefaultWhereSettingsAllowIt) {
   const auto resolved = [](auto change) {
     RunConfig config;
+    config.blinding.protection = "rotated";
     change(config);
     resolve(config);
     return config.blinding.weights;
   };
   EXPECT_EQ(resolved([](RunConfig&) {}), WeightPlacement::kResident);
+  EXPECT_EQ(resolved([](RunConfig& c) { c.blinding.protection = RunConfig().blinding.protection; }),
+            WeightPlacement::kReturned);
   EXPECT_EQ(resolved([](RunConfig& c) { c.optimizer = Optimizer::kAdamW; }), WeightPlacement::kReturned);
   EXPECT_EQ(resolved([](RunConfig& c) {
               c.blinding.protection = "permuted";
@@ -151,8 +154,8 @@ TEST(Config, UnprotectedSchemesNeedTheFlagUnlessEverythingStaysLocal) {
     config.workers = "local";
     EXPECT_NO_THROW(resolve(config));
   }
-  RunConfig rotated;
-  EXPECT_NO_THROW(resolve(rotated));
+  RunConfig usual;
+  EXPECT_NO_THROW(resolve(usual));
 }
 
 }  // namespace config_test

@@ -15,6 +15,7 @@ namespace run_log_test {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TempFolder;
 
 std::vector<json> lines_of(const TempFolder& folder) {
@@ -131,8 +132,15 @@ TEST(RunView, SaysWhatSettingsHideAndNoSeed) {
     for (const auto& statement : what_workers_learn(of)) all += statement.text + "\n";
     return all;
   };
-  EXPECT_THAT(text_of(config), HasSubstr("A training is not protected against such a worker"));
+  resolve(config);
   EXPECT_THAT(text_of(config), HasSubstr("follow from the seed"));
+  EXPECT_THAT(text_of(config), Not(HasSubstr("can be linked")));
+  config.blinding.conv_tile = 4;
+  EXPECT_THAT(text_of(config), HasSubstr("All taps of a kernel have one key"));
+  config.blinding.reuse = Reuse::kFull;
+  EXPECT_THAT(text_of(config), HasSubstr("Keys are the same in both directions"));
+  config.blinding.protection = "rotated";
+  EXPECT_THAT(text_of(config), HasSubstr("A training is not protected against such a worker"));
   config.blinding.protection = "permuted";
   EXPECT_THAT(text_of(config), HasSubstr("protection=permuted protects nobody"));
   config.integrity = "off";

@@ -159,6 +159,7 @@ TEST_F(RunTraining, AStoppedAndResumedRunReachesTheSameBits) {
     RunConfig c = config(resident ? "resident" : "returned");
     c.steps = 6;
     c.weights = resident ? WeightPlacement::kResident : WeightPlacement::kReturned;
+    if (resident) c.blinding.protection = "rotated";
     c.blinding.rekey_interval = 2;
     const std::atomic<bool> stop{true};
     EXPECT_FALSE(run_training(c, {.stop = &stop, .quiet = true}).completed);
@@ -233,7 +234,7 @@ TEST_F(RunTraining, ResumingIgnoresAnEditedConfigFile) {
   run(c);
   testing::write_text(folder_ / "run/config.toml", "protection = \"none\"\nallow-unprotected = true\n");
   const RunConfig resumed = resumed_config(c.out, c.key);
-  EXPECT_EQ(resumed.blinding.protection, "rotated");
+  EXPECT_EQ(resumed.blinding.protection, c.blinding.protection);
   EXPECT_EQ(resumed.steps, 1);
 }
 
@@ -250,6 +251,7 @@ TEST_F(RunTraining, ARunResumesUnderOtherBlindingSettings) {
   next.resume = next.out;
   next.steps = 8;
   next.out = (folder_ / "resident").string();
+  next.blinding.protection = "rotated";
   next.weights = WeightPlacement::kResident;
   EXPECT_EQ(run(next).steps, 8);
 }
