@@ -90,10 +90,10 @@ void set_up_runtime(char** argv) {
     if (std::getenv(name) == nullptr) is_changed = setenv(name, value, 1) == 0 || is_changed;
   };
   // OpenMP threads spin while they wait, by default. On a machine that does anything else they then steal the time of
-  // the very work they wait for (docs/performance.md), and waiting is booked as the TEE's CPU time.
+  // the very work they wait for (docs/notes/performance.md), and waiting is booked as the TEE's CPU time.
   if (std::getenv("GOMP_SPINCOUNT") == nullptr) set_default("OMP_WAIT_POLICY", "passive");
   // A step allocates and frees the same tensors again and again. By default each large one is mapped and unmapped, and
-  // the kernel clears its pages: a sixth of the TEE's time (docs/performance.md). Kept instead, in huge pages.
+  // the kernel clears its pages: a sixth of the TEE's time (docs/notes/kernels.md). Kept instead, in huge pages.
   set_default("GLIBC_TUNABLES",
               "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:"
               "glibc.malloc.top_pad=67108864");

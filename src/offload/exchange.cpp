@@ -56,7 +56,8 @@ Counters Exchange::totals() const {
 }
 
 Slices Exchange::slices_of(const obfuscation::Key& rows, const PanelLayout& panels, int asked, size_t bytes) const {
-  // With smaller slices, waking the TEE's threads for each costs more than the overlap gains (docs/performance.md).
+  // With smaller slices, waking the TEE's threads for each costs more than the overlap gains:
+  // docs/notes/performance.md.
   constexpr size_t kWorthwhileBytes = size_t{32} << 20;
   constexpr size_t kMost = 4;
   if (!workers_->is_single()) return {};
