@@ -42,10 +42,16 @@ struct DetectionSetting {
 std::vector<DetectionSetting> settings() {
   BlindingOptions resident;
   resident.weights = WeightPlacement::kResident;
-  BlindingOptions resident_bf16 = resident, returned, permuted;
+  BlindingOptions resident_bf16 = resident, returned, permuted, oblique;
   resident_bf16.wire = WirePrecision::kBFloat16;
+  oblique.protection = "oblique";
+  oblique.reuse = Reuse::kSplit;
+  BlindingOptions oblique_bf16 = oblique;
+  oblique_bf16.wire = WirePrecision::kBFloat16;
   permuted.protection = "permuted";
-  return {{"rotated resident, float32", resident},
+  return {{"oblique, float32", oblique},
+          {"oblique, bf16 wire", oblique_bf16},
+          {"rotated resident, float32", resident},
           {"rotated resident, bf16 wire", resident_bf16},
           {"rotated returned, float32", returned},
           {"permuted returned, float32", permuted}};

@@ -226,7 +226,7 @@ TEST(BilinearProduct, GradientsMatchFiniteDifferences) {
 }
 
 TEST(BilinearProduct, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
-  for (const char* protection : {"permuted", "rotated"}) {
+  for (const char* protection : {"permuted", "rotated", "oblique"}) {
     BlindingOptions options{.protection = protection, .wire = WirePrecision::kBFloat16};
     torch::manual_seed(kSeed);
     const Tensor x = torch::randn({4, 16, 8, 8}), w = torch::randn({32, 16, 3, 3}), b = torch::zeros({32});
@@ -248,7 +248,7 @@ TEST(BilinearProduct, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
 
 /// On a CPU TF32 products are float32's; bf16 ones are not. Either way they are verified as what they may be.
 TEST(BilinearProduct, ProductsInTf32AndBFloat16PassVerification) {
-  for (const char* protection : {"permuted", "rotated"})
+  for (const char* protection : {"permuted", "rotated", "oblique"})
     for (const WirePrecision wire : {WirePrecision::kFloat32, WirePrecision::kBFloat16})
       for (const auto precision : {contract::ProductPrecision::kTf32, contract::ProductPrecision::kBFloat16}) {
         const BlindingOptions options{.protection = protection, .wire = wire, .products = precision};
