@@ -92,7 +92,7 @@ KeyChange key_change(const std::vector<Matrix>& before, const std::vector<Matrix
   normal.diagonal().array() += 1e-10 * normal.trace() / static_cast<double>(unknowns);
   Random random(1);
   Matrix x = random_gaussian(unknowns, 4, random);
-  for (int i = 0; i < 4; ++i) x = orthogonal_factor(solve_symmetric(normal, x)).leftCols(4);
+  for (int i = 0; i < 4; ++i) x = polar_factor(solve_symmetric(normal, x));
   const Matrix small = x.transpose() * normal * x;
   const Vector least = x * symmetric_eigen((small + small.transpose()) / 2).vectors.col(0);
   KeyChange change{Matrix(d, d), Matrix(m, m)};

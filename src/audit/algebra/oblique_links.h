@@ -35,7 +35,7 @@ CanonicalVectors canonical_vectors(const Matrix& left, const Matrix& cross, cons
 /// smallest singular vector of a linear system. One matrix leaves them open; several with common keys determine them.
 /// @returns empty matrices where there are more than `kMostUnknowns`.
 struct KeyChange {
-  static constexpr int64_t kMostUnknowns = 2100;
+  static constexpr int64_t kMostUnknowns = 1100;
   Matrix left, right;
 };
 KeyChange key_change(const std::vector<Matrix>& before, const std::vector<Matrix>& after);
