@@ -171,7 +171,7 @@ void add_run(CLI::App& app, const std::string& command_line) {
       ->type_name("NAME");
   command->add_option("--add-setting", flags->added_settings, "another one: \"NAME: conv-tile=2 row-rounds=6\"");
   command->add_option("--layer", o.layers, "layers to attack; default: six of them")->type_name("NAME");
-  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(Number::whole(1, 26));
+  command->add_option("--attack", o.attacks, "numbers of attacks; default: all")->check(Number::whole(1, 28));
   command->add_option("--patience", o.patience, "time that attacks may trade for success; 1 is about a second each")
       ->check(Number::real(0.01, 10'000));
   command->add_option("--steal", o.steal_settings, "settings whose recovered weights start a surrogate");

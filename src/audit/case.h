@@ -13,18 +13,20 @@ namespace tempo::audit {
 
 /// What the worker held of one layer in one training step. Weights are [out, kernel_h, kernel_w, in] throughout, so W~
 /// of the equations reads, for kernel tap k,  w.at_position(k) = R^T W_k M^-T  with W_k [out, in].
-/// Later steps of a long recording hold `x` (its first rows only), `w` and `dw`; the rest of them is empty.
+/// Later steps of a long recording hold `x` (its first rows only), `w`, `w_again`, `dw` and products; the rest of them
+/// is empty.
 struct StepView {
   int64_t step = 0;
   Operand x, w, y;     ///< forward: X~, W~, Y~
   Operand dy, dx, dw;  ///< backward: dY~ as sent for dX~; dX~; dW~ (computed by the worker also where it is resident)
   Operand dy_for_dw;   ///< the second dY~ under reuse=fresh|none, else empty
   Operand x_again;     ///< the second X~ under reuse=none, else empty
-  Operand w_again;     ///< the second W~ under reuse=none, else empty
+  Operand w_again;     ///< the second W~ under reuse=split|none, else empty
   /// X~^T X~, [positions * channels]^2 as rows lie in memory, summed over the whole of X~ of this step and of all later
   /// ones under the same M. Empty but for the first step of every M, and where it would be large.
   Matrix x_products;
   int64_t x_product_rows = 0;  ///< rows that `x_products` sums over, decoys among them
+  Matrix dy_products;          ///< sum over rows and positions of this step's dY~^T dY~, [out, out], decoys among them
 };
 
 /// The plain side of a StepView: same shapes, same order of rows. Only scoring may read it.
@@ -32,6 +34,8 @@ struct StepTruth {
   Operand x, w, y, dy, dx, dw;
   Matrix inner;             ///< M [in, in]
   Matrix right;             ///< R [out, out]
+  Matrix inner_again;       ///< the inner key of dX~, N [in, in]: M but under reuse=split|none
+  Matrix right_again;       ///< the right key of dW~, Q [out, out]: R under reuse=full; 0x0 where dW~ never comes back
   double rows_mixed = 1;    ///< effective number of rows in one row of X~: 1 / mean_j sum_i L_ij^4, 1 where L is a
                             ///< permutation
   std::vector<int> labels;  ///< class of every image of the batch; image of a row: row / (rows / images)

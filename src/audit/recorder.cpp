@@ -110,6 +110,24 @@ Operand first_rows(Operand all, int64_t values) {
   return all;
 }
 
+/// A^T A of an operand's rows.
+Matrix products_of_rows(const Operand& rows) {
+  constexpr Eigen::Index kBlock = 4096;
+  using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Eigen::Index features = rows.positions() * rows.channels;
+  Matrix sum = Matrix::Zero(features, features);
+  FloatMatrix product(features, features);
+  for (Eigen::Index start = 0; start < rows.rows; start += kBlock) {
+    const int64_t count = std::min(kBlock, rows.rows - start);
+    auto* values = const_cast<float*>(rows.values.data()) + start * features;  // LibTorch only reads it
+    const torch::Tensor block = torch::from_blob(values, {count, features});
+    torch::Tensor out = torch::from_blob(product.data(), {features, features});
+    torch::mm_out(out, block.t(), block);
+    sum += product.cast<double>();
+  }
+  return sum;
+}
+
 }  // namespace
 
 void Recorder::attach(offload::Session& session, std::shared_ptr<contract::Worker> worker) {
@@ -219,24 +237,15 @@ void Recorder::on_forward(uint64_t number, const contract::Forward& op) {
 }
 
 void Recorder::add_products(LayerCase& layer) const {
-  constexpr Eigen::Index kMostFeatures = 600, kBlock = 4096;
+  constexpr Eigen::Index kMostFeatures = 600;
   const Operand& x = layer.view.back().x;
   const Eigen::Index features = x.positions() * x.channels;
   if (features == 0 || features > kMostFeatures) return;
   size_t first = layer.view.size() - 1;
   while (first > 0 && layer.truth[first - 1].inner == layer.truth.back().inner) --first;
   StepView& pooled = layer.view[first];
-  if (pooled.x_products.size() == 0) pooled.x_products = Matrix::Zero(features, features);
-  using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  FloatMatrix product(features, features);
-  for (Eigen::Index start = 0; start < x.rows; start += kBlock) {
-    const int64_t count = std::min(kBlock, x.rows - start);
-    auto* values = const_cast<float*>(x.values.data()) + start * features;  // LibTorch only reads it
-    const torch::Tensor block = torch::from_blob(values, {count, features});
-    torch::Tensor out = torch::from_blob(product.data(), {features, features});
-    torch::mm_out(out, block.t(), block);
-    pooled.x_products += product.cast<double>();
-  }
+  const Matrix products = products_of_rows(x);
+  pooled.x_products = pooled.x_products.size() == 0 ? products : Matrix(pooled.x_products + products);
   pooled.x_product_rows += x.rows;
 }
 
@@ -251,16 +260,19 @@ void Recorder::on_input_gradient(uint64_t number, const contract::InputGradient&
   if (op.product.kind == contract::ProductKind::kMatmul || layers_.empty()) return;
   const bool is_known = layer_of_operand_.contains(op.w);
   const size_t index = layer_of(op.w, input_gradients_);
-  if (!recording_fully()) return;
+  if (!recording()) return;
   StepView& seen = view(index);
-  seen.dy = copy_of(op.dy);
+  pending_[number] = {Role::kDx, index};
   if (!is_known) seen.w_again = copy_of(op.w);
-  if (const auto dy = sent_.find(op.dy); dy != sent_.end()) {
-    seen.dy = shaped(std::move(seen.dy), dy->second.geometry);
-    truth(index).dy = dy->second.plain;
+  Operand dy = copy_of(op.dy);
+  if (!dy.empty()) seen.dy_products = products_of_rows(from_channels(dy.by_channel(), dy.rows * dy.positions(), 1, 1));
+  if (!recording_fully()) return;
+  seen.dy = std::move(dy);
+  if (const auto sent = sent_.find(op.dy); sent != sent_.end()) {
+    seen.dy = shaped(std::move(seen.dy), sent->second.geometry);
+    truth(index).dy = sent->second.plain;
   }
   layers_[index].dy = op.dy;
-  pending_[number] = {Role::kDx, index};
 }
 
 void Recorder::on_weight_gradient(uint64_t number, const contract::WeightGradient& op) {
@@ -331,6 +343,8 @@ void Recorder::received(const Buffer& reply, const offload::BlindedResult& resul
     plain.right = dense_key(*how.channels.key, Form::kDirect);
     if (plain.w.empty()) plain.w = transform(plain.right, seen.w, plain.inner.transpose());
   }
+  if (role == Role::kDx) plain.inner_again = dense_key(*how.channels.key, Form::kDirect);
+  if (role == Role::kDw) plain.right_again = dense_key(*how.rows.key, Form::kDirect);
   if (!recording_fully()) {
     if (role == Role::kDw) seen.dw = shaped(to_operand(reply), geometry);
     return;

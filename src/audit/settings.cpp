@@ -48,6 +48,17 @@ Setting rotated(WeightPlacement weights, int64_t tile, double decoys) {
   return setting;
 }
 
+/// Weights always return under keys that are not orthogonal.
+Setting oblique(Reuse reuse, int64_t tile, double decoys) {
+  std::string name = reuse == Reuse::kSplit ? "oblique" : fmt::format("oblique, reuse {}", train::to_string(reuse));
+  name += fmt::format(", tile {}", tile_name(tile));
+  if (decoys > 0) name += fmt::format(", decoys {}", decoys);
+  Setting setting =
+      make(std::move(name), "oblique", Coefficients::kSignedReal, reuse, WeightPlacement::kReturned, tile);
+  setting.blinding.decoys = decoys;
+  return setting;
+}
+
 }  // namespace
 
 Setting default_setting() {
@@ -79,6 +90,7 @@ std::vector<Setting> standard_settings() {
   settings.push_back(default_setting());
   settings.push_back(rotated(WeightPlacement::kReturned, defaults.conv_tile, defaults.decoys));
   settings.push_back(rotated(WeightPlacement::kResident, 4, defaults.decoys));
+  for (const Reuse reuse : {Reuse::kSplit, Reuse::kFull}) settings.push_back(oblique(reuse, 1, 3));
   return settings;
 }
 

@@ -57,9 +57,16 @@ StepView StepBlinder::blind(StepTruth& truth) {
   truth.rows_mixed = keys_.rows_mixed;
 
   Keys for_dx = keys_, for_dw = keys_;
-  if (reuse_ != Reuse::kFull) {
+  const bool shares_dy = reuse_ == Reuse::kFull || reuse_ == Reuse::kSplit;
+  if (!shares_dy) {
     renew_left(for_dx);
     renew_right(for_dw);
+  }
+  if (reuse_ == Reuse::kSplit) {
+    renew_inner(for_dx);
+    renew_right(for_dx);
+    for_dw.right = for_dx.right;
+    for_dw.right_inverse_t = for_dx.right_inverse_t;
   }
   if (reuse_ == Reuse::kNone) {
     renew_inner(for_dx);
@@ -67,6 +74,8 @@ StepView StepBlinder::blind(StepTruth& truth) {
     renew_left(for_dw);
     renew_inner(for_dw);
   }
+  truth.inner_again = for_dx.inner;
+  truth.right_again = for_dw.right;
   const auto blind_x = [&](const Keys& k) { return transform_if_there(k.left, truth.x, k.inner); };
   const auto blind_w = [&](const Keys& k) {
     return transform_if_there(k.right.transpose(), truth.w, k.inner_inverse_t);
@@ -81,11 +90,9 @@ StepView StepBlinder::blind(StepTruth& truth) {
   view.dy = blind_dy(for_dx);
   view.dx = transform_if_there(for_dx.left_inverse_t, truth.dx, for_dx.inner_inverse_t);
   view.dw = transform_if_there(for_dw.right_inverse_t.transpose(), truth.dw, for_dw.inner);
-  if (reuse_ != Reuse::kFull) view.dy_for_dw = blind_dy(for_dw);
-  if (reuse_ == Reuse::kNone) {
-    view.w_again = blind_w(for_dx);
-    view.x_again = blind_x(for_dw);
-  }
+  if (!shares_dy) view.dy_for_dw = blind_dy(for_dw);
+  if (reuse_ == Reuse::kNone || reuse_ == Reuse::kSplit) view.w_again = blind_w(for_dx);
+  if (reuse_ == Reuse::kNone) view.x_again = blind_x(for_dw);
   return view;
 }
 

@@ -45,6 +45,7 @@ RunConfig recording_config(const VictimOptions& options, const std::filesystem::
   config.integrity = setting.integrity;
   config.blinding = setting.blinding;
   config.weights = setting.blinding.weights;
+  config.reuse = setting.blinding.reuse;
   config.allow_unprotected = true;
   train::resolve(config);
   return config;

@@ -91,11 +91,15 @@ void write_recording(const RecordedRun& run, const fs::path& folder) {
                                                                       {"x_again", &seen.x_again},
                                                                       {"w_again", &seen.w_again}};
       for (const auto& [name, operand] : seen_operands) view.add(step + name, *operand);
+      view.add(step + "x_products", seen.x_products);
+      view.add(step + "dy_products", seen.dy_products);
       const std::pair<const char*, const Operand*> plain_operands[] = {
           {"x", &plain.x}, {"w", &plain.w}, {"y", &plain.y}, {"dy", &plain.dy}, {"dx", &plain.dx}, {"dw", &plain.dw}};
       for (const auto& [name, operand] : plain_operands) truth.add(step + name, *operand);
       truth.add(step + "inner", plain.inner);
       truth.add(step + "right", plain.right);
+      truth.add(step + "inner_again", plain.inner_again);
+      truth.add(step + "right_again", plain.right_again);
       truth.add(step + "labels", plain.labels);
     }
     const train::SafetensorsMetadata metadata = {{"layer", layer.layer},

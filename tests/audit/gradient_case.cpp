@@ -26,7 +26,7 @@ LayerCase gradient_case(const GradientOptions& o) {
   std::normal_distribution<float> normal;
   std::uniform_real_distribution<double> uniform;
   Csprng stream(derive_key(key_from_seed_insecure(o.seed), "audit-test"));
-  const auto scheme = obfuscation::make_protection({});
+  const auto scheme = obfuscation::make_protection({.protection = o.protection});
   Operand w(o.out, 3, 3, o.in);
   for (float& v : w.values) v = normal(random);
   LayerCase layer;
@@ -43,8 +43,8 @@ LayerCase gradient_case(const GradientOptions& o) {
     if (o.before_norm) make_orthogonal(truth.dw, w);
     StepView view;
     view.step = step;
-    view.w = transform(truth.right.transpose(), w, truth.inner);
-    view.dw = transform(truth.right.transpose(), truth.dw, truth.inner);
+    view.w = transform(truth.right.transpose(), w, truth.inner.inverse().transpose());
+    view.dw = transform(truth.right.inverse(), truth.dw, truth.inner);
     layer.view.push_back(std::move(view));
     layer.truth.push_back(truth);
     for (size_t i = 0; i < w.values.size(); ++i) w.values[i] -= 1e-3F * truth.dw.values[i];

@@ -13,10 +13,11 @@ struct GradientOptions {
   int steps_per_key = 1000;
   double zeros = 0;          ///< share of entries of a gradient that are zero; the others are normal
   bool before_norm = false;  ///< the gradient of every kernel is orthogonal to the kernel
+  const char* protection = "rotated";
   uint64_t seed = 1;
 };
 
-/// Kernels of 3x3 under `rotated`. View and truth hold W and dW of every step, and the truth the keys.
+/// Kernels of 3x3, whose taps share their keys. View and truth hold W and dW of every step, and the truth the keys.
 LayerCase gradient_case(const GradientOptions& options);
 
 }  // namespace tempo::audit::testing

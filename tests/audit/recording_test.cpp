@@ -77,14 +77,29 @@ TEST_F(Recording, EveryStandardSettingRecordsWholeStepsThatMatchTheTruth) {
         // W~_k = R^T W_k M^-T
         const Matrix inner_inverse_t = plain.inner.inverse().transpose();
         EXPECT_LT(relative_difference(seen.w, transform(plain.right.transpose(), plain.w, inner_inverse_t)), 1e-4);
-        EXPECT_EQ(seen.dy_for_dw.empty(), setting.blinding.reuse == Reuse::kFull);
+        const Reuse reuse = setting.blinding.reuse;
+        EXPECT_EQ(seen.dy_for_dw.empty(), reuse == Reuse::kFull || reuse == Reuse::kSplit);
         EXPECT_EQ(seen.x_again.empty(), setting.blinding.reuse != Reuse::kNone);
-        EXPECT_EQ(seen.w_again.empty(), setting.blinding.reuse != Reuse::kNone);
+        EXPECT_EQ(seen.w_again.empty(), reuse != Reuse::kNone && reuse != Reuse::kSplit);
+        if (plain.inner_again.size() == 0 || plain.right_again.size() == 0) continue;
+        // dX~ = L^-T dX N^-T under the key that W~ was sent again under, and dW~ = M^T dW Q^-T.
+        if (!seen.w_again.empty() && reuse == Reuse::kSplit) {
+          const Matrix again_inverse_t = plain.inner_again.inverse().transpose();
+          EXPECT_LT(
+              relative_difference(seen.w_again, transform(plain.right_again.transpose(), plain.w, again_inverse_t)),
+              1e-4);
+        }
+        if (reuse != Reuse::kNone)
+          EXPECT_LT(relative_difference(seen.dw, transform(plain.right_again.inverse(), plain.dw, plain.inner)), 1e-3);
+        const Matrix dy = seen.dy.by_channel();
+        EXPECT_LT((seen.dy_products - dy.transpose() * dy).norm(), 1e-4 * seen.dy_products.norm());
       }
       EXPECT_FALSE(layer.view[3].x.empty());
       EXPECT_LE(layer.view[3].x.values.size(), 6000U);
       EXPECT_TRUE(layer.view[3].y.empty());
       EXPECT_TRUE(layer.view[3].dw.same_shape(layer.view[3].w));
+      EXPECT_EQ(layer.view[3].dy_products.rows(), layer.out());
+      EXPECT_EQ(layer.view[3].w_again.empty(), layer.view[0].w_again.empty());
       const StepView& first = layer.view[0];
       if (first.x_products.size() == 0) {
         EXPECT_GT(first.x.positions() * first.x.channels, 600);

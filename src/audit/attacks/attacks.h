@@ -32,5 +32,7 @@ extern const Attack kResidualStream;         // 23
 extern const Attack kTwoSidedSeparation;     // 24
 extern const Attack kKnownFirstLayer;        // 25
 extern const Attack kScaleInvariance;        // 26
+extern const Attack kObliqueLinking;         // 27
+extern const Attack kKeyPeeling;             // 28
 
 }  // namespace tempo::audit

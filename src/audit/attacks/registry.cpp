@@ -6,11 +6,13 @@ namespace tempo::audit {
 
 std::span<const Attack> attacks() {
   static const std::array kAll = {
-      kEquilibrateAndMatch,  kDirectionMatch,        kKernelCosine,       kScalarRatio,         kProcrustes,
-      kScaleCancellation,    kZeroPattern,           kIntegerScales,      kLabelClusters,       kStructureAnchors,
-      kKeyLinking,           kBlindSourceSeparation, kGramAlignment,      kCandidateDictionary, kLayerLinking,
-      kImageLayout,          kNetworkLinking,        kFirstLayer,         kStolenNetwork,       kKeySearch,
-      kJointDiagonalisation, kResidualStream,        kTwoSidedSeparation, kKnownFirstLayer,     kScaleInvariance,
+      kEquilibrateAndMatch,  kDirectionMatch,      kKernelCosine,       kScalarRatio,
+      kProcrustes,           kScaleCancellation,   kZeroPattern,        kIntegerScales,
+      kLabelClusters,        kStructureAnchors,    kKeyLinking,         kBlindSourceSeparation,
+      kGramAlignment,        kCandidateDictionary, kLayerLinking,       kImageLayout,
+      kNetworkLinking,       kFirstLayer,          kStolenNetwork,      kKeySearch,
+      kJointDiagonalisation, kResidualStream,      kTwoSidedSeparation, kKnownFirstLayer,
+      kScaleInvariance,      kObliqueLinking,      kKeyPeeling,
   };
   return kAll;
 }
