@@ -24,8 +24,7 @@ struct KeyShape {
   int rounds;
   uint32_t block;
   bool signs;
-  uint32_t group = 0;      ///< Key::group
-  bool ends_mixed = true;  ///< whether the last round mixes
+  uint32_t group = 0;  ///< Key::group
 };
 constexpr KeyShape kPermuteAndScale = {1, 1, false};
 constexpr KeyShape rotation(int rounds) { return {rounds, 16, true}; }
@@ -34,7 +33,7 @@ constexpr KeyShape kMixedFully = {2, 256, true};
 constexpr KeyShape in_groups(uint32_t group) { return {2, 256, true, group}; }
 constexpr KeyShape kLeftAlone = {0, 1, true};
 /// What `oblique` does to channels.
-constexpr KeyShape kObliqueChannels = {3, 16, false, 0, false};
+constexpr KeyShape kObliqueChannels = {5, 16, false};
 
 inline obfuscation::Key random_key(int64_t size, KeyShape shape, Random& random) {
   obfuscation::Key key;
@@ -44,7 +43,7 @@ inline obfuscation::Key random_key(int64_t size, KeyShape shape, Random& random)
   std::uniform_real_distribution<float> magnitude(0.25f, 4.0f);
   for (int r = 0; r < shape.rounds; ++r) {
     obfuscation::KeyRound round;
-    round.block = r + 1 < shape.rounds || shape.ends_mixed ? shape.block : 1;
+    round.block = shape.block;
     round.source.resize(key.size);
     std::iota(round.source.begin(), round.source.end(), 0u);
     const int64_t group = r > 0 && key.group > 0 ? key.group : size;

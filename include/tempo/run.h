@@ -50,9 +50,10 @@ struct RunConfig {
   /// use, and then kept in the user's cache), "built-in", or figures, NAME=VALUE separated by commas, which a run that
   /// was placed by measured ones has in their place.
   std::string rates = "measured";
-  /// Its `reuse` and `weights` are overwritten by those below.
+  /// Its `decoys`, `reuse` and `weights` are overwritten by those below.
   BlindingOptions blinding = {.protection = "oblique"};
-  std::optional<Reuse> reuse;  ///< unset: split under oblique, else full
+  std::optional<double> decoys;  ///< unset: 3 under rotated, else 0
+  std::optional<Reuse> reuse;    ///< unset: split under oblique, else full
   /// Unset: resident where keys are orthogonal, reuse is full and the optimiser is SGD; else returned.
   std::optional<WeightPlacement> weights;
   bool allow_unprotected = false;

@@ -86,11 +86,11 @@ std::vector<Setting> standard_settings() {
   constexpr WeightPlacement kWeights[] = {WeightPlacement::kResident, WeightPlacement::kReturned};
   for (const WeightPlacement weights : kWeights)
     for (const int64_t tile : kTiles) settings.push_back(rotated(weights, tile, 0));
-  const BlindingOptions defaults = default_setting().blinding;
+  constexpr double kDecoys = 3;
+  for (const WeightPlacement weights : kWeights) settings.push_back(rotated(weights, 1, kDecoys));
+  settings.push_back(rotated(WeightPlacement::kResident, 4, kDecoys));
   settings.push_back(default_setting());
-  settings.push_back(rotated(WeightPlacement::kReturned, defaults.conv_tile, defaults.decoys));
-  settings.push_back(rotated(WeightPlacement::kResident, 4, defaults.decoys));
-  for (const Reuse reuse : {Reuse::kSplit, Reuse::kFull}) settings.push_back(oblique(reuse, 1, 3));
+  for (const Reuse reuse : {Reuse::kSplit, Reuse::kFull}) settings.push_back(oblique(reuse, 1, kDecoys));
   return settings;
 }
 
@@ -112,7 +112,7 @@ std::string flags_of(const Setting& setting) {
                        train::to_string(b.weights), tile_name(b.conv_tile));
   if (reads("row-rounds") && b.row_rounds > 0) flags += fmt::format(" --row-rounds {}", b.row_rounds);
   if (reads("row-group") && b.row_group > 0) flags += fmt::format(" --row-group {}", b.row_group);
-  if (reads("decoys") && b.decoys > 0) flags += fmt::format(" --decoys {}", b.decoys);
+  if (reads("decoys")) flags += fmt::format(" --decoys {}", b.decoys);
   if (b.wire == WirePrecision::kBFloat16) flags += " --wire bf16";
   if (b.weights == WeightPlacement::kResident) flags += fmt::format(" --rekey-interval {}", b.rekey_interval);
   if (!protection->protects()) flags += " --allow-unprotected";

@@ -46,6 +46,7 @@ RunConfig recording_config(const VictimOptions& options, const std::filesystem::
   config.blinding = setting.blinding;
   config.weights = setting.blinding.weights;
   config.reuse = setting.blinding.reuse;
+  config.decoys = setting.blinding.decoys;
   config.allow_unprotected = true;
   train::resolve(config);
   return config;

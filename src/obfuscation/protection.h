@@ -73,7 +73,8 @@ class Protection {
   [[nodiscard]] virtual double seconds_per_element(const BlindingRates& rates, uint64_t /*rows*/) const {
     return rates.permute_seconds;
   }
-  /// The reuse that is chosen if a user names none.
+  /// The decoys and the reuse that are chosen if a user names none.
+  [[nodiscard]] virtual double default_decoys() const { return 0; }
   [[nodiscard]] virtual Reuse default_reuse() const { return Reuse::kFull; }
   /// Refuses weights and reuse that its keys do not allow. The default lets weights stay on workers if keys are
   /// orthogonal and operands are reused in full.

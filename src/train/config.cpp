@@ -114,7 +114,13 @@ class Table {
   void number(const char* name, Member member, double low, double high, const char* help) {
     fields.push_back({name, help, false, false,
                       [=](RunConfig& c, const std::string& v) { member(c) = parse_number(name, v, low, high); },
-                      [member](const RunConfig& c) { return fmt::format("{}", member(const_cast<RunConfig&>(c))); }});
+                      [member](const RunConfig& c) {
+                        const auto value = member(const_cast<RunConfig&>(c));
+                        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::optional<double>>)
+                          return value ? fmt::format("{}", *value) : std::string();
+                        else
+                          return fmt::format("{}", value);
+                      }});
   }
   template <typename Member>
   void boolean(const char* name, Member member, const char* help) {
@@ -202,8 +208,10 @@ std::vector<Field> make_fields() {
                "rounds of row mixing of oblique and rotated, or auto");
   t.integer_or("all", "row-group", TEMPO_MEMBER(blinding.row_group), 32'768,
                "rows that oblique and rotated mix with one another, a multiple of 256, or all");
-  t.number("decoys", TEMPO_MEMBER(blinding.decoys), 0, 100,
-           "energy of noise images that oblique and rotated mix in, relative to the real ones; 0: none");
+  t.number(
+      "decoys", TEMPO_MEMBER(decoys), 0, 100,
+      "energy of noise images that oblique (default: 0, none) and rotated (default: 3) mix in, relative to the real "
+      "ones");
   t.integer("rekey-interval", TEMPO_MEMBER(blinding.rekey_interval), 1, int64_t{1} << 31,
             "steps for which resident weights keep their keys");
   t.choice("wire", kWires, TEMPO_MEMBER(blinding.wire), "type of blinded activations");
@@ -332,10 +340,13 @@ void resolve(RunConfig& config) {
   BlindingOptions& blinding = config.blinding;
   BlindingOptions returned = blinding;
   returned.weights = WeightPlacement::kReturned;
-  if (!config.reuse) config.reuse = obfuscation::make_protection(returned)->default_reuse();
+  const auto protection = obfuscation::make_protection(returned);
+  if (!config.decoys) config.decoys = protection->default_decoys();
+  blinding.decoys = *config.decoys;
+  if (!config.reuse) config.reuse = protection->default_reuse();
   blinding.reuse = returned.reuse = *config.reuse;
-  const bool can_reside = obfuscation::make_protection(returned)->is_orthogonal() && blinding.reuse == Reuse::kFull &&
-                          config.optimizer == Optimizer::kSgd;
+  const bool can_reside =
+      protection->is_orthogonal() && blinding.reuse == Reuse::kFull && config.optimizer == Optimizer::kSgd;
   if (!config.weights) config.weights = can_reside ? WeightPlacement::kResident : WeightPlacement::kReturned;
   blinding.weights = *config.weights;
   if (blinding.weights == WeightPlacement::kResident && config.optimizer == Optimizer::kAdamW)

@@ -25,13 +25,17 @@ void add_unprotected(const BlindingOptions& blinding, Statements& out) {
                                    blinding.protection)});
 }
 
-void add_orthogonal(Statements& out) {
+void add_orthogonal(const BlindingOptions& blinding, Statements& out) {
   out.push_back({Kind::kShown, "How the keys of successive steps differ: new keys do not separate steps."});
   out.push_back(
       {Kind::kWarning,
        "A worker that records some twenty to a hundred steps finds the key of a layer's output channels where a batch "
        "norm follows, and the key of its input channels in some narrow layers. A training is not protected against "
        "such a worker. One that knows the plain activations of a step finds part of the keys (protection=rotated)."});
+  if (blinding.decoys == 0)
+    out.push_back({Kind::kWarning,
+                   "Without decoys, statistics of mixed rows are those of real rows alone: separation needs far fewer "
+                   "steps (decoys=0)."});
 }
 
 void add_oblique(const BlindingOptions& blinding, Statements& out) {
@@ -52,7 +56,7 @@ void add_protected(const RunConfig& config, const obfuscation::Protection& prote
                  "Single values, zeros, signs and directions of activations, weights and gradients of the layers that "
                  "workers compute: they are blinded with secret matrices."});
   if (protection.is_orthogonal())
-    add_orthogonal(out);
+    add_orthogonal(blinding, out);
   else
     add_oblique(blinding, out);
   if (blinding.weights == WeightPlacement::kResident)
@@ -61,10 +65,6 @@ void add_protected(const RunConfig& config, const obfuscation::Protection& prote
                                    "every weight gradient. A weight's path over {} steps under one rotation "
                                    "(weights=resident).",
                                    blinding.rekey_interval)});
-  if (blinding.decoys == 0)
-    out.push_back({Kind::kWarning,
-                   "Without decoys, statistics of mixed rows are those of real rows alone: separation needs far fewer "
-                   "steps (decoys=0)."});
   if (blinding.row_rounds > 0)
     out.push_back(
         {Kind::kShown, fmt::format("With fewer rounds of row mixing than auto chooses, rows are mixed in part only "

@@ -3,6 +3,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <string_view>
+
 #include "nn/blinding_cases.h"
 #include "nn/offloaded.h"
 #include "tempo/error.h"
@@ -241,7 +243,8 @@ TEST(BilinearProduct, ABFloat16WireSendsFewerBytesAndStaysCloseToPlain) {
     const Gradients got =
         run([&](const Tensor& x_, const Tensor& w_, const Tensor& b_) { return offloaded_conv2d(layer, x_, w_, b_); },
             x, w, b, dy);
-    expect_equal(got, want, 1e-2);
+    // Scales between 1/4 and 4 undo themselves at the price of rounding.
+    expect_equal(got, want, std::string_view(protection) == "oblique" ? 3e-2 : 1e-2);
     EXPECT_GT(relative_error(got.y, want.y), 1e-5) << "float32 went over the wire";
   }
 }

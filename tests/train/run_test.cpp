@@ -67,6 +67,7 @@ class RunTraining : public ::testing::Test {
       blinded.workers = "inprocess:cpu";
       blinded.blinding = options;
       blinded.reuse = options.reuse;
+      blinded.decoys = options.decoys;
       blinded.weights = options.weights;
       blinded.blinding.rekey_interval = 4;
       blinded.out = (folder_ / fmt::format("blinded{}", number++)).string();

@@ -1,5 +1,5 @@
 // Peeling of keys of Hadamard blocks.
-// What the attacker has: the products X~^T X~ of one step; how `oblique` makes keys.
+// What the attacker has: the products X~^T X~ of one step; how keys are made of rounds.
 // Algorithm: X~^T X~ = M^T C M. If decoys make C nearly white, its products are those of M, and M is peeled from the
 //   outside: before the last mixing round values have different scales, so products of two channels of one Hadamard
 //   block depend on the exclusive or of their places (algebra/hadamard_peeling.h). With that round undone the next one
@@ -7,7 +7,7 @@
 // Source: own analysis; simulated annealing (Kirkpatrick et al., 1983), spectral clustering (Ng et al., 2001).
 // Success: median |cos| of rows of the guess and of M, matched one to one.
 // Chance: the same guess against fresh keys of the same structure.
-// Known to work: white operands. One step is enough.
+// Known to work: white operands, under keys with scales in every round. One step is enough.
 #include <fmt/format.h>
 
 #include "audit/algebra/decompositions.h"

@@ -29,6 +29,7 @@ class Rotated : public Protection {
   [[nodiscard]] contract::PanelLayout wire_panels() const override;
   [[nodiscard]] bool mixes_rows() const override { return true; }
   [[nodiscard]] double decoy_energy() const override { return decoys_; }
+  [[nodiscard]] double default_decoys() const override { return 3; }
   [[nodiscard]] bool protects() const override { return true; }
   [[nodiscard]] std::string_view leak() const override {
     return "Norms and all singular values of every operand, or of each group of its rows, and the rank of each.";
