@@ -1,9 +1,8 @@
 // Linking of keys that are not orthogonal.
 // What the attacker has: W~, dW~, and the products X~^T X~ and dY~^T dY~ of every recorded step, in which row keys
-// cancel. Algorithm: what does not depend on invertible keys is compared from step to step. With  S = X~^T X~ = M^T C
-// M,
-//   T = dY~^T dY~ = Q^-1 D Q^-T,  W~ = M^-1 W R  and  dW~ = M^T dW Q^-T  (Q = R unless the backward pass has keys of
-//   its own):
+//   cancel.
+// Algorithm: what does not depend on invertible keys is compared from step to step. Q is R unless the backward pass has
+//   keys of its own:  S = X~^T X~ = M^T C M,  T = dY~^T dY~ = Q^-1 D Q^-T,  W~ = M^-1 W R,  dW~ = M^T dW Q^-T.
 //   - forms: W~^T S W~ turns as R^T (..) R. If Q = R, its product with T is a similarity, whose eigenvectors R carries
 //     to plain ones.
 //   - taps: if the taps of a kernel share their keys, the change of keys solves a linear system.
