@@ -65,7 +65,7 @@ for model in ${models//,/ }; do
   fi
   # One process a model: losses are checked against those of `local`, which runs first.
   timeout "$((limit + 60))" "$build/apps/tempo-bench" train --rounds 1 --steps "$steps" --batch-size "$batch" \
-    --model "$model" --setting "local,unprotected,none,permuted,permuted_whole,permuted_bf16,$resident" \
+    --model "$model" --setting "local,unprotected,none,permuted,permuted_whole,permuted_bf16,$resident,oblique" \
     --tee-threads "$tee_threads" --local-threads "$threads" --worker-device "$device" --time-limit "$limit" \
     --benchmark_out="$out/$model.json" >"$out/$model.log" 2>&1 ||
     echo "gpu_bench: $model was cut off or failed: $(tail -1 "$out/$model.log")" >&2

@@ -9,8 +9,9 @@ import subprocess
 NAMES = {"unprotected": "unprotected, on the device", "local": "wholly in the TEE", "none": "Tempo, nothing hidden",
          "permuted": "Tempo, `permuted`", "permuted_whole": "the same, batches not sliced",
          "permuted_bf16": "Tempo, `permuted`, bf16 wire, TF32 products",
-         "rotated_resident": "Tempo, `rotated`, resident (default)",
-         "rotated_returned": "Tempo, `rotated`, returned"}
+         "rotated_resident": "Tempo, `rotated`, resident",
+         "rotated_returned": "Tempo, `rotated`, returned",
+         "oblique": "Tempo, `oblique` (default)"}
 
 
 def busy_share(path, begin, end):

@@ -13,6 +13,9 @@ constexpr int kObliqueRounds = 5, kScaledRound = 2;
 /// Scales are log-uniform in [1/4, 4]: the root mean square of those and of their reciprocals is that of 2.87.
 constexpr double kObliqueSpread = 2.9;
 
+/// Three more rounds over channels, and rows that are put together from tiles: 1.0 to 1.4 by `tempo-bench kernels`.
+constexpr double kCostOverRotated = 1.25;
+
 /// Rows are mixed as under `rotated`. Channels are mixed by keys that are not orthogonal, so that neither singular
 /// values nor singular vectors of a weight show under which keys it was sent before.
 class Oblique final : public Rotated {
@@ -38,6 +41,9 @@ class Oblique final : public Rotated {
   [[nodiscard]] double default_decoys() const override { return 0; }
   [[nodiscard]] Reuse default_reuse() const override { return Reuse::kSplit; }
   [[nodiscard]] double key_spread() const override { return kObliqueSpread; }
+  [[nodiscard]] double seconds_per_element(const BlindingRates& rates, uint64_t rows) const override {
+    return kCostOverRotated * Rotated::seconds_per_element(rates, rows);
+  }
   [[nodiscard]] std::string_view leak() const override {
     return "Norms of operands up to a factor, how X, Y and dY of a step correlate, and the rank of each.";
   }
