@@ -32,7 +32,7 @@ TEST(Lies, EveryKindOfLieIsFoundAndHonestResultsPass) {
     EXPECT_EQ(row.detected, row.trials);
     ++certain;
   }
-  EXPECT_EQ(certain, 2 * (6 + 4 + 4));
+  EXPECT_EQ(certain, 2 * (6 + 4 + 4 + 4));
   for (const HonestRow& row : results.honest) {
     SCOPED_TRACE(row.layer + ", " + row.setting);
     EXPECT_GE(row.checks, 100);
@@ -52,6 +52,11 @@ TEST_P(TrainingWithALiar, TrainingStopsAtTheLieAndNamesTheWorkerAndTheResult) {
   const State start = train_plain(options, data, true);
   Setting setting = default_setting();
   setting.integrity = "always";
+  if (GetParam() == Lie::kDropUpdate || GetParam() == Lie::kAlterWeight) {  // lies about weights that stay
+    setting.blinding.protection = "rotated";
+    setting.blinding.reuse = Reuse::kFull;
+    setting.blinding.weights = WeightPlacement::kResident;
+  }
   const auto lie = [&](std::shared_ptr<contract::Worker> honest) -> std::shared_ptr<contract::Worker> {
     auto liar = std::make_shared<LyingWorker>(std::move(honest), 3);
     liar->arm(GetParam(), 0.5, 17);

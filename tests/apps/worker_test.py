@@ -99,7 +99,8 @@ class Worker(unittest.TestCase):
         before = self.scrape(address)
         self.assertEqual(before["tempo_worker_sessions"], 0)
         self.assertEqual(before['tempo_worker_operations_total{operation="forward",outcome="done"}'], 0)
-        self.run_program(*self.train("watched", self.uri, 3), code=0)
+        # weights stay on the worker, which updates them
+        self.run_program(*self.train("watched", self.uri, 3), "--protection", "rotated", code=0)
         deadline = time.time() + 20  # the worker sees the master leave a moment later
         while (seen := self.scrape(address))["tempo_worker_sessions"] > 0 and time.time() < deadline:
             time.sleep(0.05)
