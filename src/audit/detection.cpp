@@ -49,12 +49,9 @@ std::vector<DetectionSetting> settings() {
   BlindingOptions oblique_bf16 = oblique;
   oblique_bf16.wire = WirePrecision::kBFloat16;
   permuted.protection = "permuted";
-  return {{"oblique, float32", oblique},
-          {"oblique, bf16 wire", oblique_bf16},
-          {"rotated resident, float32", resident},
-          {"rotated resident, bf16 wire", resident_bf16},
-          {"rotated returned, float32", returned},
-          {"permuted returned, float32", permuted}};
+  return {{"oblique, float32", oblique},           {"oblique, bf16 wire", oblique_bf16},
+          {"rotated resident, float32", resident}, {"rotated resident, bf16 wire", resident_bf16},
+          {"rotated returned, float32", returned}, {"permuted returned, float32", permuted}};
 }
 
 /// A little training of two layers that feed nothing: random activations and gradients, real updates.
