@@ -70,7 +70,10 @@ BilinearProduct::Call& open_call(CallHolder& holder) {
 
 /// Lets LibTorch refuse a backward pass over operands that were changed in place and are read again.
 void guard_operands(AutogradContext* ctx, const BilinearProduct& product, const Tensor& a, const Tensor& b) {
-  if (product.keeps_operands()) ctx->save_for_backward({a, b});
+  if (product.keeps_operands())
+    ctx->save_for_backward({a, b});
+  else if (product.sends_second_again())
+    ctx->save_for_backward({b});
 }
 
 void check_operands(const std::string& layer, const Tensor& a, const Tensor& b, bool fit) {

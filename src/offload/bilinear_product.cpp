@@ -161,10 +161,10 @@ bool BilinearProduct::makes_operand() const {
 
 bool BilinearProduct::keeps_operands() const {
   const bool verifies = session_.verifier().is_on() && (resident_ != nullptr || !parameter_);
-  const bool second_is_sent_again = session_.options().reuse == Reuse::kSplit && !parameter_;
-  return session_.options().reuse == Reuse::kNone || second_is_sent_again || verifies ||
-         session_.exchange().workers().is_redundant();
+  return session_.options().reuse == Reuse::kNone || verifies || session_.exchange().workers().is_redundant();
 }
+
+bool BilinearProduct::sends_second_again() const { return is_renewed(KeyRole::kInner, kInputGradient); }
 
 void BilinearProduct::expect_no_map(const Inputs& in) const {
   if (in.map)
@@ -331,7 +331,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(ProductLayout layout, const Inp
   begin_verification(*call, in);
   call->map = in.map;
   const bool reads_again = session_.options().reuse == Reuse::kNone;
-  if (is_renewed(KeyRole::kInner, kInputGradient)) call->plain_w = in.w;
+  if (sends_second_again()) call->plain_w = in.w;
 
   const std::vector<ConstPlainTensor> plain = split(*call, kForward, in.x);
   std::vector<Outgoing> outgoing;
@@ -362,7 +362,7 @@ BilinearProduct::UniqueCall BilinearProduct::run(ProductLayout layout, const Inp
 }
 
 void BilinearProduct::start_input_gradient(const Call& call, Backward& state) {
-  if (is_renewed(KeyRole::kInner, kInputGradient)) state.w_again = send_second(call, state.dx_keys, call.plain_w);
+  if (sends_second_again()) state.w_again = send_second(call, state.dx_keys, call.plain_w);
   const TensorSpec& spec = call.layout.x.wire;
   for (size_t i = 0; i < call.parts.size(); ++i) {
     auto& part = state.parts[i];

@@ -48,6 +48,8 @@ class BilinearProduct {
   /// Whether the operands of `forward` may be read again: to verify, to blind them anew, or for a worker that takes
   /// over.
   [[nodiscard]] bool keeps_operands() const;
+  /// Whether w is blinded once more for the gradient of x. The same then holds for its memory alone.
+  [[nodiscard]] bool sends_second_again() const;
 
   /// y = x * w.  x [images, height, width, in],  w [out, kernel_h, kernel_w, in],  y [images, oh, ow, out].
   /// @returns the state for `backward`. Dropping it frees the workers' copies of the operands.

@@ -357,6 +357,29 @@ TEST(BilinearProduct, ALayerUsedTwiceInAPassGetsBothGradients) {
   EXPECT_LT(relative_error(got, want), 1e-4);
 }
 
+// A changed weight would give the gradient of another product, without a word.
+TEST(BilinearProduct, AWeightThatIsSentAgainMayNotChangeBeforeTheBackwardPass) {
+  const auto refuses = [](const BlindingOptions& options) {
+    const auto session = testing::make_session(options);
+    session->begin_pass({obfuscation::Period::kStep, 0, 0});
+    const auto fc = std::make_shared<BilinearProduct>(*session, "fc", offload::ProductGeometry{.in = 20, .out = 20});
+    Tensor x = torch::randn({5, 20}).requires_grad_(), w = torch::randn({20, 20}).requires_grad_();
+    const Tensor y = offloaded_linear(fc, x, w, {});
+    {
+      const torch::NoGradGuard guard;
+      w.add_(1);
+    }
+    try {
+      y.sum().backward();
+    } catch (const c10::Error& error) {
+      return std::string_view(error.what()).find("modified by an inplace operation") != std::string_view::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refuses({.protection = "oblique", .reuse = Reuse::kSplit}));
+  EXPECT_FALSE(refuses({.protection = "oblique", .reuse = Reuse::kFull}));
+}
+
 TEST(BilinearProduct, EncryptionsPerStepAreAsFewAsTheSettingsAllow) {
   const auto count = [](const BlindingOptions& options) {
     const auto session = testing::make_session(options);

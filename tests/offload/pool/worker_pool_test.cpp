@@ -72,6 +72,7 @@ MemberState state_of(const WorkerPool& pool, const std::string& name) {
 TEST(WorkerPool, SeveralWorkersGiveTheResultOfOne) {
   for (const auto& [weights, reuse] : {std::pair{WeightPlacement::kResident, Reuse::kFull},
                                        {WeightPlacement::kReturned, Reuse::kFull},
+                                       {WeightPlacement::kReturned, Reuse::kSplit},
                                        {WeightPlacement::kReturned, Reuse::kFresh},
                                        {WeightPlacement::kReturned, Reuse::kNone}}) {
     const BlindingOptions options = options_of(weights, reuse);
