@@ -108,10 +108,12 @@ State surrogate_start(const nn::ModelOptions& options, const std::map<std::strin
   State state = copy_state(*model);
   for (const auto& [layer, weight] : recovered) {
     Tensor& target = state.at(layer + ".weight");
-    const Tensor values = torch::from_blob(const_cast<float*>(weight.values.data()),
-                                           {weight.rows, weight.height, weight.width, weight.channels});
+    // Taps may have been recorded as one row; in memory they lie alike.
+    std::vector<int64_t> shape = {target.size(0), target.numel() / target.size(0)};
+    if (target.dim() == 4) shape = {target.size(0), target.size(2), target.size(3), target.size(1)};
+    const Tensor values = torch::from_blob(const_cast<float*>(weight.values.data()), shape);
     // Scaled to the length that a fresh weight would have: what an attack recovers is known up to its scale.
-    const Tensor plain = target.dim() == 4 ? values.permute({0, 3, 1, 2}) : values.flatten(1);
+    const Tensor plain = target.dim() == 4 ? values.permute({0, 3, 1, 2}) : values;
     const double norm = plain.norm().item<double>();
     if (norm > 0) target.copy_(plain * (target.norm().item<double>() / norm));
   }
