@@ -39,6 +39,9 @@ void add_orthogonal(const BlindingOptions& blinding, Statements& out) {
 }
 
 void add_oblique(const BlindingOptions& blinding, Statements& out) {
+  out.push_back({Kind::kWarning,
+                 "The scheme of these matrices is young. No attack on it is known, and nothing is proven "
+                 "(protection=oblique)."});
   if (blinding.reuse == Reuse::kFull || blinding.reuse == Reuse::kFresh)
     out.push_back({Kind::kWarning,
                    fmt::format("Keys are the same in both directions of a step, so those of successive steps can be "

@@ -130,7 +130,7 @@ class Pages(unittest.TestCase):
         self.assertEqual(self.drawn(), len(titles))
         text = self.text("main")
         for wanted in ("Steps\n6", "Results found wrong\n0", "the run began", "inprocess:", "Hidden from the workers",
-                       "not protected against such a worker"):
+                       "nothing is proven (protection=oblique)"):
             self.assertIn(wanted, text)
         self.assertNotIn("NaN", text)
         self.no_complaints()

@@ -27,7 +27,7 @@ def main():
         assert len(settings) == 4 and sum(s["is_default"] for s in results["settings"]) == 1, settings
         for setting in settings:
             seen = {f["attack"] for f in results["findings"] if f["setting"] == setting}
-            assert seen == set(range(1, 27)) - {16}, (setting, seen)
+            assert seen == set(range(1, 29)) - {16}, (setting, seen)
         for finding in results["findings"]:
             assert 0 <= finding["score"] <= 1 and 0 <= finding["chance"] <= 1, finding
         plain = [f for f in results["findings"] if f["setting"].startswith("none") and f["attack"] == 2]
