@@ -89,8 +89,9 @@ TEST_F(Recording, EveryStandardSettingRecordsWholeStepsThatMatchTheTruth) {
               relative_difference(seen.w_again, transform(plain.right_again.transpose(), plain.w, again_inverse_t)),
               1e-4);
         }
-        if (reuse != Reuse::kNone)
+        if (reuse != Reuse::kNone) {
           EXPECT_LT(relative_difference(seen.dw, transform(plain.right_again.inverse(), plain.dw, plain.inner)), 1e-3);
+        }
         const Matrix dy = seen.dy.by_channel();
         EXPECT_LT((seen.dy_products - dy.transpose() * dy).norm(), 1e-4 * seen.dy_products.norm());
       }
